@@ -1,0 +1,124 @@
+"""Callbacks for training spiking agents."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+
+from sb3_spiking.policies.td3 import PopSANActor
+from sb3_spiking.snn import LayerRecord
+
+MAX_DECISIONS = 256
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """
+    How well a population of neurons works.
+
+    :param rate: spikes per neuron and step, in [0, 1]
+    :param silent: share of the neurons that never fire
+    :param saturated: share of the neurons that fire at every step
+    :param window: share of the membranes inside the surrogate's window; the gradient passes through these alone
+    """
+
+    rate: float
+    silent: float
+    saturated: float
+    window: float
+
+    def diagnosis(self) -> str | None:
+        """Say in plain words what is wrong, or None."""
+        if self.silent > 0.95:
+            return "is dead: almost no neuron fires. Larger inputs (mean_range, encoder_std) or a lower threshold help"
+        if self.saturated > 0.95:
+            return "is saturated: almost every neuron fires at every step. Smaller weights or a higher threshold help"
+        if self.window < 0.01:
+            return (
+                "cannot learn: its membranes lie outside the surrogate's window. A wider surrogate "
+                "(surrogate_kwargs) or a lower actor_lr_scale helps"
+            )
+        return None
+
+
+def layer_health(record: LayerRecord) -> LayerHealth:
+    """
+    Measure a population over a batch of decisions.
+
+    :param record: what the population did; a neuron counts as silent or saturated over all of the batch
+    :return: its health
+    """
+    spikes = record.spikes
+    per_neuron = spikes.mean(dim=(0, 1))
+    window = 1.0
+    if record.margin is not None:
+        window = (record.margin.abs() < record.surrogate_window).float().mean().item()
+    return LayerHealth(
+        rate=spikes.mean().item(),
+        silent=(per_neuron == 0).float().mean().item(),
+        saturated=(per_neuron == 1).float().mean().item(),
+        window=window,
+    )
+
+
+class SpikeMonitorCallback(BaseCallback):
+    """
+    Log the spiking health of the actor, and warn once about each population that is dead or saturated.
+
+    Every ``log_freq`` calls the actor decides on observations it has met (a batch of the replay buffer once
+    there is one, else the environments' last ones) and each population's ``LayerHealth`` is logged as
+    ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. Between these nothing is hooked
+    into the network, so the monitor costs one batch of decisions per ``log_freq`` steps.
+
+    :param log_freq: environment steps (of all environments in parallel) between two measurements, >= 1
+    :param verbose: 0 or 1; 1 prints each measurement
+    :raises ValueError: if ``log_freq`` is < 1, or, when training starts, if the actor does not spike
+    """
+
+    def __init__(self, log_freq: int = 1000, verbose: int = 0) -> None:
+        super().__init__(verbose)
+        if log_freq < 1:
+            raise ValueError(f"log_freq={log_freq!r} must be an integer >= 1")
+        self.log_freq = log_freq
+        self._warned: set[str] = set()
+
+    def _on_training_start(self) -> None:
+        actor = getattr(self.model, "actor", None)
+        if not isinstance(actor, PopSANActor):
+            raise ValueError(f"SpikeMonitorCallback needs a spiking actor, not {type(self.model.policy).__name__}")
+
+    def _on_step(self) -> bool:
+        if self.n_calls % self.log_freq == 0:
+            self._measure()
+        return True
+
+    @th.no_grad()
+    def _measure(self) -> None:
+        actor: PopSANActor = self.model.actor  # type: ignore[attr-defined]
+        training = actor.training
+        # In training mode the observation statistics would count this batch too.
+        actor.set_training_mode(False)
+        records = actor.mu.record(actor.features(self._observations()))
+        actor.set_training_mode(training)
+        for record in records:
+            health = layer_health(record)
+            for quantity in ("rate", "silent", "saturated", "window"):
+                self.logger.record(f"spikes/{record.name}_{quantity}", getattr(health, quantity))
+            if self.verbose:
+                print(f"{self.num_timesteps} {record.name}: {health}")
+            # Receptive fields that no observation reaches are silent by design.
+            diagnosis = None if record.name == "encoder" else health.diagnosis()
+            if diagnosis is not None and record.name not in self._warned:
+                self._warned.add(record.name)
+                warnings.warn(f"The {record.name} population {diagnosis} (step {self.num_timesteps}).", stacklevel=2)
+
+    def _observations(self) -> th.Tensor:
+        buffer = getattr(self.model, "replay_buffer", None)
+        if buffer is not None and buffer.size() > 0:
+            batch = buffer.sample(min(MAX_DECISIONS, buffer.size()), env=self.model.get_vec_normalize_env())
+            return batch.observations
+        last = self.model._last_obs
+        assert isinstance(last, np.ndarray), "SB3 sets the last observation before the first step"
+        return th.as_tensor(last, device=self.model.device)

@@ -1,0 +1,97 @@
+"""
+Observation normalisation inside the policy, as PopSAN needs it: receptive fields on [-3, 3] see nothing
+of a velocity of 20.
+
+The statistics are buffers named ``running_*``, which SB3 saves with the model and copies to the target
+networks. Nothing has to be wrapped around the environment, and ``predict`` needs no second file.
+"""
+
+import warnings
+
+import gymnasium as gym
+import torch as th
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+
+EPSILON = th.finfo(th.float32).eps
+
+ALREADY_NORMALIZED = (
+    "The observations have mean 0 and variance 1 already (VecNormalize or NormalizeObservation?), and the "
+    "policy normalises them once more. Keep one of the two: policy_kwargs=dict(normalize_observations=False) "
+    "with VecNormalize(clip_obs=3.0), or the policy's own without a wrapper."
+)
+
+
+class RunningNormExtractor(BaseFeaturesExtractor):
+    """
+    Running z-score, clipped::
+
+        clip((observation - running_mean) / sqrt(running_var + eps), -clip, clip)
+
+    The statistics are cumulative over all the training batches, that is over the replay buffer or the
+    rollouts (PopSAN: over all the stored observations). They change in training mode only, where SB3 runs
+    its gradient steps; before the first of these the observations are only clipped.
+
+    :param observation_space: a Box
+    :param clip: limit of the features, > 0
+    """
+
+    running_mean: th.Tensor
+    running_var: th.Tensor
+    running_count: th.Tensor
+
+    def __init__(self, observation_space: gym.Space, clip: float = 3.0) -> None:
+        features_dim = get_flattened_obs_dim(observation_space)
+        super().__init__(observation_space, features_dim)
+        self.clip = clip
+        self.register_buffer("running_mean", th.zeros(features_dim))
+        self.register_buffer("running_var", th.ones(features_dim))
+        self.register_buffer("running_count", th.zeros(()))
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        """
+        Normalise a batch of observations.
+
+        :param observations: ``[N, *shape]``
+        :return: features in [-clip, clip], ``[N, features_dim]``
+        :raises ValueError: in training mode, if an observation is NaN or infinite
+        """
+        observations = observations.flatten(start_dim=1)
+        if self.training:
+            self._update(observations.detach())
+        normalized = (observations - self.running_mean) * (self.running_var + EPSILON).rsqrt()
+        return normalized.clamp(-self.clip, self.clip)
+
+    @th.no_grad()
+    def _update(self, batch: th.Tensor) -> None:
+        """
+        Merge the statistics of a batch into the running ones (Chan et al., 1979).
+
+        :param batch: ``[N, features_dim]``
+        :raises ValueError: if an observation is NaN or infinite; the statistics stay as they are
+        """
+        var, mean = th.var_mean(batch, dim=0, correction=0)
+        if not th.isfinite(var).all():
+            dimensions = ", ".join(map(str, (~th.isfinite(var)).nonzero().flatten().tolist()))
+            raise ValueError(f"training observations hold NaN or infinity in dimension {dimensions}")
+        if self.running_count == 0 and _looks_normalized(mean, var, len(batch)):
+            warnings.warn(ALREADY_NORMALIZED, stacklevel=2)
+        total = self.running_count + len(batch)
+        share = len(batch) / total
+        delta = mean - self.running_mean
+        self.running_mean += share * delta
+        self.running_var += share * (var - self.running_var + delta.square() * (1.0 - share))
+        self.running_count.copy_(total)
+
+
+def _looks_normalized(mean: th.Tensor, var: th.Tensor, size: int) -> bool:
+    """
+    Tell whether a batch comes from observations that were normalised before.
+
+    A policy does not see the environment's wrappers, but it sees what they do. Constant dimensions are
+    normalised to 0, whatever wrapper it was.
+    """
+    varies = var > EPSILON
+    if size < 64 or varies.sum() < 1 or (mean[~varies].abs() > 0.5).any():
+        return False
+    return bool((mean[varies].abs() < 0.35).all() and ((var[varies] - 1.0).abs() < 0.5).all())

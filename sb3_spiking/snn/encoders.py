@@ -1,0 +1,194 @@
+"""
+Population encoders: an observation becomes the activity of Gaussian receptive fields, then spikes.
+
+Source: PopSAN (Tang et al., CoRL 2020). One population of neurons per observation dimension with means
+spread over the dimension's range; means and widths are trained with the rest of the actor::
+
+    A = exp(-1/2 ((observation - mean) / std)^2)              in (0, 1]
+
+    deterministic:  v += A;  s = v >= 0.999;  v -= 0.999 s    regular spikes, about A per step
+    poisson:        s ~ Bernoulli(A)                          drawn anew at each step
+    analog:         A itself, as a constant current           (MDC-SAN; Zhang et al., AAAI 2022)
+
+The gradient of every spike with respect to A is 1 (straight-through).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch as th
+from torch import nn
+
+from sb3_spiking.snn import kernels
+from sb3_spiking.snn.arguments import finite_float, positive_float, positive_int
+
+FIRING_THRESHOLD = 0.999
+MIN_STD = 1e-2
+"""Widths are kept at or above this, in units of the (normalised) observation."""
+
+Range = tuple[float, float] | Sequence[Sequence[float]]
+"""``(low, high)`` for all the dimensions, or one such pair for each."""
+
+
+class PopulationEncoder(nn.Module):
+    """
+    Gaussian receptive fields; a subclass says how activity becomes the input of the spiking layers.
+
+    :param obs_dim: number of observation dimensions
+    :param population: neurons per dimension, >= 1
+    :param time_steps: steps per decision ``T``, >= 1
+    :param mean_range: where the first and the last mean of a population lie at the start
+    :param std: width of the receptive fields at the start, > 0; one number or one per dimension.
+        ``sqrt(0.15)`` is PopSAN's.
+    :raises ValueError: if a size is < 1, a range is empty or not finite, or a width is not > 0
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        population: int = 10,
+        time_steps: int = 5,
+        mean_range: Range = (-3.0, 3.0),
+        std: float | Sequence[float] = math.sqrt(0.15),
+    ) -> None:
+        super().__init__()
+        self.obs_dim = positive_int("obs_dim", obs_dim)
+        self.population = positive_int("encoder_population", population)
+        self.time_steps = positive_int("time_steps", time_steps)
+        low, high = mean_ranges(mean_range, obs_dim).unbind(dim=1)
+        place = th.linspace(0.0, 1.0, population) if population > 1 else th.tensor([0.5])
+        self.mean = nn.Parameter(low[:, None] + (high - low)[:, None] * place)
+        self.std = nn.Parameter(_widths(std, obs_dim)[:, None].repeat(1, population))
+
+    @property
+    def features(self) -> int:
+        """Number of encoder neurons, ``obs_dim * population``."""
+        return self.obs_dim * self.population
+
+    def widths(self) -> th.Tensor:
+        """Return the widths in use, ``[obs_dim, population]``, all > 0."""
+        return self.std.clamp(min=MIN_STD)
+
+    def activity(self, observations: th.Tensor) -> th.Tensor:
+        """
+        Return the activity of the receptive fields.
+
+        :param observations: ``[N, obs_dim]``
+        :return: activity in [0, 1], ``[N, obs_dim * population]``
+        :raises ValueError: if an observation is NaN or infinite
+        """
+        _check_finite(observations)
+        distance = (observations.unsqueeze(-1) - self.mean) / self.widths()
+        return th.exp(-0.5 * distance.square()).flatten(start_dim=1)
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        """
+        Encode a batch of observations.
+
+        :param observations: ``[N, obs_dim]``, finite
+        :return: input of the first spiking layer, ``[T, N, obs_dim * population]``
+        :raises ValueError: if an observation is NaN or infinite
+        """
+        return self.spikes(self.activity(observations))
+
+    def spikes(self, activity: th.Tensor) -> th.Tensor:
+        """
+        Turn activity into the input of the first spiking layer.
+
+        :param activity: ``[N, features]``
+        :return: ``[T, N, features]``
+        """
+        raise NotImplementedError
+
+
+class DeterministicEncoder(PopulationEncoder):
+    """Regular spikes from soft-reset integrators with a threshold of 0.999."""
+
+    def spikes(self, activity: th.Tensor) -> th.Tensor:
+        return _StraightThrough.apply(activity, _regular_spikes(activity.detach(), self.time_steps))
+
+
+class PoissonEncoder(PopulationEncoder):
+    """Random spikes, one Bernoulli draw per neuron and step: the same observation gives other spikes each time."""
+
+    def spikes(self, activity: th.Tensor) -> th.Tensor:
+        drawn = th.bernoulli(activity.detach().expand(self.time_steps, *activity.shape))
+        return _StraightThrough.apply(activity, drawn)
+
+
+class AnalogEncoder(PopulationEncoder):
+    """No encoder spikes: the activity is a constant input current."""
+
+    def spikes(self, activity: th.Tensor) -> th.Tensor:
+        return activity.expand(self.time_steps, *activity.shape)
+
+
+ENCODERS: dict[str, type[PopulationEncoder]] = {
+    "deterministic": DeterministicEncoder,
+    "poisson": PoissonEncoder,
+    "analog": AnalogEncoder,
+}
+
+
+class _StraightThrough(th.autograd.Function):
+    """Spikes forward; backward, the derivative of each spike with respect to the activity is 1."""
+
+    @staticmethod
+    def forward(ctx: th.autograd.function.FunctionCtx, activity: th.Tensor, spikes: th.Tensor) -> th.Tensor:
+        return spikes
+
+    @staticmethod
+    def backward(ctx: th.autograd.function.FunctionCtx, grad_spikes: th.Tensor) -> tuple[th.Tensor, None]:
+        return grad_spikes.sum(dim=0), None
+
+
+def _regular_spikes(activity: th.Tensor, time_steps: int) -> th.Tensor:
+    if kernels.supports(activity):
+        return kernels.regular_spikes(activity, time_steps, FIRING_THRESHOLD)
+    spikes = activity.new_empty((time_steps, *activity.shape))
+    v = th.zeros_like(activity)
+    for step in spikes:
+        v = v + activity
+        th.ge(v, FIRING_THRESHOLD, out=step)
+        v = v - FIRING_THRESHOLD * step
+    return spikes
+
+
+def _check_finite(observations: th.Tensor) -> None:
+    # One cheap reduction for the normal case; a sum that overflows is looked at again.
+    if math.isfinite(observations.sum().item()):
+        return
+    finite = th.isfinite(observations).all(dim=0)
+    if not finite.all():
+        dimensions = (~finite).nonzero().flatten().tolist()
+        raise ValueError(f"observations hold NaN or infinity in dimension {', '.join(map(str, dimensions))}")
+
+
+def mean_ranges(mean_range: Range, obs_dim: int) -> th.Tensor:
+    """
+    Check the ranges of the means.
+
+    :param mean_range: ``(low, high)``, or one such pair per dimension
+    :param obs_dim: number of observation dimensions
+    :return: low and high of each dimension, ``[obs_dim, 2]``
+    :raises ValueError: if the form is another one, an end is not finite, or not low < high
+    """
+    pairs = list(mean_range) if isinstance(mean_range, list | tuple) else None
+    if pairs is not None and len(pairs) == 2 and not any(isinstance(end, list | tuple) for end in pairs):
+        pairs = [pairs] * obs_dim
+    if pairs is None or len(pairs) != obs_dim or any(not isinstance(p, list | tuple) or len(p) != 2 for p in pairs):
+        raise ValueError(
+            f"mean_range={mean_range!r} must be (low, high), or one such pair for each of the {obs_dim} dimensions"
+        )
+    ranges = [[finite_float("mean_range", end) for end in pair] for pair in pairs]
+    if any(low >= high for low, high in ranges):
+        raise ValueError(f"mean_range={mean_range!r} must have low < high")
+    return th.tensor(ranges)
+
+
+def _widths(std: float | Sequence[float], obs_dim: int) -> th.Tensor:
+    """Return the widths as ``[obs_dim]``."""
+    widths = list(std) if isinstance(std, list | tuple) else [std] * obs_dim
+    if len(widths) != obs_dim:
+        raise ValueError(f"encoder_std={std!r} must be one number, or one for each of the {obs_dim} dimensions")
+    return th.tensor([positive_float("encoder_std", width) for width in widths])

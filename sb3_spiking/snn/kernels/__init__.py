@@ -1,0 +1,123 @@
+"""
+Fused execution of SpikingJelly's neurons on the CPU.
+
+A kernel is another execution of a node's equations, never a different neuron: spikes equal the
+node's own, gradients agree to rounding. What no kernel covers (other devices, other nodes or
+surrogates, half precision) is run by the node itself.
+
+numba is imported with the first network rather than with the package: it takes a third of a second.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch as th
+from spikingjelly.activation_based import neuron, surrogate
+
+from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape
+
+if TYPE_CHECKING:
+    from spikingjelly.activation_based.neuron import BaseNode
+
+__all__ = ["Equations", "equations_of", "fire", "regular_spikes", "simulate", "supports", "warm_up"]
+
+_SURROGATES: dict[type, SurrogateShape] = {
+    surrogate.Rect: SurrogateShape.RECT,
+    surrogate.PiecewiseQuadratic: SurrogateShape.TRIANGLE,
+    surrogate.ATan: SurrogateShape.ATAN,
+    surrogate.Sigmoid: SurrogateShape.SIGMOID,
+}
+
+
+def supports(tensor: th.Tensor) -> bool:
+    """
+    Tell whether the kernels run on this tensor.
+
+    :param tensor: any tensor
+    :return: True for float32 and float64 on the CPU
+    """
+    return tensor.device.type == "cpu" and tensor.dtype in (th.float32, th.float64)
+
+
+def equations_of(node: "BaseNode", current: th.Tensor) -> Equations | None:
+    """
+    Read off a node what its fused kernel needs.
+
+    :param node: a SpikingJelly node; its attributes are read anew at each call
+    :param current: the input current that will be given to the kernel
+    :return: the equations, or None where the node must run itself
+    """
+    if not supports(current) or node.v_reset not in (None, 0.0):
+        return None
+    shape = _SURROGATES.get(type(node.surrogate_function))
+    charge = _charge_of(node)
+    if shape is None or charge is None or not node.surrogate_function.spiking:
+        return None
+    return Equations(
+        **charge,
+        threshold=node.v_threshold,
+        soft_reset=node.v_reset is None,
+        detach_reset=node.detach_reset,
+        surrogate=shape,
+        alpha=float(node.surrogate_function.alpha),
+    )
+
+
+def _charge_of(node: "BaseNode") -> dict[str, Any] | None:
+    # Exact types: a subclass may have other dynamics.
+    kind = type(node)
+    if kind is neuron.CUBALIFNode:
+        return {"charge": Charge.CUBA, "first": node.c_decay, "second": node.v_decay}
+    if kind is neuron.LIFNode and not node.decay_input:
+        return {"charge": Charge.LEAK, "first": node.tau}
+    if kind is neuron.ParametricLIFNode and not node.decay_input:
+        return {"charge": Charge.LEARNT_LEAK, "leak": node.w.sigmoid()}
+    if kind is neuron.IFNode:
+        return {"charge": Charge.INTEGRATE}
+    return None
+
+
+def fire(equations: Equations, current: th.Tensor) -> th.Tensor:
+    """
+    Run a layer of neurons from rest over all the time steps; differentiable once.
+
+    :param equations: the neuron, see :func:`equations_of`
+    :param current: input current, ``[T, N, features]``, float32 or float64 on the CPU
+    :return: spikes, 0 or 1, of the same shape and type
+    """
+    from sb3_spiking.snn.kernels import training
+
+    return training.fire(equations, current)
+
+
+def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """
+    Run a layer of neurons from rest and keep its membranes; not differentiable.
+
+    :param equations: the neuron, see :func:`equations_of`
+    :param current: input current, ``[T, N, features]``, float32 or float64 on the CPU
+    :return: spikes and pre-spike membranes, both of the same shape and type as ``current``
+    """
+    from sb3_spiking.snn.kernels import training
+
+    return training.simulate(equations, current)
+
+
+def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th.Tensor:
+    """
+    Turn constant activities into regular spike trains with soft-reset integrators.
+
+    :param activity: input current of each step, ``[N, features]``, float32 or float64 on the CPU
+    :param time_steps: number of steps ``T``
+    :param threshold: integrators fire at ``v >= threshold``, which is then subtracted
+    :return: spikes, 0 or 1, ``[T, N, features]``; not differentiable
+    """
+    from sb3_spiking.snn.kernels import training
+
+    return training.regular_spikes(activity, time_steps, threshold)
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from numba's cache, so that no later step has to wait for it."""
+    from sb3_spiking.snn.kernels import training
+
+    training.warm_up()

@@ -1,0 +1,161 @@
+"""
+Spiking neurons by name, and how a layer of them runs over the time steps of one decision.
+
+Every neuron charges, fires and resets once per step, from a membrane and a current of zero::
+
+    h_t = charge(v_{t-1}, x_t)                    pre-spike membrane
+    s_t = 1 if h_t >= threshold else 0
+    v_t = h_t (1 - s_t)                           reset "hard"
+    v_t = h_t - threshold s_t                     reset "soft"
+
+The neurons are SpikingJelly's own nodes, so that its monitors, counters and exporters apply. Where a
+fused kernel knows the node's equations it runs them in one pass; the spikes are the same.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch as th
+from spikingjelly.activation_based import neuron as sj
+
+from sb3_spiking.snn import kernels
+from sb3_spiking.snn.arguments import choice, decay, positive_float
+from sb3_spiking.snn.surrogates import Surrogate
+
+Reset = Literal["hard", "soft"]
+RESETS: dict[str, float | None] = {"hard": 0.0, "soft": None}
+
+
+@dataclass(frozen=True)
+class _Neuron:
+    """What all the neurons have: a threshold > 0 and a reset, ``"hard"`` (to 0) or ``"soft"`` (subtraction)."""
+
+    threshold: float = 0.5
+    reset: Reset = "hard"
+
+    def __post_init__(self) -> None:
+        positive_float("neuron threshold", self.threshold)
+        choice("neuron reset", self.reset, RESETS)
+
+    def _build(self, node: sj.BaseNode, surrogate: Surrogate) -> sj.BaseNode:
+        node.v_threshold = float(self.threshold)
+        node.v_reset = RESETS[self.reset]
+        node.surrogate_function = surrogate.build()
+        node.step_mode = "m"
+        return node
+
+
+@dataclass(frozen=True)
+class CubaLif(_Neuron):
+    """
+    Current-based leaky integrate-and-fire, the neuron of PopSAN (Tang et al., 2020)::
+
+        c_t = current_decay c_{t-1} + x_t
+        h_t = membrane_decay v_{t-1} + c_t
+
+    :param current_decay: share of the current kept per step, in [0, 1)
+    :param membrane_decay: share of the membrane kept per step, in [0, 1)
+    """
+
+    current_decay: float = 0.5
+    membrane_decay: float = 0.75
+    name: ClassVar[str] = "cuba_lif"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        decay("neuron current_decay", self.current_decay)
+        decay("neuron membrane_decay", self.membrane_decay)
+
+    def build(self, surrogate: Surrogate) -> sj.BaseNode:
+        return self._build(sj.CUBALIFNode(c_decay=self.current_decay, v_decay=self.membrane_decay), surrogate)
+
+
+@dataclass(frozen=True)
+class Lif(_Neuron):
+    """
+    Leaky integrate-and-fire, ``h_t = membrane_decay v_{t-1} + x_t`` (the LIF actor of Xu et al., 2025).
+
+    :param membrane_decay: share of the membrane kept per step, in (0, 1)
+    """
+
+    membrane_decay: float = 0.75
+    name: ClassVar[str] = "lif"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive_float("neuron membrane_decay", decay("neuron membrane_decay", self.membrane_decay))
+
+    def build(self, surrogate: Surrogate) -> sj.BaseNode:
+        tau = 1.0 / (1.0 - self.membrane_decay)
+        return self._build(sj.LIFNode(tau=tau, decay_input=False), surrogate)
+
+
+@dataclass(frozen=True)
+class ParametricLif(Lif):
+    """
+    Leaky integrate-and-fire whose decay is learnt, one per layer (Fang et al., 2021)::
+
+        h_t = (1 - sigmoid(w)) v_{t-1} + x_t
+
+    :param membrane_decay: decay at initialisation, in (0, 1)
+    """
+
+    name: ClassVar[str] = "plif"
+
+    def build(self, surrogate: Surrogate) -> sj.BaseNode:
+        tau = 1.0 / (1.0 - self.membrane_decay)
+        return self._build(sj.ParametricLIFNode(init_tau=tau, decay_input=False), surrogate)
+
+
+@dataclass(frozen=True)
+class IntegrateAndFire(_Neuron):
+    """Integrate-and-fire without leak, ``h_t = v_{t-1} + x_t``."""
+
+    name: ClassVar[str] = "if"
+
+    def build(self, surrogate: Surrogate) -> sj.BaseNode:
+        return self._build(sj.IFNode(), surrogate)
+
+
+Neuron = CubaLif | Lif | ParametricLif | IntegrateAndFire
+
+NEURONS: dict[str, type[Neuron]] = {cls.name: cls for cls in (CubaLif, Lif, ParametricLif, IntegrateAndFire)}
+
+
+def fire(node: sj.BaseNode, current: th.Tensor) -> th.Tensor:
+    """
+    Run a layer of neurons over all the time steps, from rest to rest.
+
+    A node that is being watched (it has forward hooks: SpikingJelly's monitors) runs itself; else its
+    fused kernel runs, where there is one. Either way no state is left in the node.
+
+    :param node: a multi-step SpikingJelly node
+    :param current: input current, ``[T, N, features]``
+    :return: spikes, 0 or 1, of the same shape
+    """
+    watched = node._forward_hooks or node._forward_pre_hooks
+    equations = None if watched else kernels.equations_of(node, current)
+    if equations is not None:
+        return kernels.fire(equations, current)
+    node.reset()
+    try:
+        return node(current)
+    finally:
+        node.reset()
+
+
+def record(node: sj.BaseNode, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """
+    Run a layer like :func:`fire` and return its membranes too, for plots and monitors.
+
+    :param node: a node of this module's table
+    :param current: input current, ``[T, N, features]``, on any device
+    :return: spikes and the membranes ``h_t`` that were compared with the threshold, both of the same
+        shape, on the CPU and without a graph
+    :raises TypeError: if the node's equations are not known to the kernels
+    """
+    current = current.detach().float().cpu()
+    equations = kernels.equations_of(node, current)
+    if equations is None:
+        raise TypeError(f"the membranes of {type(node).__name__} cannot be recorded; use SpikingJelly's monitors")
+    return kernels.simulate(equations, current)

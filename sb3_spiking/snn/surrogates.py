@@ -1,0 +1,112 @@
+"""
+Surrogate gradients by name.
+
+A spike is ``s = H(v - threshold)``, whose derivative is zero almost everywhere. In the backward pass
+it is replaced by a bump around the threshold; how wide the bump is decides which neurons learn.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from spikingjelly.activation_based import surrogate as sj
+
+from sb3_spiking.snn.arguments import positive_float
+
+
+@dataclass(frozen=True)
+class Rect:
+    """
+    Rectangle of area 1: ``1 / (2 width)`` where ``|v - threshold| < width``, else 0.
+
+    The default is PopSAN's (height 1 on ``|v - threshold| < 0.5``; Tang et al., 2020).
+
+    :param width: half of the window, > 0
+    """
+
+    width: float = 0.5
+    name: ClassVar[str] = "rect"
+
+    def __post_init__(self) -> None:
+        positive_float("surrogate width", self.width)
+
+    def build(self) -> sj.SurrogateFunctionBase:
+        return sj.Rect(alpha=0.5 / self.width)
+
+
+@dataclass(frozen=True)
+class Triangle:
+    """
+    Triangle of area 1: ``(1 - |v - threshold| / width) / width`` inside the window, else 0.
+
+    :param width: half of the window, > 0
+    """
+
+    width: float = 1.0
+    name: ClassVar[str] = "triangle"
+
+    def __post_init__(self) -> None:
+        positive_float("surrogate width", self.width)
+
+    def build(self) -> sj.SurrogateFunctionBase:
+        return sj.PiecewiseQuadratic(alpha=1.0 / self.width)
+
+
+@dataclass(frozen=True)
+class ATan:
+    """
+    Derivative of an arctangent: ``(slope / 2) / (1 + (pi / 2 slope (v - threshold))^2)`` (Fang et al., 2021).
+
+    :param slope: > 0; larger is steeper and narrower
+    """
+
+    slope: float = 2.0
+    name: ClassVar[str] = "atan"
+
+    def __post_init__(self) -> None:
+        positive_float("surrogate slope", self.slope)
+
+    def build(self) -> sj.SurrogateFunctionBase:
+        return sj.ATan(alpha=float(self.slope))
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """
+    Derivative of a sigmoid: ``slope s (1 - s)`` with ``s = sigmoid(slope (v - threshold))``.
+
+    :param slope: > 0; larger is steeper and narrower
+    """
+
+    slope: float = 4.0
+    name: ClassVar[str] = "sigmoid"
+
+    def __post_init__(self) -> None:
+        positive_float("surrogate slope", self.slope)
+
+    def build(self) -> sj.SurrogateFunctionBase:
+        return sj.Sigmoid(alpha=float(self.slope))
+
+
+Surrogate = Rect | Triangle | ATan | Sigmoid
+
+SURROGATES: dict[str, type[Surrogate]] = {cls.name: cls for cls in (Rect, Triangle, ATan, Sigmoid)}
+
+
+_WINDOW_TIMES_ALPHA = {
+    sj.Rect: 0.5,
+    sj.PiecewiseQuadratic: 1.0,
+    sj.ATan: 2.0 / math.pi,
+    sj.Sigmoid: 2.0 * math.log(1.0 + math.sqrt(2.0)),
+}
+
+
+def window(function: sj.SurrogateFunctionBase) -> float:
+    """
+    Tell how near its threshold a membrane must be for its neuron to learn.
+
+    :param function: a surrogate built by one of the classes above, as it is now
+    :return: distance from the threshold at which the gradient ends (rect, triangle) or has fallen to half of
+        its peak (atan, sigmoid)
+    """
+    return _WINDOW_TIMES_ALPHA[type(function)] / function.alpha

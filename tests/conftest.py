@@ -1,0 +1,71 @@
+"""What several tests need: small environments, small agents, the reference data."""
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import TD3
+
+import sb3_spiking  # noqa: F401
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+
+
+class TargetEnv(gym.Env):
+    """Ten steps of moving a point; bounds are neither symmetric nor equal, scales differ by dimension."""
+
+    def __init__(self, low=(-1.0, 2.0), high=(3.0, 2.5)):
+        self.observation_space = spaces.Box(-np.inf, np.inf, (3,), dtype=np.float64)
+        self.action_space = spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        self.state = self.np_random.normal([0.0, 50.0, -3.0], [1.0, 20.0, 0.1])
+        return self.state.copy(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(np.asarray(action, np.float32)), action
+        self.steps += 1
+        self.state[0] += action[0] - 1.0
+        return self.state.copy(), -float(abs(self.state[0])), False, self.steps >= 10, {}
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_seed():
+    """Make every test repeatable, alone or in any order."""
+    th.set_num_threads(1)
+    th.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 (SB3 draws from it)
+
+
+@pytest.fixture
+def env():
+    """Return the small environment."""
+    return TargetEnv()
+
+
+def small_model(env, algorithm=TD3, policy="PopSANPolicy", policy_kwargs=None, **kwargs):
+    """Return an untrained agent with a small network."""
+    policy_kwargs = {"net_arch": [16, 16], **(policy_kwargs or {})}
+    settings = {"learning_starts": 20, "batch_size": 16, "buffer_size": 1000, "seed": 0, "device": "cpu"}
+    return algorithm(policy, env, policy_kwargs=policy_kwargs, **{**settings, **kwargs})
+
+
+@pytest.fixture
+def trained(env):
+    """Return an agent right after gradient steps."""
+    return small_model(env).learn(60)
+
+
+@pytest.fixture(scope="session")
+def popsan_reference():
+    """Return the authors' trained actor and what it did; see shared/reference/README.md."""
+    path = REFERENCE / "popsan-halfcheetah" / "actor.npz"
+    if not path.exists():
+        pytest.skip(f"the reference actor is not here: {path}")
+    with np.load(path, allow_pickle=False) as data:
+        return dict(data)

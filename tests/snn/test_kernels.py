@@ -1,0 +1,198 @@
+"""The fused kernels are another execution of SpikingJelly's neurons, never other neurons."""
+
+import pytest
+import torch as th
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spikingjelly.activation_based import neuron as sj
+from spikingjelly.activation_based import surrogate as sj_surrogate
+
+from sb3_spiking.snn import kernels, neurons
+from sb3_spiking.snn.neurons import NEURONS
+from sb3_spiking.snn.surrogates import SURROGATES
+
+ALL = pytest.mark.parametrize(
+    ("neuron", "surrogate", "reset"),
+    [(n, s, r) for n in NEURONS for s in SURROGATES for r in ("hard", "soft")],
+)
+
+
+def run(execute, node, current, grad):
+    """Return spikes, the gradient of the current and the gradients of the node's parameters."""
+    current = current.clone().requires_grad_()
+    node.zero_grad()
+    spikes = execute(current)
+    spikes.backward(grad)
+    return spikes.detach(), current.grad, [parameter.grad.clone() for parameter in node.parameters()]
+
+
+def by_spikingjelly(node):
+    """Run SpikingJelly's own loop, from rest to rest."""
+
+    def execute(current):
+        node.reset()
+        spikes = node(current)
+        node.reset()
+        return spikes
+
+    return execute
+
+
+def compare(node, current, grad, tolerance):
+    fused = run(lambda x: neurons.fire(node, x), node, current, grad)
+    own = run(by_spikingjelly(node), node, current, grad)
+    assert th.equal(fused[0], own[0])
+    th.testing.assert_close(fused[1], own[1], rtol=tolerance, atol=tolerance)
+    # A learnt leak collects one term per neuron and step.
+    th.testing.assert_close(fused[2], own[2], rtol=10 * tolerance, atol=10 * tolerance)
+
+
+@ALL
+def test_spikes_and_gradients_equal_spikingjellys_in_float64(neuron, surrogate, reset):
+    node = NEURONS[neuron](reset=reset).build(SURROGATES[surrogate]()).double()
+    current, grad = th.randn(2, 7, 5, 33, dtype=th.float64)
+    compare(node, current, grad, 1e-12)
+    assert kernels.equations_of(node, current) is not None
+
+
+@ALL
+def test_spikes_and_gradients_equal_spikingjellys_in_float32(neuron, surrogate, reset):
+    node = NEURONS[neuron](reset=reset, threshold=0.7).build(SURROGATES[surrogate]())
+    compare(node, *th.randn(2, 6, 4, 40), 1e-5)
+
+
+@given(
+    time_steps=st.integers(1, 12),
+    batch=st.integers(1, 5),
+    features=st.sampled_from([1, 2, 31, 256, 511, 512, 513, 1025]),
+    neuron=st.sampled_from(sorted(NEURONS)),
+    reset=st.sampled_from(["hard", "soft"]),
+    scale=st.sampled_from([0.0, 1e-30, 0.3, 1.0, 30.0, 1e30]),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=80, deadline=None)
+def test_any_shape_and_scale(time_steps, batch, features, neuron, reset, scale, seed):
+    th.manual_seed(seed)
+    node = NEURONS[neuron](reset=reset).build(SURROGATES["rect"]())
+    current = scale * th.randn(time_steps, batch, features)
+    assert th.equal(neurons.fire(node, current), by_spikingjelly(node)(current).detach())
+
+
+@pytest.mark.parametrize("decay", [0.1, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("neuron", ["lif", "plif"])
+def test_rounding_of_decays_that_are_no_power_of_two(neuron, decay):
+    # 1 - 1/tau and v - v/tau differ in the last bit, which is a spike at the threshold.
+    node = NEURONS[neuron](membrane_decay=decay).build(SURROGATES["rect"]())
+    current = th.randint(-4, 9, (40, 8, 64)).float() / 8
+    assert th.equal(neurons.fire(node, current), by_spikingjelly(node)(current).detach())
+
+
+@pytest.mark.parametrize("neuron", sorted(NEURONS))
+def test_membrane_at_the_threshold_fires_in_both(neuron):
+    node = NEURONS[neuron](threshold=0.5).build(SURROGATES["rect"]())
+    current = th.tensor([[[0.5, 0.25, 0.5 + 2**-25, 0.49999997]]])
+    spikes = neurons.fire(node, current)
+    assert th.equal(spikes, by_spikingjelly(node)(current).detach())
+    assert spikes[0, 0, 0] == 1.0
+    assert spikes[0, 0, 3] == 0.0
+
+
+def test_cuba_lif_by_hand():
+    # c: 0.4, 0.6, 0.7, 0.35; h: 0.4, 0.9 (fires), 0.7 (fires), 0.35
+    node = NEURONS["cuba_lif"]().build(SURROGATES["rect"]())
+    current = th.tensor([0.4, 0.4, 0.4, 0.0]).reshape(4, 1, 1).requires_grad_()
+    spikes, membrane = neurons.record(node, current)
+    assert spikes.flatten().tolist() == [0, 1, 1, 0]
+    th.testing.assert_close(membrane.flatten(), th.tensor([0.4, 0.9, 0.7, 0.35]))
+    neurons.fire(node, current)[3].sum().backward()
+    # s3 <- h3 <- c3 and, all of the window open, through three resets:
+    # dh3 = dx3 + 0.5 dx2 + ... + 0.75 (dv2), dv2 = (1 - s2) dh2 - h2 dh2 = -0.7 dh2, and so on.
+    dh0 = th.tensor([1.0, 0, 0, 0])
+    dh1 = th.tensor([0.5, 1.0, 0, 0]) + 0.75 * (1 - 0.4) * dh0
+    dh2 = th.tensor([0.25, 0.5, 1.0, 0]) + 0.75 * (0 - 0.9) * dh1
+    dh3 = th.tensor([0.125, 0.25, 0.5, 1.0]) + 0.75 * (0 - 0.7) * dh2
+    th.testing.assert_close(current.grad.flatten(), dh3)
+
+
+@pytest.mark.parametrize("surrogate", sorted(SURROGATES))
+@pytest.mark.parametrize("detach", [True, False])
+def test_detached_reset(surrogate, detach):
+    node = NEURONS["cuba_lif"]().build(SURROGATES[surrogate]())
+    node.detach_reset = detach
+    compare(node, *th.randn(2, 6, 4, 40), 1e-5)
+
+
+def test_nothing_needs_gradients_under_no_grad():
+    node = NEURONS["plif"]().build(SURROGATES["rect"]())
+    with th.no_grad():
+        spikes = neurons.fire(node, th.randn(5, 3, 4, requires_grad=True))
+    assert not spikes.requires_grad
+
+
+def test_non_contiguous_and_expanded_currents():
+    node = NEURONS["cuba_lif"]().build(SURROGATES["rect"]())
+    transposed = th.randn(4, 5, 6).transpose(0, 1)
+    expanded = th.randn(1, 3, 6).expand(5, 3, 6)
+    for current in (transposed, expanded):
+        assert th.equal(neurons.fire(node, current), by_spikingjelly(node)(current).detach())
+
+
+def test_second_derivative_is_refused_rather_than_wrong():
+    node = NEURONS["cuba_lif"]().build(SURROGATES["rect"]())
+    current = th.randn(5, 2, 3, requires_grad=True)
+    (first,) = th.autograd.grad(neurons.fire(node, current).square().sum(), current, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def other_lif():
+    return sj.LIFNode(tau=2.0, decay_input=True, step_mode="m")
+
+
+def other_reset():
+    return sj.IFNode(v_reset=-0.5, step_mode="m")
+
+
+def other_surrogate():
+    return sj.IFNode(surrogate_function=sj_surrogate.Erf(), step_mode="m")
+
+
+class SubclassedIFNode(sj.IFNode):
+    """May have other dynamics."""
+
+
+@pytest.mark.parametrize("make", [other_lif, other_reset, other_surrogate, SubclassedIFNode])
+def test_unknown_dynamics_run_themselves_from_rest_to_rest(make):
+    node = make()
+    node.step_mode = "m"
+    current = th.randn(5, 2, 3)
+    assert kernels.equations_of(node, current) is None
+    first = neurons.fire(node, current)
+    assert th.equal(first, neurons.fire(node, current))
+    with pytest.raises(TypeError, match="cannot be recorded"):
+        neurons.record(node, current)
+
+
+def test_half_precision_runs_itself():
+    assert not kernels.supports(th.zeros(1, dtype=th.bfloat16))
+
+
+def test_watched_node_runs_itself_so_that_monitors_see_the_same_spikes():
+    from spikingjelly.activation_based.monitor import OutputMonitor
+
+    layer = th.nn.Sequential(NEURONS["cuba_lif"]().build(SURROGATES["rect"]()))
+    current = th.randn(5, 2, 30)
+    unwatched = neurons.fire(layer[0], current)
+    with OutputMonitor(layer, sj.CUBALIFNode) as monitor:
+        watched = neurons.fire(layer[0], current)
+        assert th.equal(monitor.records[0], unwatched)
+    assert th.equal(watched, unwatched)
+    assert isinstance(layer[0].v, float)
+
+
+def test_a_changed_node_is_seen_at_once():
+    node = NEURONS["cuba_lif"]().build(SURROGATES["rect"]())
+    current = th.full((1, 1, 1), 0.6)
+    assert neurons.fire(node, current).item() == 1.0
+    node.v_threshold = 0.7
+    assert neurons.fire(node, current).item() == 0.0

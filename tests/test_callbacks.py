@@ -1,0 +1,109 @@
+import warnings
+
+import pytest
+import torch as th
+from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import configure
+
+from sb3_spiking import SpikeMonitorCallback
+from sb3_spiking.callbacks import LayerHealth, layer_health
+from sb3_spiking.snn import LayerRecord
+from tests.conftest import TargetEnv, small_model
+
+
+class Logged(SpikeMonitorCallback):
+    """Keeps what the logger would forget at its next dump."""
+
+    def _measure(self):
+        super()._measure()
+        self.values = {key: value for key, value in self.logger.name_to_value.items() if key.startswith("spikes/")}
+
+
+def with_layer(model, weight, bias):
+    """Set the first hidden layer."""
+    with th.no_grad():
+        model.actor.mu.layers[0].linear.weight.fill_(weight)
+        model.actor.mu.layers[0].linear.bias.fill_(bias)
+    return model
+
+
+def test_health_by_hand():
+    # Three neurons over two steps and one decision: silent, always firing, firing once.
+    spikes = th.tensor([[[0.0, 1.0, 0.0]], [[0.0, 1.0, 1.0]]])
+    margin = th.tensor([[[-5.0, 0.1, -0.2]], [[-0.6, 9.0, 0.4]]])
+    health = layer_health(LayerRecord("hidden0", spikes, 1, margin, surrogate_window=0.5))
+    assert health == LayerHealth(rate=0.5, silent=pytest.approx(1 / 3), saturated=pytest.approx(1 / 3), window=0.5)
+    assert health.diagnosis() is None
+
+
+def test_logs_every_population(env):
+    callback = Logged(log_freq=10)
+    small_model(env).learn(60, callback=callback)
+    populations = ("encoder", "hidden0", "hidden1", "output")
+    assert set(callback.values) == {
+        f"spikes/{name}_{quantity}" for name in populations for quantity in ("rate", "silent", "saturated", "window")
+    }
+    assert all(0 <= value <= 1 for value in callback.values.values())
+    # SB3's console refuses keys that are equal after truncation to 36 characters.
+    assert all(len(key) <= 33 for key in callback.values)
+
+
+def test_before_the_first_gradient_step_and_with_several_environments():
+    callback = Logged(log_freq=1)
+    small_model(make_vec_env(TargetEnv, n_envs=2)).learn(4, callback=callback)
+    assert callback.values
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "message"),
+    [(0.0, -1.0, "hidden0 population is dead"), (0.0, 20.0, "hidden0 population is saturated")],
+)
+def test_warns_once_in_plain_words(env, weight, bias, message):
+    model = with_layer(small_model(env), weight, bias)
+    with pytest.warns(UserWarning, match=message) as caught:
+        model.learn(15, callback=SpikeMonitorCallback(log_freq=1))
+    assert len([warning for warning in caught if "hidden0" in str(warning.message)]) == 1
+
+
+def test_membranes_outside_the_surrogates_window_are_told(env):
+    model = small_model(env, policy_kwargs={"surrogate_kwargs": {"width": 1e-6}})
+    with pytest.warns(UserWarning, match="surrogate's window"):
+        model.learn(15, callback=SpikeMonitorCallback(log_freq=5))
+
+
+def test_a_healthy_agent_is_not_warned_about(env):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small_model(env).learn(60, callback=SpikeMonitorCallback(log_freq=5))
+
+
+def test_looking_changes_nothing(env):
+    def actions(callback):
+        model = small_model(env, learning_starts=100).learn(60, callback=callback)
+        return model.policy.state_dict()
+
+    watched, alone = actions(SpikeMonitorCallback(log_freq=7)), actions(CallbackList([]))
+    assert all(th.equal(watched[key], alone[key]) for key in watched)
+
+
+def test_nothing_is_hooked_into_the_network(env):
+    model = small_model(env).learn(30, callback=SpikeMonitorCallback(log_freq=5))
+    assert not any(module._forward_hooks for module in model.policy.modules())
+
+
+def test_writes_to_tensorboard_and_csv(env, tmp_path):
+    model = small_model(env)
+    model.set_logger(configure(str(tmp_path), ["csv", "tensorboard"]))
+    model.learn(60, callback=SpikeMonitorCallback(log_freq=5), log_interval=1)
+    assert "spikes/hidden0_rate" in (tmp_path / "progress.csv").read_text()
+
+
+def test_an_actor_without_spikes_is_told(env):
+    with pytest.raises(ValueError, match="needs a spiking actor"):
+        small_model(env, policy="MlpPolicy").learn(5, callback=SpikeMonitorCallback())
+
+
+def test_bad_frequency_is_named():
+    with pytest.raises(ValueError, match="log_freq=0"):
+        SpikeMonitorCallback(log_freq=0)

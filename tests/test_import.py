@@ -1,0 +1,42 @@
+"""What ``import sb3_spiking`` does to a process."""
+
+import subprocess
+import sys
+
+
+def run(script):
+    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+
+
+def test_prints_nothing_and_leaves_the_heavy_packages_alone():
+    script = """
+import sys
+import stable_baselines3
+before = set(sys.modules)
+import sb3_spiking
+new = {name.split(".")[0] for name in set(sys.modules) - before}
+print(*sorted(new & {"numba", "torchvision", "torchaudio", "sb3_contrib", "rl_zoo3"}))
+"""
+    result = run(script)
+    assert result.stdout.strip() == ""
+    assert result.stderr == ""
+
+
+def test_training_prints_nothing():
+    script = """
+import gymnasium as gym
+from stable_baselines3 import TD3
+import sb3_spiking
+import torch as th
+from sb3_spiking.snn import neurons
+model = TD3("PopSANPolicy", gym.make("Pendulum-v1"), learning_starts=10, policy_kwargs=dict(net_arch=[8]))
+model.learn(20)
+for name, neuron in neurons.NEURONS.items():  # SpikingJelly's own path logs that there is no Triton
+    from sb3_spiking.snn.surrogates import ATan
+    node = neuron().build(ATan())
+    node.register_forward_hook(lambda *_: None)
+    neurons.fire(node, th.randn(3, 2, 4, requires_grad=True)).sum().backward()
+"""
+    result = run(script)
+    assert result.stdout == ""
+    assert result.stderr == ""
