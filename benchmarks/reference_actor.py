@@ -1,0 +1,60 @@
+"""
+How the original authors' trained actor does in our policy, and how much a last bit matters.
+
+    python benchmarks/reference_actor.py path/to/actor.npz
+
+Prints a Markdown table for docs/results.md: returns on HalfCheetah-v5 for ``reset(seed=0..4)`` as recorded by others
+with the authors' code, of our policy, and of our policy with noise of 1e-7 added to every action.
+"""
+
+import argparse
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from stable_baselines3 import TD3
+
+import sb3_spiking
+
+ENV = "HalfCheetah-v5"
+
+
+def episode_return(model: TD3, seed: int, noise: float) -> float:
+    """Return the sum of the rewards of one episode."""
+    env = gym.make(ENV)
+    generator = np.random.default_rng(seed)
+    observation, _ = env.reset(seed=seed)
+    total, done = 0.0, False
+    while not done:
+        action, _ = model.predict(observation, deterministic=True)
+        perturbed = action + noise * generator.standard_normal(action.shape)
+        observation, reward, terminated, truncated, _ = env.step(perturbed.astype(np.float32))
+        total += float(reward)
+        done = terminated or truncated
+    return total
+
+
+def main() -> None:
+    """Load the actor, run the episodes, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, help="actor.npz: parameters, slashes for dots, obs_mean, obs_var")
+    args = parser.parse_args()
+    th.set_num_threads(1)
+    with np.load(args.checkpoint, allow_pickle=False) as data:
+        reference = dict(data)
+    model = TD3("PopSANPolicy", ENV, buffer_size=1, device="cpu")
+    state_dict = {name.replace("/", "."): value for name, value in reference.items() if "/" in name}
+    sb3_spiking.load_popsan_checkpoint(model, state_dict, reference["obs_mean"], reference["obs_var"])
+    rows = {
+        "recorded": list(reference["returns_seed0to4"]),
+        "our policy": [episode_return(model, seed, 0.0) for seed in range(5)],
+        "our policy, actions + 1e-7 noise": [episode_return(model, seed, 1e-7) for seed in range(5)],
+    }
+    print("| | seed 0 | seed 1 | seed 2 | seed 3 | seed 4 | mean |\n|---|---|---|---|---|---|---|")
+    for name, returns in rows.items():
+        print(f"| {name} | " + " | ".join(f"{value:.0f}" for value in [*returns, np.mean(returns)]) + " |")
+
+
+if __name__ == "__main__":
+    main()
