@@ -1,0 +1,48 @@
+# Everything a developer runs. The environment is made on first use and again when its inputs change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# One thread: the networks are small, and more threads wait for each other.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types docs pytest format serve clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("sb3-spiking needs Python 3.11 or newer; try: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mujoco,docs,dev]"
+	@touch $@
+
+demo: $(READY)  ## train a spiking agent until it balances, and draw its spikes
+	$(BIN)/python examples/inverted_pendulum.py
+
+test: lint types docs pytest  ## everything that must be green
+
+lint: $(READY)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy
+	$(BIN)/mypy
+
+docs: $(READY)  ## build the site, warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+pytest: $(READY)  ## all the tests, the slow ones too
+	$(BIN)/pytest
+
+format: $(READY)  ## put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+serve: $(READY)  ## the site at http://127.0.0.1:8000, rebuilt on change
+	$(BIN)/mkdocs serve
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
