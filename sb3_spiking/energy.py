@@ -51,7 +51,7 @@ def cost_of(records: Sequence[LayerRecord]) -> DecisionCost:
     """
     Count the operations of recorded decisions.
 
-    :param records: what :meth:`~sb3_spiking.snn.PopSAN.record` returned
+    :param records: what [`PopSAN.record`][sb3_spiking.snn.PopSAN.record] returned
     :return: the mean over the decisions
     """
     synops = macs = 0.0

@@ -13,32 +13,29 @@ if TYPE_CHECKING:
 
 def plot_spike_raster(records: Sequence[LayerRecord], ax: "Axes | None" = None, decision: int = 0) -> "Axes":
     """
-    Draw every spike of one decision: steps from left to right, populations from bottom to top.
+    Draw every spike of one decision: steps from left to right, a band for each population from bottom to top.
 
-    :param records: what :meth:`~sb3_spiking.snn.PopSAN.record` returned
+    :param records: what [`PopSAN.record`][sb3_spiking.snn.PopSAN.record] returned
     :param ax: where to draw; a new figure if None
     :param decision: which decision of the batch
     :return: the axes
     :raises IndexError: if there is no such decision
     """
     ax = ax or _new_axes()
-    base = 0
-    ticks: list[tuple[float, str]] = []
-    time_steps = records[0].spikes.shape[0]
-    gap = max(sum(record.spikes.shape[2] for record in records) // 40, 1)
-    for index, record in enumerate(records):
+    height = 0.9
+    labels = []
+    for band, record in enumerate(records):
         spikes = record.spikes[:, decision]
-        steps, neurons = (spikes > 0).nonzero(as_tuple=True)
-        rate = spikes.mean().item()
-        size = spikes.shape[1]
-        ax.axhspan(base - 0.5, base + size - 0.5, color=f"C{index}", alpha=0.08, linewidth=0)
-        ax.scatter(steps + 1, neurons + base, s=24, marker="|", color=f"C{index}", linewidths=1.0)
-        ticks.append((base + size / 2, f"{record.name}\n{size} neurons\n{100 * rate:.0f} % fire"))
-        base += size + gap
-    ax.set_yticks([position for position, _ in ticks], [label for _, label in ticks])
+        time_steps, neurons = spikes.shape
+        step, neuron = (spikes > 0).nonzero(as_tuple=True)
+        y = band + height * (neuron + 0.5) / neurons
+        ax.axhspan(band, band + height, color=f"C{band}", alpha=0.08, linewidth=0)
+        ax.hlines(y, step + 0.55, step + 1.45, color=f"C{band}", linewidth=min(2.0, 60.0 / neurons))
+        labels.append(f"{record.name}\n{neurons} neurons\n{100 * spikes.mean().item():.0f} % fire")
+    ax.set_yticks([band + height / 2 for band in range(len(records))], labels)
     ax.set_xticks(range(1, time_steps + 1))
     ax.set_xlim(0.5, time_steps + 0.5)
-    ax.set_ylim(-gap, base)
+    ax.set_ylim(-0.1, len(records))
     ax.set_xlabel("time step of the decision")
     ax.set_title("Spikes of one decision")
     ax.tick_params(axis="y", length=0)

@@ -13,7 +13,7 @@ mpl.use("Agg")
 def test_raster_shows_every_spike_of_the_decision(encoder):
     records = PopSAN(3, 2, (8, 4), PopSANOptions(encoder=encoder)).record(th.randn(2, 3))
     ax = plot_spike_raster(records, decision=1)
-    drawn = sum(len(collection.get_offsets()) for collection in ax.collections)
+    drawn = sum(len(lines.get_segments()) for lines in ax.collections)
     assert drawn == sum(int((record.spikes[:, 1] > 0).sum()) for record in records)
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert [label.split("\n")[0] for label in labels] == ["encoder", "hidden0", "hidden1", "output"]

@@ -25,7 +25,7 @@ class PopSANPolicyMixin:
 
     Every argument is a name, a number or a list, so that ``policy_kwargs`` are saved as readable JSON. What
     is not listed here goes to SB3's policy. The network's own arguments are those of
-    :class:`~sb3_spiking.snn.PopSANOptions`.
+    [`PopSANOptions`][sb3_spiking.snn.PopSANOptions].
 
     :param observation_space: a Box of vectors
     :param action_space: the action space

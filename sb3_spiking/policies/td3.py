@@ -48,10 +48,10 @@ class PopSANPolicy(PopSANPolicyMixin, TD3Policy):
     """
     Population-coded spiking actor for TD3 and DDPG (Tang et al., CoRL 2020).
 
-    :param args: see :class:`~sb3_spiking.policies.common.PopSANPolicyMixin`
+    :param args: see [`PopSANPolicyMixin`][sb3_spiking.policies.common.PopSANPolicyMixin]
     :param actor_lr_scale: the actor's learning rate as a multiple of the algorithm's, > 0. With SB3's default of 1e-3
         the actor learns at 3e-4, between the paper's 1e-4 and the critic's rate.
-    :param kwargs: see :class:`~sb3_spiking.policies.common.PopSANPolicyMixin` and SB3's ``TD3Policy``
+    :param kwargs: see [`PopSANPolicyMixin`][sb3_spiking.policies.common.PopSANPolicyMixin] and SB3's ``TD3Policy``
     :raises ValueError: if an argument is not allowed or the observation space is not a vector Box
     """
 

@@ -146,7 +146,7 @@ def fire(node: sj.BaseNode, current: th.Tensor) -> th.Tensor:
 
 def record(node: sj.BaseNode, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     """
-    Run a layer like :func:`fire` and return its membranes too, for plots and monitors.
+    Run a layer like [`fire`][sb3_spiking.snn.neurons.fire] and return its membranes too, for plots and monitors.
 
     :param node: a node of this module's table
     :param current: input current, ``[T, N, features]``, on any device

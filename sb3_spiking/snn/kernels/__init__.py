@@ -80,7 +80,7 @@ def fire(equations: Equations, current: th.Tensor) -> th.Tensor:
     """
     Run a layer of neurons from rest over all the time steps; differentiable once.
 
-    :param equations: the neuron, see :func:`equations_of`
+    :param equations: the neuron, see [`equations_of`][sb3_spiking.snn.kernels.equations_of]
     :param current: input current, ``[T, N, features]``, float32 or float64 on the CPU
     :return: spikes, 0 or 1, of the same shape and type
     """
@@ -93,7 +93,7 @@ def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Te
     """
     Run a layer of neurons from rest and keep its membranes; not differentiable.
 
-    :param equations: the neuron, see :func:`equations_of`
+    :param equations: the neuron, see [`equations_of`][sb3_spiking.snn.kernels.equations_of]
     :param current: input current, ``[T, N, features]``, float32 or float64 on the CPU
     :return: spikes and pre-spike membranes, both of the same shape and type as ``current``
     """

@@ -38,7 +38,7 @@ class Equations(NamedTuple):
     :param detach_reset: keep the gradient out of the reset
     :param surrogate: shape of the surrogate gradient
     :param alpha: its steepness
-    :param first: the charge's first constant, see :class:`Charge`
+    :param first: the charge's first constant, see [`Charge`][sb3_spiking.snn.kernels.equations.Charge]
     :param second: the charge's second constant
     :param leak: scalar tensor, the learnt leak per step
     """

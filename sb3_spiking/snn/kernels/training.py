@@ -230,7 +230,7 @@ class _Fire(th.autograd.Function):
 
 
 def fire(equations: Equations, current: th.Tensor) -> th.Tensor:
-    """See :func:`sb3_spiking.snn.kernels.fire`."""
+    """See [`fire`][sb3_spiking.snn.kernels.fire]."""
     learns = current.requires_grad or (equations.leak is not None and equations.leak.requires_grad)
     if learns and th.is_grad_enabled():
         return _Fire.apply(current, equations.leak, equations)
@@ -238,12 +238,12 @@ def fire(equations: Equations, current: th.Tensor) -> th.Tensor:
 
 
 def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """See :func:`sb3_spiking.snn.kernels.simulate`."""
+    """See [`simulate`][sb3_spiking.snn.kernels.simulate]."""
     return _run(equations, current, keep_membrane=True)
 
 
 def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th.Tensor:
-    """See :func:`sb3_spiking.snn.kernels.regular_spikes`."""
+    """See [`regular_spikes`][sb3_spiking.snn.kernels.regular_spikes]."""
     activity = activity.detach().contiguous()
     spikes = activity.new_empty((time_steps, *activity.shape))
     if activity.numel() > 0:
@@ -252,7 +252,7 @@ def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th
 
 
 def warm_up() -> None:
-    """See :func:`sb3_spiking.snn.kernels.warm_up`."""
+    """See [`warm_up`][sb3_spiking.snn.kernels.warm_up]."""
     if _forward.signatures:
         return
     one = np.zeros((1, 1), np.float32)
