@@ -1,7 +1,9 @@
 """Callbacks for training spiking agents."""
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch as th
@@ -21,13 +23,14 @@ class LayerHealth:
     :param rate: spikes per neuron and step, in [0, 1]
     :param silent: share of the neurons that never fire
     :param saturated: share of the neurons that fire at every step
-    :param window: share of the membranes inside the surrogate's window; the gradient passes through these alone
+    :param window: share of the membranes inside the surrogate's window; the gradient passes through these alone.
+        None for the encoder, whose gradient is straight-through
     """
 
     rate: float
     silent: float
     saturated: float
-    window: float
+    window: float | None
 
     def diagnosis(self) -> str | None:
         """Say in plain words what is wrong, or None."""
@@ -35,7 +38,7 @@ class LayerHealth:
             return "is dead: almost no neuron fires. Larger inputs (mean_range, encoder_std) or a lower threshold help"
         if self.saturated > 0.95:
             return "is saturated: almost every neuron fires at every step. Smaller weights or a higher threshold help"
-        if self.window < 0.01:
+        if self.window is not None and self.window < 0.01:
             return (
                 "cannot learn: its membranes lie outside the surrogate's window. A wider surrogate "
                 "(surrogate_kwargs) or a lower actor_lr_scale helps"
@@ -52,7 +55,7 @@ def layer_health(record: LayerRecord) -> LayerHealth:
     """
     spikes = record.spikes
     per_neuron = spikes.mean(dim=(0, 1))
-    window = 1.0
+    window = None
     if record.margin is not None:
         window = (record.margin.abs() < record.surrogate_window).float().mean().item()
     return LayerHealth(
@@ -70,7 +73,8 @@ class SpikeMonitorCallback(BaseCallback):
     Every ``log_freq`` calls the actor decides on observations it has met (a batch of the replay buffer once
     there is one, else the environments' last ones) and each population's ``LayerHealth`` is logged as
     ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. Between these nothing is hooked
-    into the network, so the monitor costs one batch of decisions per ``log_freq`` steps.
+    into the network, so the monitor costs one batch of decisions per ``log_freq`` steps, and a watched run is the run
+    that it would have been unwatched.
 
     :param log_freq: environment steps (of all environments in parallel) between two measurements, >= 1
     :param verbose: 0 or 1; 1 prints each measurement
@@ -91,7 +95,8 @@ class SpikeMonitorCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         if self.n_calls % self.log_freq == 0:
-            self._measure()
+            with _randomness_untouched():
+                self._measure()
         return True
 
     @th.no_grad()
@@ -104,8 +109,9 @@ class SpikeMonitorCallback(BaseCallback):
         actor.set_training_mode(training)
         for record in records:
             health = layer_health(record)
-            for quantity in ("rate", "silent", "saturated", "window"):
-                self.logger.record(f"spikes/{record.name}_{quantity}", getattr(health, quantity))
+            for quantity, value in asdict(health).items():
+                if value is not None:
+                    self.logger.record(f"spikes/{record.name}_{quantity}", value)
             if self.verbose:
                 print(f"{self.num_timesteps} {record.name}: {health}")
             # Receptive fields that no observation reaches are silent by design.
@@ -122,3 +128,14 @@ class SpikeMonitorCallback(BaseCallback):
         last = self.model._last_obs
         assert isinstance(last, np.ndarray), "SB3 sets the last observation before the first step"
         return th.as_tensor(last, device=self.model.device)
+
+
+@contextmanager
+def _randomness_untouched() -> Iterator[None]:
+    """Give back the random states that sampling a replay buffer and Poisson encoders draw from."""
+    state = np.random.get_state()  # noqa: NPY002 (SB3 samples from it)
+    try:
+        with th.random.fork_rng():
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002

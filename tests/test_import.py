@@ -1,11 +1,13 @@
 """What ``import sb3_spiking`` does to a process."""
 
+import os
 import subprocess
 import sys
 
 
-def run(script):
-    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+def run(script, **environment):
+    environment = {**os.environ, **environment}
+    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=environment)
 
 
 def test_prints_nothing_and_leaves_the_heavy_packages_alone():
@@ -39,4 +41,13 @@ for name, neuron in neurons.NEURONS.items():  # SpikingJelly's own path logs tha
 """
     result = run(script)
     assert result.stdout == ""
+    assert result.stderr == ""
+
+
+def test_kernels_work_where_nothing_can_be_cached():
+    script = (
+        "import torch as th; from sb3_spiking.snn import PopSAN; PopSAN(2, 1, (4,))(th.zeros(1, 2)).sum().backward()"
+    )
+    # A locator for packages inside zip files finds no place for this one.
+    result = run(script, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator")
     assert result.stderr == ""

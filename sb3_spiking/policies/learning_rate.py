@@ -6,6 +6,7 @@ import torch as th
 
 SCALE = "lr_scale"
 _BASE = "_base_lr"
+_ATTACHED = "_lr_scale_attached"
 
 
 def scale_learning_rate(optimizer: th.optim.Optimizer, scale: float) -> None:
@@ -26,12 +27,15 @@ def scale_learning_rate(optimizer: th.optim.Optimizer, scale: float) -> None:
 
 def attach_hooks(optimizer: th.optim.Optimizer) -> None:
     """
-    Attach the scaling to an optimiser whose groups hold their scale; copies and pickles lose their hooks.
+    Attach the scaling to an optimiser whose groups hold their scale; deep copies and pickles lose their hooks.
 
-    :param optimizer: an optimiser without the hooks
+    :param optimizer: any torch optimiser; one that has the hooks is left as it is
     """
-    optimizer.register_step_pre_hook(_apply)
-    optimizer.register_step_post_hook(_take_back)
+    if not getattr(optimizer, _ATTACHED, False):
+        optimizer.register_step_pre_hook(_apply)
+        optimizer.register_step_post_hook(_take_back)
+        # Lost with the hooks: torch copies and pickles the state of an optimiser, not its attributes.
+        setattr(optimizer, _ATTACHED, True)
 
 
 def _apply(optimizer: th.optim.Optimizer, args: Any, kwargs: Any) -> None:

@@ -21,8 +21,14 @@ BLOCK = 512
 _CUBA, _LEAK, _LEARNT_LEAK = int(Charge.CUBA), int(Charge.LEAK), int(Charge.LEARNT_LEAK)
 _RECT, _TRIANGLE, _ATAN = int(SurrogateShape.RECT), int(SurrogateShape.TRIANGLE), int(SurrogateShape.ATAN)
 
-# Rounding must equal SpikingJelly's, operation by operation: no fastmath, no contraction.
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+def _jit(function: Any) -> Any:
+    """Compile, and cache on disk where there is a place for it."""
+    # Rounding must equal SpikingJelly's, operation by operation: no fastmath, no contraction.
+    try:
+        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+    except RuntimeError:  # Neither the package's folder nor the user's is writable.
+        return numba.njit(function, nogil=True, error_model="numpy")
 
 
 @_jit
