@@ -99,14 +99,9 @@ class SpikeMonitorCallback(BaseCallback):
                 self._measure()
         return True
 
-    @th.no_grad()
     def _measure(self) -> None:
         actor: PopSANActor = self.model.actor  # type: ignore[attr-defined]
-        training = actor.training
-        # In training mode the observation statistics would count this batch too.
-        actor.set_training_mode(False)
         records = actor.mu.record(actor.features(self._observations()))
-        actor.set_training_mode(training)
         for record in records:
             health = layer_health(record)
             for quantity, value in asdict(health).items():

@@ -34,14 +34,20 @@ class PopSANActor(Actor):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), "popsan_options": self.popsan_options}
 
+    @th.no_grad()
     def features(self, observations: th.Tensor) -> th.Tensor:
         """
-        Return what the spiking network sees.
+        Return what the spiking network sees; looking does not change the observation statistics.
 
         :param observations: raw observations, ``[N, *shape]``
-        :return: features, ``[N, features_dim]``
+        :return: normalised observations, ``[N, features_dim]``
         """
-        return self.extract_features(observations, self.features_extractor)
+        training = self.training
+        self.set_training_mode(False)
+        try:
+            return self.extract_features(observations, self.features_extractor)
+        finally:
+            self.set_training_mode(training)
 
 
 class PopSANPolicy(PopSANPolicyMixin, TD3Policy):

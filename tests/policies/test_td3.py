@@ -208,6 +208,9 @@ def test_actor_and_critic_share_one_set_of_statistics(trained):
 def test_statistics_do_not_change_when_the_agent_acts(trained):
     before = copy.deepcopy(trained.policy.state_dict())
     trained.predict(observations())
+    trained.policy.set_training_mode(True)
+    trained.actor.features(th.as_tensor(observations()))
+    assert trained.actor.training
     evaluate_policy(trained, Monitor(TargetEnv()), n_eval_episodes=2)
     after = trained.policy.state_dict()
     assert all(th.equal(before[key], after[key]) for key in before)
