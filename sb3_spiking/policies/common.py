@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gymnasium import spaces
+from spikingjelly.activation_based.base import MemoryModule
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import Schedule
@@ -127,7 +128,7 @@ def _check_observation_space(space: spaces.Space) -> None:
 
 
 def _check_activation(activation_fn: type[nn.Module] | None) -> None:
-    if activation_fn is not None and activation_fn.__module__.startswith("spikingjelly"):
+    if isinstance(activation_fn, type) and issubclass(activation_fn, MemoryModule):
         raise ValueError(
             f"activation_fn={activation_fn.__name__} would put spikes into the critic; the actor spikes by itself, "
             "choose its neuron by name: neuron='cuba_lif', 'lif', 'plif' or 'if'"

@@ -8,7 +8,7 @@ One decision is one call, from rest to rest: a network takes a batch of observat
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch as th
@@ -53,7 +53,7 @@ class PopSANOptions:
     surrogate_kwargs: Mapping[str, Any] | None = None
     encoder: str = "deterministic"
     encoder_population: int = 10
-    encoder_std: float | Sequence[float] = field(default=math.sqrt(0.15))
+    encoder_std: float | Sequence[float] = math.sqrt(0.15)
     decoder_population: int = 10
     mean_range: Range = (-3.0, 3.0)
     precision: str = "float32"
@@ -207,5 +207,5 @@ class PopSAN(nn.Module):
             margin = membrane - layer.neuron.v_threshold
             reach = window(layer.neuron.surrogate_function)
             records.append(LayerRecord(name, fired, fan_outs[index + 1], margin, reach))
-            spikes = fired.to(spikes.device)
+            spikes = fired.to(spikes)
         return records

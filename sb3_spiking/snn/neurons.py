@@ -67,7 +67,8 @@ class CubaLif(_Neuron):
         decay("neuron membrane_decay", self.membrane_decay)
 
     def build(self, surrogate: Surrogate) -> sj.BaseNode:
-        return self._build(sj.CUBALIFNode(c_decay=self.current_decay, v_decay=self.membrane_decay), surrogate)
+        node = sj.CUBALIFNode(c_decay=float(self.current_decay), v_decay=float(self.membrane_decay))
+        return self._build(node, surrogate)
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,12 @@ def record(node: sj.BaseNode, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]
     :param node: a node of this module's table
     :param current: input current, ``[T, N, features]``, on any device
     :return: spikes and the membranes ``h_t`` that were compared with the threshold, both of the same
-        shape, on the CPU and without a graph
+        shape, on the CPU and without a graph; half precision becomes float32
     :raises TypeError: if the node's equations are not known to the kernels
     """
-    current = current.detach().float().cpu()
+    current = current.detach().cpu()
+    if not kernels.supports(current):
+        current = current.float()
     equations = kernels.equations_of(node, current)
     if equations is None:
         raise TypeError(f"the membranes of {type(node).__name__} cannot be recorded; use SpikingJelly's monitors")

@@ -146,6 +146,13 @@ def test_record_shows_the_decision_that_was_made():
         assert th.equal(th.tanh(network.decoder(output.spikes)), network(observations))
 
 
+def test_record_keeps_the_precision_of_the_network():
+    network = PopSAN(4, 2, (16, 8)).double()
+    observations = th.randn(6, 4, dtype=th.float64)
+    with th.no_grad():
+        assert th.equal(th.tanh(network.decoder(network.record(observations)[-1].spikes)), network(observations))
+
+
 def test_an_analog_input_costs_one_matrix_product(monkeypatch):
     network = PopSAN(4, 2, (16,), PopSANOptions(encoder="analog", time_steps=8))
     rows = []
