@@ -16,6 +16,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "inverted_pendulum.py"
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`n_steps=5` is ignored")  # SB3 says so when it loads any n-step model.
 def test_the_demo_balances_and_writes_what_it_says(tmp_path):
     pytest.importorskip("mujoco", reason="the demo balances a MuJoCo pendulum")
     result = subprocess.run(
