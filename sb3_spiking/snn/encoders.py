@@ -14,6 +14,7 @@ The gradient of every spike with respect to A is 1 (straight-through).
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch as th
@@ -30,7 +31,7 @@ Range = tuple[float, float] | Sequence[Sequence[float]]
 """``(low, high)`` for all the dimensions, or one such pair for each."""
 
 
-class PopulationEncoder(nn.Module):
+class PopulationEncoder(nn.Module, ABC):
     """
     Gaussian receptive fields; a subclass says how activity becomes the input of the spiking layers.
 
@@ -91,6 +92,7 @@ class PopulationEncoder(nn.Module):
         """
         return self.spikes(self.activity(observations))
 
+    @abstractmethod
     def spikes(self, activity: th.Tensor) -> th.Tensor:
         """
         Turn activity into the input of the first spiking layer.
@@ -98,7 +100,6 @@ class PopulationEncoder(nn.Module):
         :param activity: ``[N, features]``
         :return: ``[T, N, features]``
         """
-        raise NotImplementedError
 
 
 class DeterministicEncoder(PopulationEncoder):
