@@ -12,6 +12,10 @@ three agents are
 * ``mlp-normalized``: the same with the observation normalisation of PopSANPolicy, so that
   nobody credits spikes with what normalisation did.
 
+All the runs that docs/results.md promises and that have no record yet, two at a time:
+
+    python benchmarks/learning.py --missing | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python
+
 ``--summary`` prints the Markdown table of all the recorded runs.
 """
 
@@ -33,6 +37,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
 
 AGENTS = ("popsan", "mlp", "mlp-normalized")
+PLAN = {"HalfCheetah-v5": 100_000, "InvertedDoublePendulum-v5": 50_000}
+SEEDS = (0, 1, 2)
 EVAL_EPISODES = 5
 
 
@@ -89,6 +95,22 @@ def train(agent: str, env_id: str, steps: int, seed: int) -> dict:
     }
 
 
+def record_path(folder: Path, agent: str, env_id: str, steps: int, seed: int) -> Path:
+    """Return where the record of a run lies."""
+    return folder / f"{agent}-{env_id}-{steps}-seed{seed}.json"
+
+
+def missing(folder: Path) -> list[str]:
+    """Return the arguments of the planned runs without a record, the longest first."""
+    return [
+        f"{__file__} --agent {agent} --env {env_id} --steps {steps} --seed {seed} --out {folder}"
+        for env_id, steps in PLAN.items()
+        for agent in AGENTS
+        for seed in SEEDS
+        if not record_path(folder, agent, env_id, steps, seed).exists()
+    ]
+
+
 def summary(folder: Path) -> str:
     """Return a Markdown table of the final returns, mean +- std over the seeds."""
     runs = defaultdict(list)
@@ -122,15 +144,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("docs/data/learning"), help="folder of the records")
+    parser.add_argument("--missing", action="store_true", help="print the arguments of the runs still to do and stop")
     parser.add_argument("--summary", action="store_true", help="print the table of all the records and stop")
     args = parser.parse_args()
-    if args.summary:
-        print(summary(args.out))
+    if args.summary or args.missing:
+        print(summary(args.out) if args.summary else "\n".join(missing(args.out)))
         return
     th.set_num_threads(1)
     record = train(args.agent, args.env, args.steps, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"{args.agent}-{args.env}-{args.steps}-seed{args.seed}.json"
+    path = record_path(args.out, args.agent, args.env, args.steps, args.seed)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(record) + "\n")
     partial.replace(path)
