@@ -22,7 +22,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
 
 import sb3_spiking
-from sb3_spiking.energy import decision_cost
+from sb3_spiking.energy import cost_of
 from sb3_spiking.plotting import plot_learning_curve, plot_spike_raster
 
 ENV = "InvertedPendulum-v5"
@@ -73,10 +73,11 @@ def main() -> None:
     seconds = time.perf_counter() - start
 
     trained, trained_std = evaluate_policy(model, eval_env, n_eval_episodes=10)
-    assert isinstance(model.policy, sb3_spiking.PopSANPolicy)
-    actor = model.policy.actor
-    features = actor.features(th.as_tensor(observations_met(model, gym.make(ENV), args.seed)).float())
-    cost = decision_cost(actor.mu, features)
+    policy = model.policy
+    assert isinstance(policy, sb3_spiking.PopSANPolicy)
+    features = policy.spiking_features(th.as_tensor(observations_met(model, gym.make(ENV), args.seed)))
+    recording = policy.spiking_network.record(features)
+    cost = cost_of(recording)
 
     import matplotlib
 
@@ -86,7 +87,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12.0, 5.0), layout="constrained")
     plot_learning_curve(timesteps, returns, left).set_title(f"TD3 with PopSANPolicy on {ENV}")
-    plot_spike_raster(actor.mu.record(features), right, decision=len(features) // 2)
+    plot_spike_raster(recording, right, decision=len(features) // 2)
     figure.savefig(args.out / "popsan.png", dpi=120)
     model.save(args.out / "popsan")
 

@@ -1,16 +1,20 @@
 """Callbacks for training spiking agents."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_spiking.policies.td3 import PopSANActor
-from sb3_spiking.snn import LayerRecord
+from sb3_spiking.policies.common import SpikingPolicy
+from sb3_spiking.snn import PopulationRecord
 
 MAX_DECISIONS = 256
 
@@ -46,7 +50,7 @@ class LayerHealth:
         return None
 
 
-def layer_health(record: LayerRecord) -> LayerHealth:
+def layer_health(record: PopulationRecord) -> LayerHealth:
     """
     Measure a population over a batch of decisions.
 
@@ -68,17 +72,17 @@ def layer_health(record: LayerRecord) -> LayerHealth:
 
 class SpikeMonitorCallback(BaseCallback):
     """
-    Log the spiking health of the actor, and warn once about each population that is dead or saturated.
+    Log the spiking health of the policy, and warn once about each population that is dead or saturated.
 
-    Every ``log_freq`` calls the actor decides on observations it has met (a batch of the replay buffer once
-    there is one, else the environments' last ones) and each population's ``LayerHealth`` is logged as
+    Every ``log_freq`` calls the network decides on observations it has met (of the replay buffer or the rollout, the
+    environments' last ones before there is one) and each population's ``LayerHealth`` is logged as
     ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. Between these nothing is hooked
     into the network, so the monitor costs one batch of decisions per ``log_freq`` steps, and a watched run is the run
     that it would have been unwatched.
 
     :param log_freq: environment steps (of all environments in parallel) between two measurements, >= 1
     :param verbose: 0 or 1; 1 prints each measurement
-    :raises ValueError: if ``log_freq`` is < 1, or, when training starts, if the actor does not spike
+    :raises ValueError: if ``log_freq`` is < 1, or, when training starts, if the policy does not spike
     """
 
     def __init__(self, log_freq: int = 1000, verbose: int = 0) -> None:
@@ -89,9 +93,8 @@ class SpikeMonitorCallback(BaseCallback):
         self._warned: set[str] = set()
 
     def _on_training_start(self) -> None:
-        actor = getattr(self.model, "actor", None)
-        if not isinstance(actor, PopSANActor):
-            raise ValueError(f"SpikeMonitorCallback needs a spiking actor, not {type(self.model.policy).__name__}")
+        if not isinstance(self.model.policy, SpikingPolicy):
+            raise ValueError(f"SpikeMonitorCallback needs a spiking policy, not {type(self.model.policy).__name__}")
 
     def _on_step(self) -> bool:
         if self.n_calls % self.log_freq == 0:
@@ -100,9 +103,10 @@ class SpikeMonitorCallback(BaseCallback):
         return True
 
     def _measure(self) -> None:
-        actor: PopSANActor = self.model.actor  # type: ignore[attr-defined]
-        records = actor.mu.record(actor.features(self._observations()))
-        for record in records:
+        policy = self.model.policy
+        assert isinstance(policy, SpikingPolicy)
+        recording = policy.spiking_network.record(policy.spiking_features(self._observations()))
+        for record in recording.populations:
             health = layer_health(record)
             for quantity, value in asdict(health).items():
                 if value is not None:
@@ -110,19 +114,33 @@ class SpikeMonitorCallback(BaseCallback):
             if self.verbose:
                 print(f"{self.num_timesteps} {record.name}: {health}")
             # Receptive fields that no observation reaches are silent by design.
-            diagnosis = None if record.name == "encoder" else health.diagnosis()
+            diagnosis = None if record.margin is None else health.diagnosis()
             if diagnosis is not None and record.name not in self._warned:
                 self._warned.add(record.name)
                 warnings.warn(f"The {record.name} population {diagnosis} (step {self.num_timesteps}).", stacklevel=2)
 
-    def _observations(self) -> th.Tensor:
-        buffer = getattr(self.model, "replay_buffer", None)
-        if buffer is not None and buffer.size() > 0:
-            batch = buffer.sample(min(MAX_DECISIONS, buffer.size()), env=self.model.get_vec_normalize_env())
-            return batch.observations
-        last = self.model._last_obs
-        assert isinstance(last, np.ndarray), "SB3 sets the last observation before the first step"
-        return th.as_tensor(last, device=self.model.device)
+    def _observations(self) -> PyTorchObs:
+        """Return some of the observations that the agent met."""
+        model = self.model
+        if isinstance(model, OffPolicyAlgorithm) and model.replay_buffer is not None and model.replay_buffer.size() > 0:
+            size = min(MAX_DECISIONS, model.replay_buffer.size())
+            return model.replay_buffer.sample(size, env=model.get_vec_normalize_env()).observations
+        met: Any = model._last_obs
+        if isinstance(model, OnPolicyAlgorithm) and model.rollout_buffer.pos > 0:
+            met = _each(model.rollout_buffer.observations, lambda all_of: _last(all_of[: model.rollout_buffer.pos]))
+        return _each(met, lambda array: th.as_tensor(array, device=model.device))
+
+
+def _last(rollout: np.ndarray) -> np.ndarray:
+    """Return the last decisions of ``[steps, environments, *shape]`` as one batch."""
+    return rollout.reshape(-1, *rollout.shape[2:])[-MAX_DECISIONS:]
+
+
+def _each(observations: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply a function to an observation, or to each entry of a Dict."""
+    if isinstance(observations, dict):
+        return {name: function(entry) for name, entry in observations.items()}
+    return function(observations)
 
 
 @contextmanager

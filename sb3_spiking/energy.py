@@ -5,12 +5,11 @@ A synaptic operation (synop) is one spike arriving at one synapse; NeuroBench ca
 accumulate. Counts say nothing of joules until a hardware and its memory are named.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch as th
 
-from sb3_spiking.snn import LayerRecord, PopSAN
+from sb3_spiking.snn import Recording, SpikingNetwork
 
 
 @dataclass(frozen=True)
@@ -19,50 +18,43 @@ class DecisionCost:
     Mean cost of one decision.
 
     :param firing_rates: spikes per neuron and step of each population, in [0, 1], by its name
+    :param mean_firing_rate: the same over the hidden and output populations: the mean of their rates
     :param synops: accumulates, one per spike and synapse
-    :param macs: multiply-accumulates, of inputs that are no spikes (the analog encoder)
+    :param macs: multiply-accumulates, of inputs that are no spikes (images, analog encoders)
     :param dense_macs: what a dense network of the same layer sizes would multiply, once
     """
 
     firing_rates: dict[str, float]
+    mean_firing_rate: float
     synops: float
     macs: float
     dense_macs: int
 
-    @property
-    def mean_firing_rate(self) -> float:
-        """Spikes per neuron and step, over the hidden and output populations: the mean of their rates."""
-        rates = [rate for name, rate in self.firing_rates.items() if name != "encoder"]
-        return sum(rates) / len(rates)
 
-
-def decision_cost(network: PopSAN, observations: th.Tensor) -> DecisionCost:
+def decision_cost(network: SpikingNetwork, features: th.Tensor) -> DecisionCost:
     """
     Count the operations of the network's decisions.
 
     :param network: a spiking network
-    :param observations: what it decides on, normalised, ``[N, obs_dim]``
+    :param features: what it decides on, normalised, ``[N, features_dim]``
     :return: the mean over the ``N`` decisions
     """
-    return cost_of(network.record(observations))
+    return cost_of(network.record(features))
 
 
-def cost_of(records: Sequence[LayerRecord]) -> DecisionCost:
+def cost_of(recording: Recording) -> DecisionCost:
     """
     Count the operations of recorded decisions.
 
-    :param records: what [`PopSAN.record`][sb3_spiking.snn.PopSAN.record] returned
+    :param recording: what [`SpikingNetwork.record`][sb3_spiking.snn.SpikingNetwork.record] returned
     :return: the mean over the decisions
     """
-    synops = macs = 0.0
-    dense_macs = 0
-    for record in records:
-        _, decisions, neurons = record.spikes.shape
-        dense_macs += neurons * record.fan_out
-        if bool(((record.spikes == 0) | (record.spikes == 1)).all()):
-            synops += record.spikes.sum().item() / decisions * record.fan_out
-        else:
-            # A current that is constant over the steps is multiplied once.
-            macs += neurons * record.fan_out
-    rates = {record.name: record.spikes.mean().item() for record in records}
-    return DecisionCost(rates, synops, macs, dense_macs)
+    rates = {population.name: population.spikes.mean().item() for population in recording.populations}
+    neurons = [rates[population.name] for population in recording.populations if population.margin is not None]
+    return DecisionCost(
+        firing_rates=rates,
+        mean_firing_rate=sum(neurons) / len(neurons),
+        synops=sum(synapses.synops for synapses in recording.synapses),
+        macs=sum(synapses.macs for synapses in recording.synapses),
+        dense_macs=sum(synapses.dense_macs for synapses in recording.synapses),
+    )

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 
 import torch as th
 
-from sb3_spiking.snn import LayerRecord
+from sb3_spiking.snn import Recording
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot_spike_raster(records: Sequence[LayerRecord], ax: "Axes | None" = None, decision: int = 0) -> "Axes":
+def plot_spike_raster(recording: Recording, ax: "Axes | None" = None, decision: int = 0) -> "Axes":
     """
     Draw every spike of one decision: steps from left to right, a band for each population from bottom to top.
 
-    :param records: what [`PopSAN.record`][sb3_spiking.snn.PopSAN.record] returned
+    :param recording: what [`SpikingNetwork.record`][sb3_spiking.snn.SpikingNetwork.record] returned
     :param ax: where to draw; a new figure if None
     :param decision: which decision of the batch
     :return: the axes
@@ -24,18 +24,18 @@ def plot_spike_raster(records: Sequence[LayerRecord], ax: "Axes | None" = None, 
     ax = ax or _new_axes()
     height = 0.9
     labels = []
-    for band, record in enumerate(records):
-        spikes = record.spikes[:, decision]
+    for band, population in enumerate(recording.populations):
+        spikes = population.spikes[:, decision].flatten(1)
         time_steps, neurons = spikes.shape
         step, neuron = (spikes > 0).nonzero(as_tuple=True)
         y = band + height * (neuron + 0.5) / neurons
         ax.axhspan(band, band + height, color=f"C{band}", alpha=0.08, linewidth=0)
         ax.hlines(y, step + 0.55, step + 1.45, color=f"C{band}", linewidth=min(2.0, 60.0 / neurons))
-        labels.append(f"{record.name}\n{neurons} neurons\n{100 * spikes.mean().item():.0f} % fire")
-    ax.set_yticks([band + height / 2 for band in range(len(records))], labels)
+        labels.append(f"{population.name}\n{neurons} neurons\n{100 * spikes.mean().item():.0f} % fire")
+    ax.set_yticks([band + height / 2 for band in range(len(labels))], labels)
     ax.set_xticks(range(1, time_steps + 1))
     ax.set_xlim(0.5, time_steps + 0.5)
-    ax.set_ylim(-0.1, len(records))
+    ax.set_ylim(-0.1, len(labels))
     ax.set_xlabel("time step of the decision")
     ax.set_title("Spikes of one decision")
     ax.tick_params(axis="y", length=0)

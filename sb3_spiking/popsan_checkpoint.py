@@ -6,7 +6,8 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sb3_spiking.policies import PopSANPolicy, RunningNormExtractor
+from sb3_spiking.policies.normalization import RunningNormExtractor
+from sb3_spiking.policies.td3 import PopSANPolicy
 
 Array = th.Tensor | np.ndarray
 
@@ -60,7 +61,7 @@ def _names(layers: int) -> dict[str, str]:
     for index in range(layers):
         theirs = "out_pop_layer" if index == layers - 1 else f"hidden_layers.{index}"
         for kind in ("weight", "bias"):
-            names[f"snn.{theirs}.{kind}"] = f"layers.{index}.linear.{kind}"
+            names[f"snn.{theirs}.{kind}"] = f"layers.{index}.synapses.{kind}"
     return names
 
 

@@ -1,27 +1,51 @@
 """Names for the policies: the only code that writes to SB3's ``policy_aliases``."""
 
-from stable_baselines3 import DDPG, TD3
+from importlib.util import find_spec
+from types import ModuleType
+
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.dqn.policies import DQNPolicy
+from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
-from sb3_spiking.policies import td3
+from sb3_spiking.policies import dqn, on_policy, sac, td3
 
-FAMILIES: dict[type[BasePolicy], dict[str, type[BasePolicy]]] = {
-    TD3Policy: {"PopSANPolicy": td3.PopSANPolicy},
+NAMES = ("PopSANPolicy", "SpikingMlpPolicy", "SpikingCnnPolicy", "SpikingMultiInputPolicy")
+"""The policies of every family."""
+
+FAMILIES: dict[type[BasePolicy], ModuleType] = {
+    TD3Policy: td3,
+    SACPolicy: sac,
+    ActorCriticPolicy: on_policy,
+    DQNPolicy: dqn,
 }
-"""SB3's policy class of a family of algorithms -> the names of our policies for it."""
+"""SB3's policy class of a family of algorithms -> the module with our policies for it."""
 
-ALGORITHMS: tuple[type[BaseAlgorithm], ...] = (TD3, DDPG)
+ALGORITHMS: list[type[BaseAlgorithm]] = [TD3, DDPG, SAC, PPO, A2C, DQN]
 """The algorithms that ``import sb3_spiking`` registers with."""
+
+if find_spec("sb3_contrib") is not None:
+    from sb3_contrib import QRDQN, TQC, TRPO, CrossQ, MaskablePPO
+    from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+    from sb3_contrib.crossq.policies import CrossQPolicy
+    from sb3_contrib.qrdqn.policies import QRDQNPolicy
+    from sb3_contrib.tqc.policies import TQCPolicy
+
+    from sb3_spiking.policies.contrib import crossq, maskable, qrdqn, tqc
+
+    FAMILIES |= {TQCPolicy: tqc, CrossQPolicy: crossq, MaskableActorCriticPolicy: maskable, QRDQNPolicy: qrdqn}
+    ALGORITHMS += [TQC, CrossQ, TRPO, MaskablePPO, QRDQN]
 
 
 def register(*algorithms: type[BaseAlgorithm]) -> None:
     """
     Make the spiking policies known to algorithms by name, as in ``TD3("PopSANPolicy", env)``.
 
-    ``import sb3_spiking`` does this for SB3's own algorithms. Call it for an algorithm of yours that has
-    ``policy_aliases`` of its own; its family is told by its ``MlpPolicy``. Doing it twice changes nothing.
+    ``import sb3_spiking`` does this for the algorithms of SB3 and, where it is installed, of sb3-contrib. Call it for
+    an algorithm of yours that has ``policy_aliases`` of its own; its family is told by its ``MlpPolicy``. Doing it
+    twice changes nothing.
 
     :param algorithms: algorithm classes
     :raises ValueError: if there is no spiking policy for an algorithm, or a name is taken by another class
@@ -37,8 +61,8 @@ def register(*algorithms: type[BaseAlgorithm]) -> None:
 
 def _policies_for(algorithm: type[BaseAlgorithm]) -> dict[str, type[BasePolicy]]:
     mlp_policy = algorithm.policy_aliases.get("MlpPolicy")
-    for base, policies in FAMILIES.items():
+    for base, module in FAMILIES.items():
         if mlp_policy is not None and issubclass(mlp_policy, base):
-            return policies
+            return {name: getattr(module, name) for name in NAMES}
     known = ", ".join(known.__name__ for known in ALGORITHMS)
     raise ValueError(f"no spiking policy for {algorithm.__name__}; there are some for {known} and their subclasses")

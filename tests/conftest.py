@@ -9,7 +9,8 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3 import TD3
 
-import sb3_spiking  # noqa: F401
+from sb3_spiking import SpikeMonitorCallback
+from sb3_spiking.snn import SpikingNetwork
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 
@@ -34,6 +35,14 @@ class TargetEnv(gym.Env):
         return self.state.copy(), -float(abs(self.state[0])), False, self.steps >= 10, {}
 
 
+class Logged(SpikeMonitorCallback):
+    """Keeps what the logger would forget at its next dump."""
+
+    def _measure(self):
+        super()._measure()
+        self.values = {key: value for key, value in self.logger.name_to_value.items() if key.startswith("spikes/")}
+
+
 @pytest.fixture(autouse=True)
 def one_thread_and_seed():
     """Make every test repeatable, alone or in any order."""
@@ -46,6 +55,11 @@ def one_thread_and_seed():
 def env():
     """Return the small environment."""
     return TargetEnv()
+
+
+def popsan(obs_dim, action_dim, net_arch=(256, 256), options=None):
+    """Return the published actor network."""
+    return SpikingNetwork(obs_dim, action_dim, net_arch, options, th.nn.Tanh())
 
 
 def small_model(env, algorithm=TD3, policy="PopSANPolicy", policy_kwargs=None, **kwargs):

@@ -8,23 +8,15 @@ from stable_baselines3.common.logger import configure
 
 from sb3_spiking import SpikeMonitorCallback
 from sb3_spiking.callbacks import LayerHealth, layer_health
-from sb3_spiking.snn import LayerRecord
-from tests.conftest import TargetEnv, small_model
-
-
-class Logged(SpikeMonitorCallback):
-    """Keeps what the logger would forget at its next dump."""
-
-    def _measure(self):
-        super()._measure()
-        self.values = {key: value for key, value in self.logger.name_to_value.items() if key.startswith("spikes/")}
+from sb3_spiking.snn import PopulationRecord
+from tests.conftest import Logged, TargetEnv, small_model
 
 
 def with_layer(model, weight, bias):
     """Set the first hidden layer."""
     with th.no_grad():
-        model.actor.mu.layers[0].linear.weight.fill_(weight)
-        model.actor.mu.layers[0].linear.bias.fill_(bias)
+        model.actor.mu.layers[0].synapses.weight.fill_(weight)
+        model.actor.mu.layers[0].synapses.bias.fill_(bias)
     return model
 
 
@@ -32,7 +24,7 @@ def test_health_by_hand():
     # Three neurons over two steps and one decision: silent, always firing, firing once.
     spikes = th.tensor([[[0.0, 1.0, 0.0]], [[0.0, 1.0, 1.0]]])
     margin = th.tensor([[[-5.0, 0.1, -0.2]], [[-0.6, 9.0, 0.4]]])
-    health = layer_health(LayerRecord("hidden0", spikes, 1, margin, surrogate_window=0.5))
+    health = layer_health(PopulationRecord("hidden0", spikes, margin, surrogate_window=0.5))
     assert health == LayerHealth(rate=0.5, silent=pytest.approx(1 / 3), saturated=pytest.approx(1 / 3), window=0.5)
     assert health.diagnosis() is None
 
@@ -100,7 +92,7 @@ def test_writes_to_tensorboard_and_csv(env, tmp_path):
 
 
 def test_an_actor_without_spikes_is_told(env):
-    with pytest.raises(ValueError, match="needs a spiking actor"):
+    with pytest.raises(ValueError, match="needs a spiking policy"):
         small_model(env, policy="MlpPolicy").learn(5, callback=SpikeMonitorCallback())
 
 

@@ -17,7 +17,7 @@ import stable_baselines3
 before = set(sys.modules)
 import sb3_spiking
 new = {name.split(".")[0] for name in set(sys.modules) - before}
-print(*sorted(new & {"numba", "torchvision", "torchaudio", "sb3_contrib", "rl_zoo3"}))
+print(*sorted(new & {"numba", "torchvision", "torchaudio", "rl_zoo3", "minatar"}))
 """
     result = run(script)
     assert result.stdout.strip() == ""
@@ -46,7 +46,8 @@ for name, neuron in neurons.NEURONS.items():  # SpikingJelly's own path logs tha
 
 def test_kernels_work_where_nothing_can_be_cached():
     script = (
-        "import torch as th; from sb3_spiking.snn import PopSAN; PopSAN(2, 1, (4,))(th.zeros(1, 2)).sum().backward()"
+        "import torch as th; from sb3_spiking.snn import SpikingNetwork; "
+        "SpikingNetwork(2, 1, (4,))(th.zeros(1, 2)).sum().backward()"
     )
     # A locator for packages inside zip files finds no place for this one.
     result = run(script, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator")

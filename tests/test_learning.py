@@ -27,4 +27,4 @@ def test_the_demo_balances_and_writes_what_it_says(tmp_path):
     assert float(returns["trained"]) >= 900
     assert "accumulates per action" in result.stdout
     assert (tmp_path / "popsan.png").read_bytes().startswith(b"\x89PNG")
-    assert TD3.load(tmp_path / "popsan").policy.actor.mu.options.neuron == "cuba_lif"
+    assert TD3.load(tmp_path / "popsan").policy.spiking_network.options.neuron == "cuba_lif"

@@ -29,7 +29,7 @@ def test_encoder_spikes_are_identical(model, popsan_reference):
     observations = th.as_tensor(popsan_reference["observations"]).float()
     actor.set_training_mode(False)
     with th.no_grad():
-        counts = actor.mu.encoder(actor.features(observations)).sum(dim=0)
+        counts = actor.mu.encoder(model.policy.spiking_features(observations)).sum(dim=0)
     np.testing.assert_array_equal(counts, popsan_reference["encoder_spike_counts"])
 
 
@@ -118,8 +118,8 @@ def fake_checkpoint(model):
         "decoder.decoder.bias": th.randn(2),
     }
     for name, layer in zip(layers, network.layers, strict=True):
-        state[f"snn.{name}.weight"] = th.randn_like(layer.linear.weight)
-        state[f"snn.{name}.bias"] = th.randn_like(layer.linear.bias)
+        state[f"snn.{name}.weight"] = th.randn_like(layer.synapses.weight)
+        state[f"snn.{name}.bias"] = th.randn_like(layer.synapses.bias)
     return state
 
 
@@ -130,7 +130,7 @@ def test_tensors_are_taken_as_well_as_arrays(env, share):
     sb3_spiking.load_popsan_checkpoint(model, state, th.ones(3), np.full(3, 4.0))
     network = model.policy.actor.mu
     assert th.equal(network.encoder.std, state["encoder.std"][0])
-    assert th.equal(network.layers[2].linear.bias, state["snn.out_pop_layer.bias"])
+    assert th.equal(network.layers[2].synapses.bias, state["snn.out_pop_layer.bias"])
     for part in (model.policy.actor, model.policy.actor_target, model.policy.critic, model.policy.critic_target):
         assert part.features_extractor.running_var.tolist() == [4.0, 4.0, 4.0]
 

@@ -1,146 +1,207 @@
 """What the spiking policies of every algorithm family share: keyword arguments, checks, saving."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
+import torch as th
 from gymnasium import spaces
 from spikingjelly.activation_based.base import MemoryModule
-from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
-from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.policies import BaseModel
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from sb3_spiking.policies.normalization import RunningNormExtractor
-from sb3_spiking.snn import PopSANOptions
+from sb3_spiking.policies.observations import Extractors, make_extractors
+from sb3_spiking.snn import NetworkSpec, SpikingNetwork, SpikingOptions
 from sb3_spiking.snn.arguments import hidden_sizes
-from sb3_spiking.snn.encoders import Range, mean_ranges
+from sb3_spiking.snn.convolutions import dense_size
+from sb3_spiking.snn.neurons import NEURONS
 
-NET_ARCH = [256, 256]
-"""Hidden layers of actor and critic where the user names none, as in PopSAN."""
+OPTIONS = tuple(field.name for field in dataclasses.fields(SpikingOptions))
+
+NetArch = list[int] | dict[str, list[int]]
 
 
-class PopSANPolicyMixin:
+class SpikingPolicy:
     """
-    Keyword arguments of a population-coded policy; put it before SB3's policy class.
+    Keyword arguments of a spiking policy; goes before SB3's policy class.
 
-    Every argument is a name, a number or a list, so that ``policy_kwargs`` are saved as readable JSON. What
-    is not listed here goes to SB3's policy. The network's own arguments are those of
-    [`PopSANOptions`][sb3_spiking.snn.PopSANOptions].
+    Every argument is a name, a number or a list, so that ``policy_kwargs`` are saved as readable JSON. The
+    network's own arguments are those of [`SpikingOptions`][sb3_spiking.snn.SpikingOptions]. What is listed neither
+    here nor there goes to SB3's policy.
 
-    :param observation_space: a Box of vectors
+    :param observation_space: which spaces, depends on the policy
     :param action_space: the action space
     :param lr_schedule: learning rate as a function of the remaining progress
-    :param net_arch: hidden layers of actor and critic, ``[256, 256]``, or ``dict(pi=[...], qf=[...])``
-    :param normalize_observations: running z-score of the observations, clipped to the encoder's range, for actor
-        and critic; turn it off under ``VecNormalize``
-    :param features_extractor_class: an extractor of your own in place of the normalisation
+    :param net_arch: hidden layers of the spiking network and the critic, or a dict with a list for each
+    :param normalize_observations: running z-score of vector observations, for the critic too; turn it off under
+        ``VecNormalize``
+    :param features_extractor_class: an extractor of your own, in place of the normalisation and of spiking convolutions
     :param features_extractor_kwargs: its arguments
-    :param share_features_extractor: one set of observation statistics for actor and critic (the default with
-        ``normalize_observations``)
-    :param kwargs: arguments of SB3's policy
-    :raises ValueError: if the observation space is not a vector Box, or a value is not allowed
+    :param share_features_extractor: one extractor for spiking network and critic, and so one set of observation
+        statistics: the default where it has no parameters
+    :param kwargs: arguments of the network and of SB3's policy
+    :raises ValueError: if the policy does not take the observation space, or a value is not allowed
     """
+
+    preset: ClassVar[SpikingOptions]
+    critic_key: ClassVar[str | None] = None
+    """Name of the critic in ``net_arch``; None where there is no critic."""
+    deferred_statistics: ClassVar[bool] = False
+    default_net_arch: ClassVar[NetArch] = [256, 256]
+
+    share_features_extractor: bool
 
     def __init__(
         self,
         observation_space: spaces.Space,
         action_space: spaces.Space,
         lr_schedule: Schedule,
-        net_arch: list[int] | dict[str, list[int]] | None = None,
+        net_arch: NetArch | None = None,
         *,
-        time_steps: int = PopSANOptions.time_steps,
-        neuron: str = PopSANOptions.neuron,
-        neuron_kwargs: Mapping[str, Any] | None = None,
-        surrogate: str = PopSANOptions.surrogate,
-        surrogate_kwargs: Mapping[str, Any] | None = None,
-        encoder: str = PopSANOptions.encoder,
-        encoder_population: int = PopSANOptions.encoder_population,
-        encoder_std: float | Sequence[float] = PopSANOptions.encoder_std,
-        decoder_population: int = PopSANOptions.decoder_population,
-        mean_range: Range = PopSANOptions.mean_range,
-        precision: str = PopSANOptions.precision,
         normalize_observations: bool = True,
         features_extractor_class: type[BaseFeaturesExtractor] | None = None,
         features_extractor_kwargs: dict[str, Any] | None = None,
         share_features_extractor: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_observation_space(observation_space)
+        normalized_image = not kwargs.get("normalize_images", True)
+        self.check_observation_space(observation_space, normalized_image)
         _check_activation(kwargs.get("activation_fn"))
+        options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
         # Plain values may be set before nn.Module's constructor, and SB3's constructor builds the networks.
-        self.popsan_options = PopSANOptions(
-            time_steps=time_steps,
-            neuron=neuron,
-            neuron_kwargs=neuron_kwargs,
-            surrogate=surrogate,
-            surrogate_kwargs=surrogate_kwargs,
-            encoder=encoder,
-            encoder_population=encoder_population,
-            encoder_std=encoder_std,
-            decoder_population=decoder_population,
-            mean_range=mean_range,
-            precision=precision,
-        )
+        self.spiking_options = dataclasses.replace(self.preset, **options)
         self.normalize_observations = normalize_observations
-        if normalize_observations:
-            if features_extractor_class is not None:
+        if features_extractor_class is None:
+            self.extractors = make_extractors(
+                observation_space,
+                self.spiking_options,
+                normalize_observations,
+                normalized_image,
+                self.deferred_statistics,
+            )
+        elif normalize_observations:
+            raise ValueError(
+                f"features_extractor_class={features_extractor_class.__name__} would replace the observation "
+                "normalisation; pass normalize_observations=False with it"
+            )
+        else:
+            own = (features_extractor_class, features_extractor_kwargs or {})
+            self.extractors = Extractors(None, own, own)
+        if self.critic_key is not None:
+            if share_features_extractor is None:
+                share_features_extractor = self.extractors.can_share
+            elif share_features_extractor and self.extractors.flat != self.extractors.critic:
                 raise ValueError(
-                    f"features_extractor_class={features_extractor_class.__name__} would replace the observation "
-                    "normalisation; pass normalize_observations=False with it"
+                    "share_features_extractor=True is not possible with images: the critic has an ANN torso of its own"
                 )
-            features_extractor_class = RunningNormExtractor
-            # PopSAN clips where its receptive fields end.
-            limits = mean_ranges(mean_range, get_flattened_obs_dim(observation_space))
-            features_extractor_kwargs = {"clip": limits.abs().max().item()}
-        if share_features_extractor is None:
-            share_features_extractor = normalize_observations
+            kwargs["share_features_extractor"] = share_features_extractor
+        self.spiking = NetworkSpec(self.extractors.parts, self.spiking_options)
         super().__init__(  # type: ignore[call-arg]
             observation_space,
             action_space,
             lr_schedule,
-            net_arch=_check_net_arch(net_arch),
-            features_extractor_class=features_extractor_class or FlattenExtractor,
-            features_extractor_kwargs=features_extractor_kwargs,
-            share_features_extractor=share_features_extractor,
+            net_arch=self._net_arch(net_arch),
+            features_extractor_class=self.extractors.flat[0],
+            features_extractor_kwargs=self.extractors.flat[1],
             **kwargs,
         )
 
+    def check_observation_space(self, space: spaces.Space, normalized_image: bool) -> None:
+        """
+        Refuse spaces that the policy does not take.
+
+        :param space: observation space
+        :param normalized_image: whether images are scaled to [0, 1] already
+        :raises ValueError: if it does not; the message names the policy to use
+        """
+        raise NotImplementedError
+
+    @property
+    def spiking_network(self) -> SpikingNetwork:
+        """The spiking network that acts: what gets deployed."""
+        raise NotImplementedError
+
+    def _seeing(self) -> tuple[BaseModel, BaseFeaturesExtractor]:
+        """Return the model that holds the spiking network, and the extractor in front of it."""
+        raise NotImplementedError
+
+    @th.no_grad()
+    def spiking_features(self, observations: PyTorchObs) -> th.Tensor:
+        """
+        Return what the spiking network sees; looking does not change the observation statistics.
+
+        :param observations: raw observations, ``[N, *shape]``, or these of each entry of a Dict
+        :return: preprocessed and normalised observations, ``[N, features_dim]``
+        """
+        model, extractor = self._seeing()
+        with _evaluating(extractor):
+            return BaseModel.extract_features(model, observations, extractor)
+
+    def make_critic_features_extractor(self) -> BaseFeaturesExtractor:
+        """Make the features extractor of an ANN critic, which never spikes."""
+        extractor_class, kwargs = self.extractors.critic
+        return extractor_class(self.observation_space, **kwargs)  # type: ignore[attr-defined]
+
+    def _net_arch(self, net_arch: object) -> Any:
+        if net_arch is None:
+            return self._default_net_arch()
+        if not isinstance(net_arch, dict):
+            return hidden_sizes("net_arch", net_arch)
+        keys = {"pi", self.critic_key}
+        if self.critic_key is None or set(net_arch) != keys:
+            allowed = "a list" if self.critic_key is None else f"a list, or a dict of 'pi' and {self.critic_key!r}"
+            raise ValueError(f"net_arch={net_arch!r} must be {allowed}")
+        # A critic without hidden layers is SB3's business.
+        return {**net_arch, "pi": hidden_sizes("net_arch['pi']", net_arch["pi"])}
+
+    def _default_net_arch(self) -> Any:
+        images = [part for part in self.extractors.parts or () if part.is_image]
+        if not images:
+            return self.default_net_arch
+        # The layer behind the convolutions; the critic's extractor has it already.
+        dense = [max(dense_size(part.shape) for part in images)]
+        critic = self.default_net_arch
+        return dense if self.critic_key is None else {"pi": dense, self.critic_key: arch_of(critic, self.critic_key)}
+
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]
-        data.update(dataclasses.asdict(self.popsan_options), normalize_observations=self.normalize_observations)
-        if self.normalize_observations:
+        data.update(dataclasses.asdict(self.spiking_options), normalize_observations=self.normalize_observations)
+        if self.critic_key is not None:
+            # SB3 saves this argument of some policies only.
+            data["share_features_extractor"] = self.share_features_extractor
+        if self.extractors.parts is not None:
             del data["features_extractor_class"], data["features_extractor_kwargs"]
         return data
 
 
-def _check_observation_space(space: spaces.Space) -> None:
-    flatten = "wrap the environment in gymnasium.wrappers.FlattenObservation to encode it as one vector"
-    if isinstance(space, spaces.Dict | spaces.Tuple):
-        kind, advice = "a Dict or Tuple", f"{flatten}, or use SB3's MultiInputPolicy"
-    elif isinstance(space, spaces.Box) and is_image_space(space):
-        kind, advice = "images", "use SB3's CnnPolicy"
-    elif not isinstance(space, spaces.Box):
-        kind, advice = f"{type(space).__name__} observations", f"{flatten} (one-hot), or use SB3's MlpPolicy"
-    else:
-        return
-    raise ValueError(f"PopSANPolicy encodes vector observations (Box), not {kind}: {space}; {advice}")
+def arch_of(net_arch: NetArch, key: str) -> list[int]:
+    """
+    Return the hidden layers of one network.
+
+    :param net_arch: one list for all, or a list for each
+    :param key: which
+    :return: its sizes
+    """
+    return net_arch[key] if isinstance(net_arch, dict) else net_arch
 
 
 def _check_activation(activation_fn: type[nn.Module] | None) -> None:
     if isinstance(activation_fn, type) and issubclass(activation_fn, MemoryModule):
         raise ValueError(
-            f"activation_fn={activation_fn.__name__} would put spikes into the critic; the actor spikes by itself, "
-            "choose its neuron by name: neuron='cuba_lif', 'lif', 'plif' or 'if'"
+            f"activation_fn={activation_fn.__name__} would put spikes into the critic; the network spikes by itself, "
+            f"choose its neuron by name: neuron={', '.join(map(repr, NEURONS))}"
         )
 
 
-def _check_net_arch(net_arch: object) -> Any:
-    if net_arch is None:
-        return list(NET_ARCH)
-    if not isinstance(net_arch, dict):
-        return hidden_sizes("net_arch", net_arch)
-    if set(net_arch) != {"pi", "qf"}:
-        raise ValueError(f"net_arch={net_arch!r} must have the keys 'pi' (actor) and 'qf' (critic)")
-    # A critic without hidden layers is SB3's business.
-    return {"pi": hidden_sizes("net_arch['pi']", net_arch["pi"]), "qf": net_arch["qf"]}
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        module.eval()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

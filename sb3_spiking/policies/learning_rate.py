@@ -1,28 +1,44 @@
 """A learning rate of its own for some parameters of an optimiser whose rates SB3 overwrites."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch as th
+from torch import nn
 
 SCALE = "lr_scale"
 _BASE = "_base_lr"
 _ATTACHED = "_lr_scale_attached"
 
 
-def scale_learning_rate(optimizer: th.optim.Optimizer, scale: float) -> None:
+def scaled_optimizer(
+    optimizer_class: type[th.optim.Optimizer],
+    parameters: Iterable[nn.Parameter],
+    scaled: Iterable[nn.Parameter],
+    scale: float,
+    **kwargs: Any,
+) -> th.optim.Optimizer:
     """
-    Multiply the learning rate of every parameter group by a constant from now on.
+    Make an optimiser in which some parameters learn at a multiple of the rate of the others.
 
     SB3 writes one rate, from its schedule, into all the parameter groups before each update. The scale is
     therefore applied around each step and taken back after it: schedules, logs and saved optimisers keep
     showing SB3's rate.
 
-    :param optimizer: any torch optimiser
-    :param scale: factor, > 0
+    :param optimizer_class: any torch optimiser
+    :param parameters: all the parameters
+    :param scaled: those of them with a rate of their own
+    :param scale: their rate as a multiple of the optimiser's, > 0
+    :param kwargs: arguments of the optimiser
+    :return: the optimiser
     """
-    for group in optimizer.param_groups:
-        group[SCALE] = scale
+    own = {id(parameter) for parameter in scaled}
+    groups: list[dict[str, Any]] = [{"params": [], SCALE: scale}, {"params": [], SCALE: 1.0}]
+    for parameter in parameters:
+        groups[id(parameter) not in own]["params"].append(parameter)
+    optimizer = optimizer_class([group for group in groups if group["params"]], **kwargs)
     attach_hooks(optimizer)
+    return optimizer
 
 
 def attach_hooks(optimizer: th.optim.Optimizer) -> None:

@@ -13,6 +13,7 @@ import torch as th
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+STATISTICS = ("mean", "var", "count")
 EPSILON = th.finfo(th.float32).eps
 
 ALREADY_NORMALIZED = (
@@ -32,21 +33,29 @@ class RunningNormExtractor(BaseFeaturesExtractor):
     rollouts (PopSAN: over all the stored observations). They change in training mode only, where SB3 runs
     its gradient steps; before the first of these the observations are only clipped.
 
+    On-policy algorithms compare the policy that is trained with the one that acted. For them new statistics
+    wait (``deferred``) until the agent acts again: a rollout and the updates that it feeds see the same features.
+
     :param observation_space: a Box
     :param clip: limit of the features, > 0
+    :param deferred: let the statistics of training batches wait until the next evaluation
     """
 
     running_mean: th.Tensor
     running_var: th.Tensor
     running_count: th.Tensor
 
-    def __init__(self, observation_space: gym.Space, clip: float = 3.0) -> None:
+    def __init__(self, observation_space: gym.Space, clip: float = 3.0, deferred: bool = False) -> None:
         features_dim = get_flattened_obs_dim(observation_space)
         super().__init__(observation_space, features_dim)
         self.clip = clip
+        self.deferred = deferred
         self.register_buffer("running_mean", th.zeros(features_dim))
         self.register_buffer("running_var", th.ones(features_dim))
         self.register_buffer("running_count", th.zeros(()))
+        if deferred:
+            for name in STATISTICS:
+                self.register_buffer(f"running_next_{name}", getattr(self, f"running_{name}").clone())
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
         """
@@ -59,6 +68,8 @@ class RunningNormExtractor(BaseFeaturesExtractor):
         observations = observations.flatten(start_dim=1)
         if self.training:
             self._update(observations.detach())
+        elif self.deferred:
+            self._adopt()
         normalized = (observations - self.running_mean) * (self.running_var + EPSILON).rsqrt()
         return normalized.clamp(-self.clip, self.clip)
 
@@ -74,14 +85,25 @@ class RunningNormExtractor(BaseFeaturesExtractor):
         if not th.isfinite(var).all():
             dimensions = ", ".join(map(str, (~th.isfinite(var)).nonzero().flatten().tolist()))
             raise ValueError(f"training observations hold NaN or infinity in dimension {dimensions}")
-        if self.running_count == 0 and _looks_normalized(mean, var, len(batch)):
+        running_mean, running_var, running_count = self._collected()
+        if running_count == 0 and _looks_normalized(mean, var, len(batch)):
             warnings.warn(ALREADY_NORMALIZED, stacklevel=2)
-        total = self.running_count + len(batch)
+        total = running_count + len(batch)
         share = len(batch) / total
-        delta = mean - self.running_mean
-        self.running_mean += share * delta
-        self.running_var += share * (var - self.running_var + delta.square() * (1.0 - share))
-        self.running_count.copy_(total)
+        delta = mean - running_mean
+        running_mean += share * delta
+        running_var += share * (var - running_var + delta.square() * (1.0 - share))
+        running_count.copy_(total)
+
+    def _collected(self) -> list[th.Tensor]:
+        prefix = "running_next_" if self.deferred else "running_"
+        return [getattr(self, prefix + name) for name in STATISTICS]
+
+    def _adopt(self) -> None:
+        """Put the statistics that have waited into use."""
+        with th.no_grad():
+            for name, value in zip(STATISTICS, self._collected(), strict=True):
+                getattr(self, f"running_{name}").copy_(value)
 
 
 def _looks_normalized(mean: th.Tensor, var: th.Tensor, size: int) -> bool:

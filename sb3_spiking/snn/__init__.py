@@ -2,9 +2,19 @@
 
 import logging
 
-from sb3_spiking.snn.decoders import PopulationDecoder
-from sb3_spiking.snn.encoders import AnalogEncoder, DeterministicEncoder, PoissonEncoder, PopulationEncoder
-from sb3_spiking.snn.networks import LayerRecord, PopSAN, PopSANOptions, SpikingLayer
+from sb3_spiking.snn.decoders import Decoder
+from sb3_spiking.snn.encoders import (
+    AnalogEncoder,
+    DeterministicEncoder,
+    DirectEncoder,
+    PoissonEncoder,
+    PopulationEncoder,
+)
+from sb3_spiking.snn.inputs import Part
+from sb3_spiking.snn.layers import IntraConnectedLayer, SpikingLayer
+from sb3_spiking.snn.networks import NetworkSpec, SpikingNetwork
+from sb3_spiking.snn.options import SpikingOptions
+from sb3_spiking.snn.recording import PopulationRecord, Recording, SynapseRecord
 
 # SpikingJelly's neurons register Triton operators, and torch warns for each of them where there is no Triton.
 logging.getLogger("torch._library.triton").addFilter(
@@ -13,12 +23,18 @@ logging.getLogger("torch._library.triton").addFilter(
 
 __all__ = [
     "AnalogEncoder",
+    "Decoder",
     "DeterministicEncoder",
-    "LayerRecord",
+    "DirectEncoder",
+    "IntraConnectedLayer",
+    "NetworkSpec",
+    "Part",
     "PoissonEncoder",
-    "PopSAN",
-    "PopSANOptions",
-    "PopulationDecoder",
     "PopulationEncoder",
+    "PopulationRecord",
+    "Recording",
     "SpikingLayer",
+    "SpikingNetwork",
+    "SpikingOptions",
+    "SynapseRecord",
 ]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from numbers import Integral
 from typing import Any, TypeVar
 
 Option = TypeVar("Option")
@@ -32,9 +33,9 @@ def positive_int(name: str, value: object) -> int:
     :return: the value, an integer >= 1
     :raises ValueError: if ``value`` is not an integer >= 1
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name}={value!r} must be an integer >= 1")
-    return value
+    return int(value)
 
 
 def positive_float(name: str, value: object) -> float:

@@ -1,50 +1,154 @@
 """
-Population rate decoder: the spikes of an output population become a number.
+Decoders: the spikes of the last population become numbers. No decoder spikes.
 
-Source: PopSAN (Tang et al., CoRL 2020). Each output dimension has a population of its own and a small
-linear map of its own::
+A decoder is a linear map of the spikes and a statistic over the steps. With ``x_t = W s_t + b``::
 
-    rate = sum_t s_t / T                      in [0, 1]
-    output_i = weight_i . rate_i + bias_i
+    rate          (1 / T) sum_t x_t                        W . firing rate + b  (PopSAN, Tang et al., 2020)
+    accumulated   sum_t x_t                                last membrane of a neuron without leak
+    last          v_T,   v_t = membrane_decay v_{t-1} + x_t
+    mean          (1 / T) sum_t v_t
+    max           max_t v_t                                (DSQN, Chen et al., 2022)
+
+The membranes are those of neurons that never fire (ILC-SAN, Chen et al., 2024). All but ``max`` are linear
+in the spikes: weights over the steps come first, then one product.
+
+The map is dense, or, with an output population per dimension, a small linear map of each population.
 """
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch as th
 from torch import nn
+from torch.nn import functional as F
 
-from sb3_spiking.snn.arguments import positive_int
+from sb3_spiking.snn.arguments import finite_float, positive_int
+from sb3_spiking.snn.recording import Recording
 
 
-class PopulationDecoder(nn.Module):
+@dataclass(frozen=True)
+class Rate:
+    """Firing rates, each in [0, 1]."""
+
+    name: ClassVar[str] = "rate"
+
+    def step_weights(self, time_steps: int) -> tuple[list[float], float]:
+        return [1.0] * time_steps, float(time_steps)
+
+
+@dataclass(frozen=True)
+class Accumulated:
+    """Membrane of a neuron without leak after the last step."""
+
+    name: ClassVar[str] = "accumulated"
+
+    def step_weights(self, time_steps: int) -> tuple[list[float], float]:
+        return [1.0] * time_steps, 1.0
+
+
+@dataclass(frozen=True)
+class _Membrane:
     """
-    Linear maps of the firing rates, one per output dimension.
+    A membrane that leaks and never fires.
 
+    :param membrane_decay: share of the membrane kept per step, in (0, 1]
+    """
+
+    membrane_decay: float = 0.75
+
+    def __post_init__(self) -> None:
+        value = finite_float("decoder membrane_decay", self.membrane_decay)
+        if not 0.0 < value <= 1.0:
+            raise ValueError(f"decoder membrane_decay={self.membrane_decay!r} must lie in (0, 1]")
+
+
+@dataclass(frozen=True)
+class Last(_Membrane):
+    """Membrane after the last step."""
+
+    name: ClassVar[str] = "last"
+
+    def step_weights(self, time_steps: int) -> tuple[list[float], float]:
+        return [self.membrane_decay ** (time_steps - 1 - t) for t in range(time_steps)], 1.0
+
+
+@dataclass(frozen=True)
+class Mean(_Membrane):
+    """Mean membrane over the steps."""
+
+    name: ClassVar[str] = "mean"
+
+    def step_weights(self, time_steps: int) -> tuple[list[float], float]:
+        return [sum(self.membrane_decay**k for k in range(time_steps - t)) for t in range(time_steps)], float(
+            time_steps
+        )
+
+
+@dataclass(frozen=True)
+class Max(_Membrane):
+    """Largest membrane over the steps; not linear, so each step has a product of its own."""
+
+    name: ClassVar[str] = "max"
+
+
+Statistic = Rate | Accumulated | Last | Mean | Max
+
+DECODERS: dict[str, type[Statistic]] = {cls.name: cls for cls in (Rate, Accumulated, Last, Mean, Max)}
+
+
+class Decoder(nn.Module):
+    """
+    Linear map of spikes, and a statistic over the steps.
+
+    :param in_features: neurons of the last population; of all the output populations together
     :param out_dim: number of outputs
-    :param population: neurons per output, >= 1
+    :param population: neurons of each output's own population; None for a dense map of all the neurons
+    :param statistic: what is taken over the steps
     :raises ValueError: if a size is < 1
     """
 
-    def __init__(self, out_dim: int, population: int = 10) -> None:
+    def __init__(
+        self, in_features: int, out_dim: int, population: int | None = None, statistic: Statistic | None = None
+    ) -> None:
         super().__init__()
         self.out_dim = positive_int("out_dim", out_dim)
-        self.population = positive_int("decoder_population", population)
-        # PopSAN's grouped Conv1d starts like any torch layer with a fan-in of one population.
-        bound = 1.0 / math.sqrt(population)
-        self.weight = nn.Parameter(th.empty(out_dim, population).uniform_(-bound, bound))
+        self.population = population
+        self.statistic = statistic or Rate()
+        inputs = positive_int("in_features", in_features) if population is None else population
+        # Like any torch layer; PopSAN's grouped Conv1d has a fan-in of one population.
+        bound = 1.0 / math.sqrt(inputs)
+        self.weight = nn.Parameter(th.empty(out_dim, inputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(th.empty(out_dim).uniform_(-bound, bound))
 
-    @property
-    def features(self) -> int:
-        """Number of neurons that are read, ``out_dim * population``."""
-        return self.out_dim * self.population
-
-    def forward(self, spikes: th.Tensor) -> th.Tensor:
+    def forward(self, spikes: th.Tensor, recording: Recording | None = None) -> th.Tensor:
         """
         Decode a batch of spike trains.
 
-        :param spikes: ``[T, N, out_dim * population]``
+        :param spikes: ``[T, N, in_features]``
+        :param recording: where to add what it cost
         :return: ``[N, out_dim]``
         """
-        rates = spikes.mean(dim=0).unflatten(-1, (self.out_dim, self.population))
-        return (rates * self.weight).sum(dim=-1) + self.bias
+        if recording is not None:
+            fan_out = self.out_dim if self.population is None else 1
+            recording.add_synapses("decoder", lambda present: fan_out * present.sum(), spikes)
+        if isinstance(self.statistic, Max):
+            return self._max_membrane(spikes, self.statistic.membrane_decay)
+        weights, divisor = self.statistic.step_weights(len(spikes))
+        if len(set(weights)) > 1:
+            spikes = spikes * spikes.new_tensor(weights)[:, None, None]
+        return self._map(spikes.sum(dim=0) / divisor) + self.bias * (sum(weights) / divisor)
+
+    def _max_membrane(self, spikes: th.Tensor, membrane_decay: float) -> th.Tensor:
+        currents = self._map(spikes) + self.bias
+        membrane = largest = currents[0]
+        for current in currents[1:]:
+            membrane = membrane_decay * membrane + current
+            largest = th.maximum(largest, membrane)
+        return largest
+
+    def _map(self, values: th.Tensor) -> th.Tensor:
+        """Return the linear map without its bias, of ``[..., in_features]``."""
+        if self.population is None:
+            return F.linear(values, self.weight)
+        return (values.unflatten(-1, (self.out_dim, self.population)) * self.weight).sum(dim=-1)

@@ -10,7 +10,8 @@ spread over the dimension's range; means and widths are trained with the rest of
     poisson:        s ~ Bernoulli(A)                          drawn anew at each step
     analog:         A itself, as a constant current           (MDC-SAN; Zhang et al., AAAI 2022)
 
-The gradient of every spike with respect to A is 1 (straight-through).
+The gradient of every spike with respect to A is 1 (straight-through). Without populations, the observation itself can
+be a constant current (direct).
 """
 
 import math
@@ -21,7 +22,8 @@ import torch as th
 from torch import nn
 
 from sb3_spiking.snn import kernels
-from sb3_spiking.snn.arguments import finite_float, positive_float, positive_int
+from sb3_spiking.snn.arguments import choice, finite_float, positive_float, positive_int
+from sb3_spiking.snn.recording import Recording
 
 FIRING_THRESHOLD = 0.999
 MIN_STD = 1e-2
@@ -41,6 +43,7 @@ class PopulationEncoder(nn.Module, ABC):
     :param mean_range: where the first and the last mean of a population lie at the start
     :param std: width of the receptive fields at the start, > 0; one number or one per dimension.
         ``sqrt(0.15)`` is PopSAN's.
+    :param name: name of the population in recordings
     :raises ValueError: if a size is < 1, a range is empty or not finite, or a width is not > 0
     """
 
@@ -51,8 +54,10 @@ class PopulationEncoder(nn.Module, ABC):
         time_steps: int = 5,
         mean_range: Range = (-3.0, 3.0),
         std: float | Sequence[float] = math.sqrt(0.15),
+        name: str = "encoder",
     ) -> None:
         super().__init__()
+        self.name = name
         self.obs_dim = positive_int("obs_dim", obs_dim)
         self.population = positive_int("encoder_population", population)
         self.time_steps = positive_int("time_steps", time_steps)
@@ -82,15 +87,19 @@ class PopulationEncoder(nn.Module, ABC):
         distance = (observations.unsqueeze(-1) - self.mean) / self.widths()
         return th.exp(-0.5 * distance.square()).flatten(start_dim=1)
 
-    def forward(self, observations: th.Tensor) -> th.Tensor:
+    def forward(self, observations: th.Tensor, recording: Recording | None = None) -> th.Tensor:
         """
         Encode a batch of observations.
 
         :param observations: ``[N, obs_dim]``, finite
+        :param recording: where to add what the population did
         :return: input of the first spiking layer, ``[T, N, obs_dim * population]``
         :raises ValueError: if an observation is NaN or infinite
         """
-        return self.spikes(self.activity(observations))
+        spikes = self.spikes(self.activity(observations))
+        if recording is not None:
+            recording.add_population(self.name, spikes)
+        return spikes
 
     @abstractmethod
     def spikes(self, activity: th.Tensor) -> th.Tensor:
@@ -124,11 +133,66 @@ class AnalogEncoder(PopulationEncoder):
         return activity.expand(self.time_steps, *activity.shape)
 
 
-ENCODERS: dict[str, type[PopulationEncoder]] = {
+class DirectEncoder(nn.Module):
+    """
+    No population: each observation is a constant current, the same at each step.
+
+    :param obs_dim: number of observation dimensions
+    :param time_steps: steps per decision ``T``, >= 1
+    """
+
+    def __init__(self, obs_dim: int, time_steps: int = 5) -> None:
+        super().__init__()
+        self.features = positive_int("obs_dim", obs_dim)
+        self.time_steps = positive_int("time_steps", time_steps)
+
+    def forward(self, observations: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+        """
+        Repeat a batch of observations.
+
+        :param observations: ``[N, obs_dim]``, finite
+        :param recording: not used: there are no neurons here
+        :return: input of the first spiking layer, ``[T, N, obs_dim]``
+        :raises ValueError: if an observation is NaN or infinite
+        """
+        _check_finite(observations)
+        return observations.expand(self.time_steps, *observations.shape)
+
+
+ENCODERS: dict[str, type[PopulationEncoder] | type[DirectEncoder]] = {
     "deterministic": DeterministicEncoder,
     "poisson": PoissonEncoder,
     "analog": AnalogEncoder,
+    "direct": DirectEncoder,
 }
+
+
+def make_encoder(
+    encoder: str,
+    name: str,
+    obs_dim: int,
+    time_steps: int,
+    population: int,
+    mean_range: Range,
+    std: float | Sequence[float],
+) -> PopulationEncoder | DirectEncoder:
+    """
+    Make an encoder.
+
+    :param encoder: a key of ``ENCODERS``
+    :param name: name of its population in recordings
+    :param obs_dim: number of observation dimensions
+    :param time_steps: steps per decision ``T``
+    :param population: neurons per dimension
+    :param mean_range: where the means of a population lie at the start
+    :param std: width of the receptive fields at the start
+    :return: the encoder
+    :raises ValueError: if an argument is not allowed
+    """
+    cls = choice("encoder", encoder, ENCODERS)
+    if issubclass(cls, DirectEncoder):
+        return cls(obs_dim, time_steps)
+    return cls(obs_dim, population, time_steps, mean_range, std, name)
 
 
 class _StraightThrough(th.autograd.Function):

@@ -8,18 +8,20 @@ Every neuron charges, fires and resets once per step, from a membrane and a curr
     v_t = h_t (1 - s_t)                           reset "hard"
     v_t = h_t - threshold s_t                     reset "soft"
 
-The neurons are SpikingJelly's own nodes, so that its monitors, counters and exporters apply. Where a
-fused kernel knows the node's equations it runs them in one pass; the spikes are the same.
+The neurons are SpikingJelly's own nodes (a second-order one, which it lacks, is built on its base class), so that its
+monitors, counters and exporters apply. Where a fused kernel knows the node's equations it runs them in one pass; the
+spikes are the same.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch as th
 from spikingjelly.activation_based import neuron as sj
+from spikingjelly.activation_based.base import MemoryModule
 
 from sb3_spiking.snn import kernels
-from sb3_spiking.snn.arguments import choice, decay, positive_float
+from sb3_spiking.snn.arguments import choice, decay, finite_float, positive_float
 from sb3_spiking.snn.surrogates import Surrogate
 
 Reset = Literal["hard", "soft"]
@@ -118,9 +120,75 @@ class IntegrateAndFire(_Neuron):
         return self._build(sj.IFNode(), surrogate)
 
 
-Neuron = CubaLif | Lif | ParametricLif | IntegrateAndFire
+class DynamicNode(sj.SimpleBaseNode):
+    """The node of [`Dynamic`][sb3_spiking.snn.neurons.Dynamic]; memories ``c``, ``u`` and ``v``."""
 
-NEURONS: dict[str, type[Neuron]] = {cls.name: cls for cls in (CubaLif, Lif, ParametricLif, IntegrateAndFire)}
+    c: Any
+    u: Any
+    v: Any
+
+    def __init__(self, constants: "Dynamic") -> None:
+        super().__init__(v_threshold=float(constants.threshold), v_reset=float(constants.theta_r))
+        self.constants = constants
+        self.register_memory("c", 0.0)
+        self.register_memory("u", 0.0)
+
+    def neuronal_charge(self, x: th.Tensor) -> None:
+        self.c = self.constants.current_decay * self.c + x
+        v = self.v
+        self.v = v + (v * v - v - self.u + self.c)
+        self.u = self.u + (self.constants.theta_v * self.v - self.constants.theta_u * self.u)
+
+    def neuronal_reset(self, spike: th.Tensor) -> None:
+        super().neuronal_reset(spike)
+        self.u = self.u + self.constants.theta_s * (spike.detach() if self.detach_reset else spike)
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """
+    Second-order neuron: the membrane drives a resistance item that drives it back (MDC-SAN, Zhang et al., 2022)::
+
+        c_t = current_decay c_{t-1} + x_t
+        h_t = v_{t-1}^2 - u_{t-1} + c_t
+        u'  = u_{t-1} + theta_v h_t - theta_u u_{t-1}
+        v_t = theta_r if the neuron fires, else h_t
+        u_t = u' + theta_s if the neuron fires, else u'
+
+    The defaults are the published cluster centre. The code of Xu et al. (2025) has the other sign before ``theta_u``.
+
+    :param threshold: > 0
+    :param current_decay: share of the current kept per step, in [0, 1)
+    :param theta_v: pull of the membrane on the resistance item
+    :param theta_u: decay of the resistance item
+    :param theta_r: membrane after a spike
+    :param theta_s: what a spike adds to the resistance item
+    """
+
+    threshold: float = 0.5
+    current_decay: float = 0.5
+    theta_v: float = -0.172
+    theta_u: float = 0.529
+    theta_r: float = 0.021
+    theta_s: float = 0.132
+    name: ClassVar[str] = "dynamic"
+
+    def __post_init__(self) -> None:
+        positive_float("neuron threshold", self.threshold)
+        decay("neuron current_decay", self.current_decay)
+        for constant in ("theta_v", "theta_u", "theta_r", "theta_s"):
+            finite_float(f"neuron {constant}", getattr(self, constant))
+
+    def build(self, surrogate: Surrogate) -> DynamicNode:
+        node = DynamicNode(self)
+        node.surrogate_function = surrogate.build()
+        node.step_mode = "m"
+        return node
+
+
+Neuron = CubaLif | Lif | ParametricLif | IntegrateAndFire | Dynamic
+
+NEURONS: dict[str, type[Neuron]] = {cls.name: cls for cls in (CubaLif, Lif, ParametricLif, IntegrateAndFire, Dynamic)}
 
 
 def fire(node: sj.BaseNode, current: th.Tensor) -> th.Tensor:
@@ -145,12 +213,12 @@ def fire(node: sj.BaseNode, current: th.Tensor) -> th.Tensor:
         node.reset()
 
 
-def record(node: sj.BaseNode, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+def record(node: MemoryModule, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     """
     Run a layer like [`fire`][sb3_spiking.snn.neurons.fire] and return its membranes too, for plots and monitors.
 
     :param node: a node of this module's table
-    :param current: input current, ``[T, N, features]``, on any device
+    :param current: input current, ``[T, N, ...]``, on any device
     :return: spikes and the membranes ``h_t`` that were compared with the threshold, both of the same
         shape, on the CPU and without a graph; half precision becomes float32
     :raises TypeError: if the node's equations are not known to the kernels
@@ -158,7 +226,24 @@ def record(node: sj.BaseNode, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]
     current = current.detach().cpu()
     if not kernels.supports(current):
         current = current.float()
+    if isinstance(node, DynamicNode):
+        return _record_steps(node, current)
     equations = kernels.equations_of(node, current)
     if equations is None:
         raise TypeError(f"the membranes of {type(node).__name__} cannot be recorded; use SpikingJelly's monitors")
     return kernels.simulate(equations, current)
+
+
+@th.no_grad()
+def _record_steps(node: DynamicNode, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    spikes, membrane = th.empty_like(current), th.empty_like(current)
+    node.reset()
+    try:
+        for step, x in enumerate(current):
+            node.neuronal_charge(x)
+            membrane[step] = node.v
+            spikes[step] = node.neuronal_fire()
+            node.neuronal_reset(spikes[step])
+    finally:
+        node.reset()
+    return spikes, membrane

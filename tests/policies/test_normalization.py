@@ -70,3 +70,24 @@ def test_the_count_is_a_float_so_that_sb3s_tracking_can_multiply_it():
 def test_observations_of_several_axes_are_flattened():
     norm = RunningNormExtractor(spaces.Box(-1, 1, (2, 3)))
     assert norm(th.randn(5, 2, 3)).shape == (5, 6)
+
+
+def test_deferred_statistics_wait_for_the_next_evaluation():
+    norm, plain = extractor(deferred=True), extractor()
+    batches = th.randn(2, 10, 3) * 4 + 7
+    for batch in batches:
+        assert th.equal(norm(batch), batch.clamp(-3, 3))
+        plain(batch)
+    assert norm.running_count == 0
+    norm.eval()
+    plain.eval()
+    assert th.equal(norm(batches[0]), plain(batches[0]))
+    assert norm.running_count == 20
+    frozen = norm(batches[0])
+    norm.train()(th.randn(10, 3))
+    assert th.equal(norm.running_mean, plain.running_mean)
+    copied = extractor(deferred=True).eval()
+    copied.load_state_dict(norm.state_dict())
+    norm.eval()
+    assert th.equal(copied(batches[0]), norm(batches[0]))
+    assert not th.equal(norm(batches[0]), frozen)

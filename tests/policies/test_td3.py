@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_spiking import PopSANPolicy
 from sb3_spiking.policies import RunningNormExtractor
-from sb3_spiking.snn import PopSAN
+from sb3_spiking.snn import SpikingNetwork
 from tests.conftest import TargetEnv, small_model
 
 
@@ -126,7 +126,7 @@ def test_policy_kwargs_are_plain_json_in_the_zip(env, tmp_path):
     assert data["policy_kwargs"] == policy_kwargs
     loaded = TD3.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.predict(observations())[0], model.predict(observations())[0])
-    assert [layer.linear.out_features for layer in loaded.policy.actor.mu.layers] == [8, 20]
+    assert [layer.synapses.out_features for layer in loaded.policy.actor.mu.layers] == [8, 20]
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -146,7 +146,7 @@ def test_policy_save_and_load_keep_every_argument(env, tmp_path, normalize):
     loaded = PopSANPolicy.load(tmp_path / "policy.pt")
     np.testing.assert_array_equal(loaded.predict(observations())[0], model.predict(observations())[0])
     assert loaded._get_constructor_parameters().keys() == model.policy._get_constructor_parameters().keys()
-    assert loaded.popsan_options == model.policy.popsan_options
+    assert loaded.spiking_options == model.policy.spiking_options
     assert loaded.actor_lr_scale == 0.7
     assert len(loaded.critic.q_networks) == 3
 
@@ -209,7 +209,7 @@ def test_statistics_do_not_change_when_the_agent_acts(trained):
     before = copy.deepcopy(trained.policy.state_dict())
     trained.predict(observations())
     trained.policy.set_training_mode(True)
-    trained.actor.features(th.as_tensor(observations()))
+    trained.policy.spiking_features(th.as_tensor(observations()))
     assert trained.actor.training
     evaluate_policy(trained, Monitor(TargetEnv()), n_eval_episodes=2)
     after = trained.policy.state_dict()
@@ -256,8 +256,8 @@ def test_a_copied_policy_keeps_its_learning_rate_scale(env):
 def test_defaults_are_the_papers(env):
     policy = TD3("PopSANPolicy", env, buffer_size=10).policy
     network = policy.actor.mu
-    assert isinstance(network, PopSAN)
-    assert [layer.linear.out_features for layer in network.layers] == [256, 256, 20]
+    assert isinstance(network, SpikingNetwork)
+    assert [layer.synapses.out_features for layer in network.layers] == [256, 256, 20]
     assert network.encoder.mean.min() == -3.0
     assert network.encoder.mean.max() == 3.0
     assert network.encoder.std[0, 0].item() == pytest.approx(0.15**0.5)
@@ -282,10 +282,10 @@ class SpaceEnv(TargetEnv):
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (spaces.Dict({"a": spaces.Box(-1, 1, (2,))}), "FlattenObservation.*MultiInputPolicy"),
-        (spaces.Discrete(4), "Discrete observations.*FlattenObservation.*MlpPolicy"),
+        (spaces.Dict({"a": spaces.Box(-1, 1, (2,))}), "FlattenObservation.*SpikingMultiInputPolicy"),
+        (spaces.Discrete(4), "Discrete observations.*FlattenObservation.*SpikingMlpPolicy"),
         (spaces.MultiBinary(4), "MultiBinary observations"),
-        (spaces.Box(0, 255, (64, 64, 3), np.uint8), "images.*CnnPolicy"),
+        (spaces.Box(0, 255, (64, 64, 3), np.uint8), "images.*SpikingCnnPolicy"),
     ],
 )
 def test_other_observations_are_told_which_policy_to_use(space, message):
@@ -316,7 +316,7 @@ def test_the_advice_for_dict_observations_works():
         ({"neuron": "sigmoid"}, "neuron='sigmoid'"),
         ({"net_arch": []}, r"net_arch=\[\]"),
         ({"net_arch": 256}, "net_arch=256"),
-        ({"net_arch": {"pi": [8]}}, "'pi' .* and 'qf'"),
+        ({"net_arch": {"pi": [8]}}, "'pi' and 'qf'"),
         ({"net_arch": {"pi": [], "qf": [8]}}, r"net_arch\['pi'\]"),
         ({"actor_lr_scale": 0.0}, "actor_lr_scale=0.0"),
         ({"mean_range": (3, -3)}, "mean_range"),

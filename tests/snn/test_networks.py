@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import functional
 from spikingjelly.activation_based.base import MemoryModule
 
-from sb3_spiking.snn import PopSAN, PopSANOptions
+from sb3_spiking.snn import SpikingOptions
 from sb3_spiking.snn.encoders import ENCODERS
 from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.surrogates import SURROGATES, window
+from tests.conftest import popsan
 
 
 def states(network):
@@ -37,7 +38,7 @@ def plain_popsan(network, observations):
         x = (v_in >= 0.999).to(activity)
         v_in = v_in - 0.999 * x
         for i, layer in enumerate(network.layers):
-            current[i] = 0.5 * current[i] + x @ layer.linear.weight.T + layer.linear.bias
+            current[i] = 0.5 * current[i] + x @ layer.synapses.weight.T + layer.synapses.bias
             v[i] = 0.75 * v[i] * (1 - s[i]) + current[i]
             s[i] = (v[i] >= 0.5).to(activity)
             x = s[i]
@@ -47,7 +48,7 @@ def plain_popsan(network, observations):
 
 
 def test_equals_the_papers_equations_step_by_step():
-    network = PopSAN(5, 3, (32, 24)).double()
+    network = popsan(5, 3, (32, 24)).double()
     observations = 2 * th.randn(64, 5, dtype=th.float64)
     with th.no_grad():
         th.testing.assert_close(network(observations), plain_popsan(network, observations), rtol=0, atol=1e-12)
@@ -56,7 +57,7 @@ def test_equals_the_papers_equations_step_by_step():
 @pytest.mark.parametrize("encoder", ["deterministic", "analog"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_same_observation_same_action_in_any_batch(encoder, precision):
-    network = PopSAN(4, 2, (32, 32), PopSANOptions(encoder=encoder, precision=precision))
+    network = popsan(4, 2, (32, 32), SpikingOptions(encoder=encoder, precision=precision))
     observations = th.randn(256, 4)
     with th.no_grad():
         actions = network(observations)
@@ -68,7 +69,7 @@ def test_same_observation_same_action_in_any_batch(encoder, precision):
 @pytest.mark.parametrize("neuron", sorted(NEURONS))
 @pytest.mark.parametrize("watched", [True, False])
 def test_no_state_is_left_after_any_forward(neuron, watched):
-    network = PopSAN(4, 2, (16,), PopSANOptions(neuron=neuron))
+    network = popsan(4, 2, (16,), SpikingOptions(neuron=neuron))
     if watched:
         for layer in network.layers:
             layer.neuron.register_forward_hook(lambda *_: None)
@@ -79,7 +80,7 @@ def test_no_state_is_left_after_any_forward(neuron, watched):
 
 
 def test_copies_right_after_a_backward_pass():
-    network = PopSAN(4, 2, (16,))
+    network = popsan(4, 2, (16,))
     observations = th.randn(3, 4)
     actions = network(observations)
     actions.sum().backward()
@@ -92,7 +93,7 @@ def test_copies_right_after_a_backward_pass():
 
 
 def test_several_passes_before_one_backward():
-    network = PopSAN(4, 2, (16,))
+    network = popsan(4, 2, (16,))
     first, second = network(th.randn(3, 4)), network(th.randn(5, 4))
     (first.sum() + second.sum()).backward()
     first, _ = network(th.randn(3, 4)), network(th.randn(3, 4))
@@ -100,7 +101,7 @@ def test_several_passes_before_one_backward():
 
 
 def test_every_parameter_receives_a_gradient():
-    network = PopSAN(4, 2, (64, 64), PopSANOptions(neuron="plif"))
+    network = popsan(4, 2, (64, 64), SpikingOptions(neuron="plif"))
     network(th.randn(64, 4)).square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -108,7 +109,7 @@ def test_every_parameter_receives_a_gradient():
 
 
 def test_gradients_equal_those_of_spikingjellys_own_nodes_in_float64():
-    network = PopSAN(4, 2, (32, 16)).double()
+    network = popsan(4, 2, (32, 16)).double()
     observations = th.randn(16, 4, dtype=th.float64)
 
     def gradients():
@@ -126,46 +127,48 @@ def test_gradients_equal_those_of_spikingjellys_own_nodes_in_float64():
 def test_every_layer_fires_and_learns_at_initialisation():
     for seed in range(5):
         th.manual_seed(seed)
-        records = PopSAN(17, 6).record(th.randn(256, 17).clamp(-3, 3))
-        for record in records[1:]:
+        recording = popsan(17, 6).record(th.randn(256, 17).clamp(-3, 3))
+        for record in recording.populations[1:]:
             assert 0.02 < record.spikes.mean() < 0.6, record.name
             inside = (record.margin.abs() < record.surrogate_window).float().mean()
             assert inside > 0.1, record.name
 
 
 def test_record_shows_the_decision_that_was_made():
-    network = PopSAN(4, 2, (16, 8))
+    network = popsan(4, 2, (16, 8))
     observations = th.randn(6, 4)
-    encoder, hidden0, hidden1, output = network.record(observations)
+    recording = network.record(observations)
+    encoder, hidden0, hidden1, output = recording.populations
     assert [encoder.name, hidden0.name, hidden1.name, output.name] == ["encoder", "hidden0", "hidden1", "output"]
-    assert [encoder.fan_out, hidden0.fan_out, hidden1.fan_out, output.fan_out] == [16, 8, 20, 1]
     assert hidden0.spikes.shape == (5, 6, 16)
-    for record in (hidden0, hidden1, output):
-        assert th.equal(record.spikes, (record.margin >= 0).float())
+    for population in (hidden0, hidden1, output):
+        assert th.equal(population.spikes, (population.margin >= 0).float())
+    synapses = {record.name: record.dense_macs for record in recording.synapses}
+    assert synapses == {"hidden0": 40 * 16, "hidden1": 16 * 8, "output": 8 * 20, "decoder": 20}
     with th.no_grad():
         assert th.equal(th.tanh(network.decoder(output.spikes)), network(observations))
 
 
 def test_record_keeps_the_precision_of_the_network():
-    network = PopSAN(4, 2, (16, 8)).double()
+    network = popsan(4, 2, (16, 8)).double()
     observations = th.randn(6, 4, dtype=th.float64)
     with th.no_grad():
-        assert th.equal(th.tanh(network.decoder(network.record(observations)[-1].spikes)), network(observations))
+        spikes = network.record(observations).populations[-1].spikes
+        assert th.equal(th.tanh(network.decoder(spikes)), network(observations))
 
 
-def test_an_analog_input_costs_one_matrix_product(monkeypatch):
-    network = PopSAN(4, 2, (16,), PopSANOptions(encoder="analog", time_steps=8))
+def test_an_analog_input_costs_one_matrix_product():
+    network = popsan(4, 2, (16,), SpikingOptions(encoder="analog", time_steps=8))
     rows = []
-    linear = network.layers[0].linear
-    linear.register_forward_hook(lambda _module, args, _output: rows.append(args[0].shape[0]))
+    network.layers[0].synapses.register_forward_hook(lambda _module, args, _output: rows.append(args[0].shape[0]))
     network(th.randn(3, 4))
-    assert rows == [1]
+    assert rows == [3]  # not 8 * 3
 
 
 def test_bfloat16_products_keep_parameters_and_gradients_in_float32():
     th.manual_seed(1)
-    exact = PopSAN(6, 2, (64, 64))
-    rounded = PopSAN(6, 2, (64, 64), PopSANOptions(precision="bfloat16"))
+    exact = popsan(6, 2, (64, 64))
+    rounded = popsan(6, 2, (64, 64), SpikingOptions(precision="bfloat16"))
     rounded.load_state_dict(exact.state_dict())
     observations = th.randn(128, 6)
     actions = rounded(observations)
@@ -189,7 +192,7 @@ def test_bfloat16_products_keep_parameters_and_gradients_in_float32():
 def test_any_option_gives_finite_actions_and_gradients(
     sizes, obs_dim, action_dim, batch, time_steps, populations, names, value
 ):
-    options = PopSANOptions(
+    options = SpikingOptions(
         time_steps=time_steps,
         encoder_population=populations[0],
         decoder_population=populations[1],
@@ -197,7 +200,7 @@ def test_any_option_gives_finite_actions_and_gradients(
         surrogate=names[1],
         encoder=names[2],
     )
-    network = PopSAN(obs_dim, action_dim, sizes, options)
+    network = popsan(obs_dim, action_dim, sizes, options)
     actions = network(th.full((batch, obs_dim), value))
     assert actions.shape == (batch, action_dim)
     assert (actions.abs() <= 1).all()
@@ -206,13 +209,13 @@ def test_any_option_gives_finite_actions_and_gradients(
 
 
 def test_state_dict_holds_parameters_alone_and_loads_with_weights_only():
-    network = PopSAN(3, 1, (8,))
+    network = popsan(3, 1, (8,))
     network(th.randn(2, 3)).sum().backward()
     assert set(network.state_dict()) == {name for name, _ in network.named_parameters()}
     file = io.BytesIO()
     th.save(network.state_dict(), file)
     file.seek(0)
-    other = PopSAN(3, 1, (8,))
+    other = popsan(3, 1, (8,))
     other.load_state_dict(th.load(file, weights_only=True))
     observations = th.randn(2, 3)
     assert th.equal(network(observations), other(observations))
@@ -226,10 +229,13 @@ def test_state_dict_holds_parameters_alone_and_loads_with_weights_only():
         ({"time_steps": True}, "time_steps=True"),
         ({"encoder_population": 0}, "encoder_population=0"),
         ({"decoder_population": -1}, "decoder_population=-1"),
-        ({"neuron": "hodgkin"}, "neuron='hodgkin' is unknown; choose one of: 'cuba_lif', 'lif', 'plif', 'if'"),
+        (
+            {"neuron": "hodgkin"},
+            "neuron='hodgkin' is unknown; choose one of: 'cuba_lif', 'lif', 'plif', 'if', 'dynamic'",
+        ),
         ({"neuron": None}, "neuron=None"),
         ({"surrogate": "relu"}, "surrogate='relu'.*'rect', 'triangle', 'atan', 'sigmoid'"),
-        ({"encoder": "latency"}, "encoder='latency'.*'deterministic', 'poisson', 'analog'"),
+        ({"encoder": "latency"}, "encoder='latency'.*'deterministic', 'poisson', 'analog', 'direct'"),
         ({"precision": "float8"}, "precision='float8'.*'float32', 'bfloat16'"),
         ({"neuron_kwargs": {"threshold": 0.0}}, "threshold=0.0"),
         ({"neuron_kwargs": {"threshold": math.nan}}, "threshold=nan"),
@@ -245,13 +251,13 @@ def test_state_dict_holds_parameters_alone_and_loads_with_weights_only():
 )
 def test_bad_options_are_named_before_any_work(kwargs, message):
     with pytest.raises(ValueError, match=message):
-        PopSANOptions(**kwargs)
+        SpikingOptions(**kwargs)
 
 
 @pytest.mark.parametrize("net_arch", [[], [0], [8, -1], ["8"], 8, None, [8.0]])
 def test_bad_hidden_sizes_are_named(net_arch):
     with pytest.raises(ValueError, match="net_arch"):
-        PopSAN(3, 1, net_arch)
+        popsan(3, 1, net_arch)
 
 
 @pytest.mark.parametrize("name", sorted(SURROGATES))

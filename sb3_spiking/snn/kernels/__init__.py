@@ -11,21 +11,17 @@ numba is imported with the first network rather than with the package: it takes 
 from typing import TYPE_CHECKING, Any
 
 import torch as th
-from spikingjelly.activation_based import neuron, surrogate
+from spikingjelly.activation_based import neuron
 
-from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape
+from sb3_spiking.snn.kernels.equations import Charge, Equations
+from sb3_spiking.snn.kernels.unrolled import SURROGATES
 
 if TYPE_CHECKING:
     from spikingjelly.activation_based.neuron import BaseNode
 
 __all__ = ["Equations", "equations_of", "fire", "regular_spikes", "simulate", "supports", "warm_up"]
 
-_SURROGATES: dict[type, SurrogateShape] = {
-    surrogate.Rect: SurrogateShape.RECT,
-    surrogate.PiecewiseQuadratic: SurrogateShape.TRIANGLE,
-    surrogate.ATan: SurrogateShape.ATAN,
-    surrogate.Sigmoid: SurrogateShape.SIGMOID,
-}
+_SHAPES = {function: shape for shape, function in SURROGATES.items()}
 
 
 def supports(tensor: th.Tensor) -> bool:
@@ -48,7 +44,7 @@ def equations_of(node: "BaseNode", current: th.Tensor) -> Equations | None:
     """
     if not supports(current) or node.v_reset not in (None, 0.0):
         return None
-    shape = _SURROGATES.get(type(node.surrogate_function))
+    shape = _SHAPES.get(type(node.surrogate_function))
     charge = _charge_of(node)
     if shape is None or charge is None or not node.surrogate_function.spiking:
         return None
@@ -78,7 +74,7 @@ def _charge_of(node: "BaseNode") -> dict[str, Any] | None:
 
 def fire(equations: Equations, current: th.Tensor) -> th.Tensor:
     """
-    Run a layer of neurons from rest over all the time steps; differentiable once.
+    Run a layer of neurons from rest over all the time steps; differentiable any number of times.
 
     :param equations: the neuron, see [`equations_of`][sb3_spiking.snn.kernels.equations_of]
     :param current: input current, ``[T, N, features]``, float32 or float64 on the CPU

@@ -12,8 +12,8 @@ from typing import Any
 import numba
 import numpy as np
 import torch as th
-from torch.autograd.function import once_differentiable
 
+from sb3_spiking.snn.kernels import unrolled
 from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape
 
 BLOCK = 512
@@ -206,17 +206,18 @@ class _Fire(th.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: th.Tensor, leak: th.Tensor | None, equations: Equations) -> th.Tensor:
         spikes, membrane = _run(equations, current, keep_membrane=True)
-        # The leak tensor is not needed again, and holding a graph's tensor in ctx would leak it.
         ctx.constants = _charge_constants(equations)
+        # A tensor with a graph in ctx would leak; saved tensors do not.
         ctx.equations = equations._replace(leak=None)
-        ctx.save_for_backward(membrane)
+        ctx.save_for_backward(membrane, current, leak)
         return spikes
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_spikes: th.Tensor) -> tuple[th.Tensor, th.Tensor | None, None]:
-        (membrane,) = ctx.saved_tensors
+        membrane, current, leak = ctx.saved_tensors
         equations: Equations = ctx.equations
+        if th.is_grad_enabled():
+            return _differentiable_backward(equations, current, leak, grad_spikes)
         grad_current = th.empty_like(membrane)
         grad_leak = 0.0
         if membrane.numel() > 0:
@@ -231,8 +232,18 @@ class _Fire(th.autograd.Function):
                 int(equations.surrogate),
                 equations.alpha,
             )
-        learnt = equations.charge == Charge.LEARNT_LEAK
-        return grad_current, membrane.new_tensor(grad_leak) if learnt else None, None
+        return grad_current, None if leak is None else membrane.new_tensor(grad_leak), None
+
+
+def _differentiable_backward(
+    equations: Equations, current: th.Tensor, leak: th.Tensor | None, grad_spikes: th.Tensor
+) -> tuple[th.Tensor, th.Tensor | None, None]:
+    """Return the gradients with a graph of their own; ``once_differentiable`` would drop it without a word."""
+    inputs = [tensor for tensor in (current, leak) if tensor is not None and tensor.requires_grad]
+    spikes = unrolled.fire(equations, current, leak)
+    gradients = iter(th.autograd.grad(spikes, inputs, grad_spikes, create_graph=True))
+    grad_current = next(gradients) if current.requires_grad else None
+    return grad_current, next(gradients, None), None  # type: ignore[return-value]
 
 
 def fire(equations: Equations, current: th.Tensor) -> th.Tensor:

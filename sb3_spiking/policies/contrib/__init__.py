@@ -1,0 +1,1 @@
+"""Policies for sb3-contrib, which is imported in this package alone."""

@@ -1,0 +1,138 @@
+"""
+Input stages: features become the input of the fully connected spiking layers, step by step.
+
+Features arrive as one flat vector per observation, whatever the observation was; a ``Part`` says what lies where in
+it. A vector is encoded (populations or direct currents), an image runs through spiking convolutions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch as th
+from torch import nn
+
+from sb3_spiking.snn.convolutions import convolutions
+from sb3_spiking.snn.encoders import DirectEncoder, make_encoder
+from sb3_spiking.snn.layers import SpikingLayer
+from sb3_spiking.snn.options import SpikingOptions
+from sb3_spiking.snn.recording import Recording, is_constant
+
+
+@dataclass(frozen=True)
+class Part:
+    """
+    A piece of the flat features.
+
+    :param name: its key in a Dict observation, ``""`` where there is nothing else
+    :param shape: ``(size,)`` of a vector, ``(channels, height, width)`` of an image
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of features."""
+        return prod(self.shape)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the part has channels, height and width."""
+        return len(self.shape) == 3
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its populations begin with."""
+        return f"{self.name}_" if self.name else ""
+
+
+class ImageInput(nn.Module):
+    """
+    Spiking convolutions; the image is a constant current, so the first convolution is computed once.
+
+    :param part: the image
+    :param options: which convolutions and neurons
+    :raises ValueError: if the image is too small for the convolutions
+    """
+
+    layers: Sequence[SpikingLayer]
+
+    def __init__(self, part: Part, options: SpikingOptions) -> None:
+        super().__init__()
+        self.shape = part.shape
+        self.encoder = DirectEncoder(part.size, options.time_steps)
+        synapses, shapes = convolutions(options.conv_arch, part.shape)
+        self.layers = nn.ModuleList(  # type: ignore[assignment]
+            options.layer(f"{part.prefix}conv{index}", convolution) for index, convolution in enumerate(synapses)
+        )
+        self.features = prod(shapes[-1])
+
+    def forward(self, features: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+        """
+        Run all the time steps.
+
+        :param features: pixels, ``[N, channels * height * width]``
+        :param recording: where to add what the layers did
+        :return: spikes of the last convolution, ``[T, N, features]``
+        """
+        inputs = self.encoder(features).unflatten(-1, self.shape)
+        for layer in self.layers:
+            inputs = layer(inputs, recording)
+        return inputs.flatten(2)
+
+
+class SeveralInputs(nn.Module):
+    """
+    Parts side by side, each with an input stage of its own.
+
+    :param parts: what lies where in the features, in their order
+    :param options: how each is encoded
+    """
+
+    def __init__(self, parts: Sequence[Part], options: SpikingOptions) -> None:
+        super().__init__()
+        self.sizes = [part.size for part in parts]
+        self.stages = nn.ModuleList(_single_input(part, options) for part in parts)
+        self.features = sum(stage.features for stage in self.stages)  # type: ignore[misc]
+
+    def forward(self, features: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+        """
+        Run all the time steps of all the parts.
+
+        :param features: ``[N, sum of the parts' sizes]``
+        :param recording: where to add what the stages did
+        :return: ``[T, N, features]``
+        """
+        pieces = features.split(self.sizes, dim=1)
+        inputs = [stage(piece, recording) for stage, piece in zip(self.stages, pieces, strict=True)]
+        if all(map(is_constant, inputs)):
+            # Side by side and still constant: the next layer multiplies once.
+            return th.cat([stage[:1] for stage in inputs], dim=-1).expand(len(inputs[0]), -1, -1)
+        return th.cat(inputs, dim=-1)
+
+
+def make_input(parts: Sequence[Part], options: SpikingOptions) -> nn.Module:
+    """
+    Make the input stage for features.
+
+    :param parts: what lies where in them, in their order, at least one
+    :param options: how it is encoded
+    :return: a module of ``[N, size]`` to ``[T, N, features]`` with the attribute ``features``
+    :raises ValueError: if an option does not fit a part
+    """
+    return _single_input(parts[0], options) if len(parts) == 1 else SeveralInputs(parts, options)
+
+
+def _single_input(part: Part, options: SpikingOptions) -> nn.Module:
+    if part.is_image:
+        return ImageInput(part, options)
+    return make_encoder(
+        options.encoder,
+        f"{part.prefix}encoder",
+        part.size,
+        options.time_steps,
+        options.encoder_population,
+        options.mean_range,
+        options.encoder_std,
+    )

@@ -1,0 +1,46 @@
+"""
+The same neurons as a loop of torch operations: what derivatives of derivatives are taken through.
+
+Slow, and only run where a backward pass itself is to be differentiated (TRPO's curvature).
+"""
+
+import torch as th
+from spikingjelly.activation_based import surrogate
+
+from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape
+
+SURROGATES: dict[SurrogateShape, type[surrogate.SurrogateFunctionBase]] = {
+    SurrogateShape.RECT: surrogate.Rect,
+    SurrogateShape.TRIANGLE: surrogate.PiecewiseQuadratic,
+    SurrogateShape.ATAN: surrogate.ATan,
+    SurrogateShape.SIGMOID: surrogate.Sigmoid,
+}
+
+
+def fire(equations: Equations, current: th.Tensor, leak: th.Tensor | None) -> th.Tensor:
+    """
+    Run a layer of neurons from rest over all the time steps; differentiable any number of times.
+
+    :param equations: the neuron
+    :param current: input current, ``[T, N, ...]``
+    :param leak: the learnt leak, a scalar tensor, if the neuron has one
+    :return: spikes of the same shape
+    """
+    spike_function = SURROGATES[equations.surrogate](alpha=equations.alpha)
+    c = v = th.zeros_like(current[0])
+    spikes = []
+    for x in current:
+        if equations.charge == Charge.CUBA:
+            c = c * equations.first + x
+            h = v * equations.second + c
+        elif equations.charge == Charge.LEAK:
+            h = v - v / equations.first + x
+        elif leak is not None:
+            h = v - v * leak + x
+        else:
+            h = v + x
+        s = spike_function(h - equations.threshold)
+        reset = s.detach() if equations.detach_reset else s
+        v = h - reset * equations.threshold if equations.soft_reset else h * (1.0 - reset)
+        spikes.append(s)
+    return th.stack(spikes)

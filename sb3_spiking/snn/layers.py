@@ -1,0 +1,149 @@
+"""
+Layers of spiking neurons: synapses, then neurons, over all the time steps.
+
+A layer knows nothing of what came before and keeps nothing for what comes next.
+"""
+
+from typing import Any
+
+import torch as th
+from torch import nn
+from torch.func import functional_call
+
+from sb3_spiking.snn import neurons
+from sb3_spiking.snn.arguments import choice
+from sb3_spiking.snn.neurons import Neuron
+from sb3_spiking.snn.recording import Recording, is_constant, synapses_of
+from sb3_spiking.snn.surrogates import Surrogate, window
+
+PRECISIONS: dict[str, th.dtype | None] = {"float32": None, "bfloat16": th.bfloat16}
+
+
+class SpikingLayer(nn.Module):
+    """
+    A linear map of spikes and a population of neurons.
+
+    :param name: name of the population in recordings
+    :param synapses: ``nn.Linear`` or ``nn.Conv2d``
+    :param neuron: which neuron
+    :param surrogate: which surrogate gradient
+    :param precision: precision of the products, a key of ``PRECISIONS``
+    :param current_norm: normalisation of the input currents, a module of ``[T * N, ...]``
+    """
+
+    def __init__(
+        self,
+        name: str,
+        synapses: nn.Module,
+        neuron: Neuron,
+        surrogate: Surrogate,
+        precision: str = "float32",
+        current_norm: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.synapses = synapses
+        self.current_norm = nn.Identity() if current_norm is None else current_norm
+        self.neuron = neuron.build(surrogate)
+        self._product_dtype = choice("precision", precision, PRECISIONS)
+
+    def current(self, inputs: th.Tensor) -> th.Tensor:
+        """
+        Return the input current of the neurons.
+
+        :param inputs: ``[T, N, ...]``; one that is constant over the steps (expanded) costs one product
+        :return: ``[T, N, ...]``
+        """
+        if is_constant(inputs):
+            current = self.current(inputs[:1])
+            return current.expand(inputs.shape[0], *current.shape[1:])
+        products = self._products(inputs.flatten(0, 1))
+        return self.current_norm(products).unflatten(0, inputs.shape[:2])
+
+    def _products(self, inputs: th.Tensor) -> th.Tensor:
+        if self._product_dtype is None:
+            return self.synapses(inputs)
+        rounded = {name: p.to(self._product_dtype) for name, p in self.synapses.named_parameters()}
+        return functional_call(self.synapses, rounded, (inputs.to(self._product_dtype),)).to(inputs.dtype)
+
+    def forward(self, inputs: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+        """
+        Run all the time steps, from rest to rest.
+
+        :param inputs: ``[T, N, ...]``
+        :param recording: where to add what the layer did; there is no gradient then
+        :return: spikes, ``[T, N, ...]``
+        """
+        current = self.current(inputs)
+        if recording is None:
+            return self._fire(current)
+        recording.add_synapses(self.name, synapses_of(self.synapses), inputs)
+        return self._record(current, recording)
+
+    def _fire(self, current: th.Tensor) -> th.Tensor:
+        return neurons.fire(self.neuron, current)
+
+    def _record(self, current: th.Tensor, recording: Recording) -> th.Tensor:
+        spikes, membrane = neurons.record(self.neuron, current)
+        margin = membrane - self.neuron.v_threshold
+        recording.add_population(self.name, spikes, margin, window(self.neuron.surrogate_function))
+        return spikes.to(current)
+
+
+class IntraConnections(nn.Conv1d):
+    """
+    Connections within each of several populations, none between them.
+
+    A grouped convolution as wide as a population, as published: weights ``[features, 1, population]``.
+
+    :param populations: number of populations
+    :param population: neurons in each of them
+    """
+
+    def __init__(self, populations: int, population: int) -> None:
+        super().__init__(populations, populations * population, population, groups=populations)
+
+    def forward(self, spikes: th.Tensor) -> th.Tensor:
+        """
+        Return what each neuron hears.
+
+        :param spikes: ``[N, features]``
+        :return: ``[N, features]``
+        """
+        return super().forward(spikes.unflatten(1, (self.in_channels, -1))).flatten(1)
+
+
+class IntraConnectedLayer(SpikingLayer):
+    """
+    A layer of several populations whose neurons also hear each other's last spikes (ILC-SAN, Chen et al., 2024)::
+
+        x_t = W s_in_t + b + R s_{t-1} + r                 R connects the neurons of one population
+
+    :param populations: number of populations, a divisor of the layer's neurons
+    :param name: see [`SpikingLayer`][sb3_spiking.snn.SpikingLayer]
+    :param synapses: fully connected
+    :param args: see [`SpikingLayer`][sb3_spiking.snn.SpikingLayer]
+    """
+
+    def __init__(self, populations: int, name: str, synapses: nn.Linear, *args: Any) -> None:
+        super().__init__(name, synapses, *args)
+        self.intra = IntraConnections(populations, synapses.out_features // populations)
+
+    def _fire(self, current: th.Tensor) -> th.Tensor:
+        self.neuron.reset()
+        try:
+            # One step at a time: the input of a step depends on the spikes of the step before.
+            spikes = [self.neuron(current[:1])[0]]
+            for step in current[1:]:
+                spikes.append(self.neuron((step + self.intra(spikes[-1]))[None])[0])
+        finally:
+            self.neuron.reset()
+        return th.stack(spikes)
+
+    def _record(self, current: th.Tensor, recording: Recording) -> th.Tensor:
+        earlier = self._fire(current)[:-1]
+        if len(earlier) > 0:
+            heard = self.intra(earlier.flatten(0, 1)).unflatten(0, earlier.shape[:2])
+            current = th.cat([current[:1], current[1:] + heard])
+            recording.add_synapses(f"{self.name}_intra", synapses_of(self.intra), earlier)
+        return super()._record(current, recording)

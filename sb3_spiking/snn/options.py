@@ -1,0 +1,120 @@
+"""The keyword arguments of a spiking network, and the layers that they make."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from sb3_spiking.snn.arguments import choice, from_kwargs, positive_int
+from sb3_spiking.snn.convolutions import ConvArch
+from sb3_spiking.snn.decoders import DECODERS, Statistic
+from sb3_spiking.snn.encoders import ENCODERS, Range
+from sb3_spiking.snn.layers import PRECISIONS, IntraConnectedLayer, SpikingLayer
+from sb3_spiking.snn.neurons import NEURONS, Neuron
+from sb3_spiking.snn.surrogates import SURROGATES, Surrogate
+
+MEMBRANE_NORMS = {"none": False, "layer": True}
+
+
+@dataclass(frozen=True)
+class SpikingOptions:
+    """
+    The keyword arguments of a spiking network: names, numbers and lists only, so that they survive as JSON.
+
+    The defaults are PopSAN (Tang et al., CoRL 2020).
+
+    :param time_steps: steps per decision ``T``, >= 1
+    :param neuron: ``"cuba_lif"``, ``"lif"``, ``"plif"``, ``"if"`` or ``"dynamic"``
+    :param neuron_kwargs: its constants, for example ``{"threshold": 0.5, "reset": "soft"}``
+    :param surrogate: ``"rect"``, ``"triangle"``, ``"atan"`` or ``"sigmoid"``
+    :param surrogate_kwargs: its ``width`` (rect, triangle) or ``slope`` (atan, sigmoid)
+    :param encoder: how vectors enter: ``"deterministic"``, ``"poisson"`` or ``"analog"`` populations, or ``"direct"``
+        for the features themselves as constant currents. Images always enter directly
+    :param encoder_population: neurons per observation dimension, >= 1
+    :param encoder_std: width of the receptive fields at the start, one number or one per dimension
+    :param mean_range: ``(low, high)`` of the receptive fields' means, or one such pair per dimension
+    :param decoder: ``"rate"``, ``"accumulated"``, ``"last"``, ``"mean"`` or ``"max"``
+    :param decoder_kwargs: the ``membrane_decay`` of the last three
+    :param decoder_population: spiking output neurons per output dimension, >= 1; None to decode the last hidden
+        layer with a dense map
+    :param intra_connections: connect the neurons of each output population with each other
+    :param conv_arch: layers for images: ``"nature"``, ``"small"`` or a list of ``[channels, kernel size, stride]``;
+        by the size of the image if None
+    :param membrane_norm: ``"layer"`` normalises the input currents of each convolution and hidden layer to the
+        threshold, ``"none"`` does not
+    :param precision: ``"float32"``, or ``"bfloat16"`` for the products (membranes stay float32)
+    :raises ValueError: if a value is not allowed; the message names the argument
+    """
+
+    time_steps: int = 5
+    neuron: str = "cuba_lif"
+    neuron_kwargs: Mapping[str, Any] | None = None
+    surrogate: str = "rect"
+    surrogate_kwargs: Mapping[str, Any] | None = None
+    encoder: str = "deterministic"
+    encoder_population: int = 10
+    encoder_std: float | Sequence[float] = math.sqrt(0.15)
+    mean_range: Range = (-3.0, 3.0)
+    decoder: str = "rate"
+    decoder_kwargs: Mapping[str, Any] | None = None
+    decoder_population: int | None = 10
+    intra_connections: bool = False
+    conv_arch: ConvArch = None
+    membrane_norm: str = "none"
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        positive_int("time_steps", self.time_steps)
+        positive_int("encoder_population", self.encoder_population)
+        choice("encoder", self.encoder, ENCODERS)
+        choice("membrane_norm", self.membrane_norm, MEMBRANE_NORMS)
+        choice("precision", self.precision, PRECISIONS)
+        if self.decoder_population is not None:
+            positive_int("decoder_population", self.decoder_population)
+        elif self.intra_connections:
+            raise ValueError("intra_connections=True needs output populations: decoder_population=None has none")
+        self.neuron_options()
+        self.surrogate_options()
+        self.decoder_options()
+
+    def neuron_options(self) -> Neuron:
+        """Return the neuron with its constants."""
+        return from_kwargs("neuron_kwargs", choice("neuron", self.neuron, NEURONS), self.neuron_kwargs)
+
+    def surrogate_options(self) -> Surrogate:
+        """Return the surrogate with its constants."""
+        return from_kwargs("surrogate_kwargs", choice("surrogate", self.surrogate, SURROGATES), self.surrogate_kwargs)
+
+    def decoder_options(self) -> Statistic:
+        """Return the decoder's statistic with its constants."""
+        return from_kwargs("decoder_kwargs", choice("decoder", self.decoder, DECODERS), self.decoder_kwargs)
+
+    def layer(self, name: str, synapses: nn.Linear | nn.Conv2d) -> SpikingLayer:
+        """
+        Make a hidden layer.
+
+        :param name: its name in recordings
+        :param synapses: its weights
+        :return: the layer
+        """
+        norm = self._membrane_norm(synapses.weight.shape[0]) if MEMBRANE_NORMS[self.membrane_norm] else None
+        return SpikingLayer(name, synapses, self.neuron_options(), self.surrogate_options(), self.precision, norm)
+
+    def output_layer(self, synapses: nn.Linear, populations: int) -> SpikingLayer:
+        """
+        Make the layer of the output populations.
+
+        :param synapses: its weights
+        :param populations: number of outputs
+        :return: the layer
+        """
+        arguments = ("output", synapses, self.neuron_options(), self.surrogate_options(), self.precision)
+        return IntraConnectedLayer(populations, *arguments) if self.intra_connections else SpikingLayer(*arguments)
+
+    def _membrane_norm(self, channels: int) -> nn.GroupNorm:
+        # Over all the neurons of a layer, with a gain per channel that starts at the threshold (Sun et al., 2022).
+        norm = nn.GroupNorm(1, channels)
+        nn.init.constant_(norm.weight, self.neuron_options().threshold)
+        return norm
