@@ -14,7 +14,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from sb3_spiking.policies.common import SpikingPolicy
-from sb3_spiking.snn import PopulationRecord
+from sb3_spiking.snn import PopulationRecord, SpikingLayer
+from sb3_spiking.snn.arguments import positive_float
 
 MAX_DECISIONS = 256
 
@@ -93,8 +94,7 @@ class SpikeMonitorCallback(BaseCallback):
         self._warned: set[str] = set()
 
     def _on_training_start(self) -> None:
-        if not isinstance(self.model.policy, SpikingPolicy):
-            raise ValueError(f"SpikeMonitorCallback needs a spiking policy, not {type(self.model.policy).__name__}")
+        _spiking_policy(self)
 
     def _on_step(self) -> bool:
         if self.n_calls % self.log_freq == 0:
@@ -103,8 +103,7 @@ class SpikeMonitorCallback(BaseCallback):
         return True
 
     def _measure(self) -> None:
-        policy = self.model.policy
-        assert isinstance(policy, SpikingPolicy)
+        policy = _spiking_policy(self)
         recording = policy.spiking_network.record(policy.spiking_features(self._observations()))
         for record in recording.populations:
             health = layer_health(record)
@@ -141,6 +140,57 @@ def _each(observations: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(observations, dict):
         return {name: function(entry) for name, entry in observations.items()}
     return function(observations)
+
+
+class SurrogateScheduleCallback(BaseCallback):
+    """
+    Change the surrogate gradient during training, linearly from one steepness to another.
+
+    Wide surrogates let more neurons learn, narrow ones follow the spikes more closely; shallow slopes, or slopes that
+    grow, help spiking agents to learn (van den Berghe et al., 2025). Spikes do not change, gradients do. The constant
+    is the ``width`` of ``"rect"`` and ``"triangle"``, the ``slope`` of ``"atan"`` and ``"sigmoid"``. It is not saved
+    with the model: a loaded model has that of its ``surrogate_kwargs``.
+
+    :param final: the constant at the end, > 0
+    :param initial: the constant at the start, > 0; that of the policy if None
+    :param fraction: share of the training during which it changes, in (0, 1]
+    :param verbose: not used
+    :raises ValueError: if a value is not allowed, or, when training starts, if the policy does not spike
+    """
+
+    def __init__(self, final: float, initial: float | None = None, fraction: float = 1.0, verbose: int = 0) -> None:
+        super().__init__(verbose)
+        self.final = positive_float("final", final)
+        self.initial = None if initial is None else positive_float("initial", initial)
+        if not 0.0 < fraction <= 1.0:
+            raise ValueError(f"fraction={fraction!r} must lie in (0, 1]")
+        self.fraction = fraction
+
+    def _on_training_start(self) -> None:
+        options = _spiking_policy(self).spiking_options
+        self._surrogate = options.surrogate_options()
+        (self._constant,) = asdict(self._surrogate)
+        self._start = getattr(self._surrogate, self._constant) if self.initial is None else self.initial
+        self._set(self._start)
+
+    def _on_step(self) -> bool:
+        progress = min(1.0, self.num_timesteps / (self.fraction * self.model._total_timesteps))
+        self._set(self._start + progress * (self.final - self._start))
+        return True
+
+    def _set(self, value: float) -> None:
+        alpha = type(self._surrogate)(value).build().alpha
+        for module in _spiking_policy(self).spiking_network.modules():
+            if isinstance(module, SpikingLayer):
+                module.neuron.surrogate_function.alpha = alpha
+        self.logger.record(f"spikes/surrogate_{self._constant}", value)
+
+
+def _spiking_policy(callback: BaseCallback) -> SpikingPolicy:
+    policy = callback.model.policy
+    if not isinstance(policy, SpikingPolicy):
+        raise ValueError(f"{type(callback).__name__} needs a spiking policy, not {type(policy).__name__}")
+    return policy
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 
 from sb3_spiking import SpikeMonitorCallback
-from sb3_spiking.callbacks import LayerHealth, layer_health
-from sb3_spiking.snn import PopulationRecord
+from sb3_spiking.callbacks import LayerHealth, SurrogateScheduleCallback, layer_health
+from sb3_spiking.snn import PopulationRecord, neurons
 from tests.conftest import Logged, TargetEnv, small_model
 
 
@@ -99,3 +99,71 @@ def test_an_actor_without_spikes_is_told(env):
 def test_bad_frequency_is_named():
     with pytest.raises(ValueError, match="log_freq=0"):
         SpikeMonitorCallback(log_freq=0)
+
+
+class Alphas(SurrogateScheduleCallback):
+    """Keeps the steepness at each step."""
+
+    def _on_training_start(self):
+        super()._on_training_start()
+        self.alphas = []
+
+    def _on_step(self):
+        super()._on_step()
+        layers = self.model.policy.spiking_network.layers
+        assert len({layer.neuron.surrogate_function.alpha for layer in layers}) == 1
+        self.alphas.append(layers[0].neuron.surrogate_function.alpha)
+        return True
+
+
+def test_surrogate_changes_linearly_over_its_share_of_the_training(env):
+    callback = Alphas(final=2.0, initial=1.0, fraction=0.5)
+    small_model(env).learn(20, callback=callback)
+    # Rect: alpha = 0.5 / width.
+    widths = [0.5 / alpha for alpha in callback.alphas]
+    assert widths == pytest.approx([1.0 + min(1.0, step / 10) for step in range(1, 21)])
+
+
+def test_surrogate_starts_at_the_policys_own(env):
+    callback = Alphas(final=8.0)
+    policy_kwargs = {"surrogate": "atan", "surrogate_kwargs": {"slope": 4.0}}
+    model = small_model(env, policy_kwargs=policy_kwargs).learn(4, callback=callback)
+    assert callback.alphas == pytest.approx([5.0, 6.0, 7.0, 8.0])
+    assert model.logger.name_to_value["spikes/surrogate_slope"] == 8.0
+
+
+def test_surrogate_schedule_changes_gradients_and_no_spikes(env):
+    model = small_model(env)
+    layer = model.policy.spiking_network.layers[0]
+    current = th.full((1, 1, 16), 0.5 + 0.7, requires_grad=True)
+
+    def gradient():
+        current.grad = None
+        spikes = neurons.fire(layer.neuron, current)
+        spikes.sum().backward()
+        return spikes.detach(), current.grad.clone()
+
+    narrow = gradient()
+    model.learn(1, callback=SurrogateScheduleCallback(final=1.0))
+    wide = gradient()
+    assert th.equal(narrow[0], wide[0])
+    assert narrow[1].abs().sum() == 0  # 0.7 from the threshold, width 0.5
+    assert wide[1].abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"final": 0.0}, "final=0.0"),
+        ({"final": 1.0, "initial": -1.0}, "initial=-1.0"),
+        ({"final": 1.0, "fraction": 0.0}, "fraction=0.0"),
+    ],
+)
+def test_bad_schedules_are_named(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        SurrogateScheduleCallback(**kwargs)
+
+
+def test_a_policy_without_spikes_has_no_surrogate(env):
+    with pytest.raises(ValueError, match="SurrogateScheduleCallback needs a spiking policy"):
+        small_model(env, policy="MlpPolicy").learn(5, callback=SurrogateScheduleCallback(1.0))

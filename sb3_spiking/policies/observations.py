@@ -55,10 +55,14 @@ class DirectCurrent:
         raise ValueError(f"SpikingMlpPolicy takes vector observations, not {kind}: {space}; {advice}")
 
 
+# Without normalisation the spikes of real frames die out from layer to layer (docs/results.md, firing rates).
+CONVOLUTIONAL = SpikingOptions(encoder="direct", decoder_population=None, membrane_norm="layer", time_steps=4)
+
+
 class Images:
     """Image observations, through spiking convolutions."""
 
-    preset: ClassVar[SpikingOptions] = SpikingOptions(encoder="direct", decoder_population=None)
+    preset: ClassVar[SpikingOptions] = CONVOLUTIONAL
 
     @staticmethod
     def check_observation_space(space: spaces.Space, normalized_image: bool) -> None:
@@ -79,7 +83,7 @@ class Images:
 class Dictionaries:
     """Dict observations, each entry an image or a vector."""
 
-    preset: ClassVar[SpikingOptions] = SpikingOptions(encoder="direct", decoder_population=None)
+    preset: ClassVar[SpikingOptions] = CONVOLUTIONAL
 
     @staticmethod
     def check_observation_space(space: spaces.Space, normalized_image: bool) -> None:
