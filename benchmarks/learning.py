@@ -1,22 +1,21 @@
-"""Learning evidence: train one agent on one environment with one seed and record its curve.
+"""Learning evidence: train one agent on one task with one seed and record its curve.
 
 The runs behind docs/results.md, one process and one thread each:
 
-    OMP_NUM_THREADS=1 python benchmarks/learning.py --agent popsan --env HalfCheetah-v5 --steps 100000 --seed 0
+    OMP_NUM_THREADS=1 python benchmarks/learning.py td3-halfcheetah --agent popsan --seed 0
 
-Every agent gets the same algorithm arguments; the policy's own defaults stay untouched. The
-three agents are
+Every agent of a task gets the same algorithm arguments. The agents are
 
-* ``popsan``: ``TD3("PopSANPolicy", env)``,
-* ``mlp``: ``TD3("MlpPolicy", env)``, as SB3 ships it,
-* ``mlp-normalized``: the same with the observation normalisation of PopSANPolicy, so that
-  nobody credits spikes with what normalisation did.
+* ``popsan``, ``spiking-mlp``, ``spiking-cnn``: the spiking policies, with their defaults,
+* ``mlp``, ``cnn``: SB3's own policies (the CNN with the geometry of the spiking one),
+* ``mlp-normalized``: ``MlpPolicy`` with the observation normalisation of the spiking policies, so that nobody
+  credits spikes with what normalisation did.
 
-All the runs that docs/results.md promises and that have no record yet, two at a time:
+All the runs of a task (or of all the tasks) that have no record yet, two at a time:
 
-    python benchmarks/learning.py --missing | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python
+    python benchmarks/learning.py td3-halfcheetah --missing | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python
 
-``--summary`` prints the Markdown table of all the recorded runs.
+``--summary`` prints the Markdown table of the recorded runs, ``--figure`` draws their curves.
 """
 
 import argparse
@@ -24,66 +23,171 @@ import json
 import platform
 import tempfile
 import time
-from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import stable_baselines3
 import torch as th
-from stable_baselines3 import TD3
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
-from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.vec_env import VecEnv
 
-AGENTS = ("popsan", "mlp", "mlp-normalized")
-PLAN = {"HalfCheetah-v5": 100_000, "InvertedDoublePendulum-v5": 50_000}
+import sb3_spiking
+from sb3_spiking.policies import ConvExtractor, RunningNormExtractor
+
 SEEDS = (0, 1, 2)
-EVAL_EPISODES = 5
+RECORDS = Path("docs/data/learning")
 
 
-def make_model(agent: str, env: gym.Env, seed: int) -> TD3:
-    """Return the untrained agent, with the algorithm arguments that all the agents share."""
-    policy, policy_kwargs = "MlpPolicy", {}
-    if agent == "popsan":
-        import sb3_spiking  # noqa: F401
+@dataclass(frozen=True)
+class Agent:
+    """
+    Who learns.
 
-        policy = "PopSANPolicy"
-    elif agent == "mlp-normalized":
-        from sb3_spiking.policies import RunningNormExtractor
+    :param policy: name of the policy
+    :param policy_kwargs: its arguments
+    """
 
-        policy_kwargs = {"features_extractor_class": RunningNormExtractor}
-    action_shape = env.action_space.shape
-    noise = NormalActionNoise(np.zeros(action_shape), 0.1 * np.ones(action_shape))
-    return TD3(policy, env, learning_starts=10_000, action_noise=noise, seed=seed, policy_kwargs=policy_kwargs)
+    policy: str
+    policy_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def train(agent: str, env_id: str, steps: int, seed: int) -> dict:
+POPSAN = Agent("PopSANPolicy")
+SPIKING_MLP = Agent("SpikingMlpPolicy")
+SPIKING_CNN = Agent("SpikingCnnPolicy")
+MLP = Agent("MlpPolicy")
+MLP_NORMALIZED = Agent("MlpPolicy", {"features_extractor_class": RunningNormExtractor})
+CNN = Agent("CnnPolicy", {"features_extractor_class": ConvExtractor, "net_arch": []})
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    What is learnt.
+
+    :param algorithm: name of the algorithm
+    :param env: id of the environment, ``"minatar-<game>"`` for MinAtar
+    :param steps: budget of environment steps
+    :param agents: who learns it, the spiking ones first
+    :param arguments: arguments of the algorithm, the same for all of them
+    :param policy_kwargs: arguments of the policies, the same for all of them
+    :param n_envs: environments in parallel
+    :param noise: standard deviation of the action noise
+    :param eval_episodes: episodes of each of the ten evaluations
+    """
+
+    algorithm: str
+    env: str
+    steps: int
+    agents: Mapping[str, Agent]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    policy_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    n_envs: int = 1
+    noise: float = 0.0
+    eval_episodes: int = 10
+
+
+CONTROL = {"popsan": POPSAN, "mlp": MLP, "mlp-normalized": MLP_NORMALIZED}
+VECTORS = {"popsan": POPSAN, "spiking-mlp": SPIKING_MLP, "mlp": MLP}
+IMAGES = {"spiking-cnn": SPIKING_CNN, "cnn": CNN}
+
+# The recipes of rl_zoo3 for CartPole, where SB3's defaults do not learn it with any policy.
+DQN_CARTPOLE = {
+    "learning_rate": 2.3e-3,
+    "batch_size": 64,
+    "buffer_size": 100_000,
+    "learning_starts": 1000,
+    "target_update_interval": 10,
+    "train_freq": 256,
+    "gradient_steps": 128,
+    "exploration_fraction": 0.16,
+    "exploration_final_eps": 0.04,
+}
+DQN_MINATAR = {
+    "learning_rate": 2.5e-4,
+    "buffer_size": 100_000,
+    "learning_starts": 5000,
+    "target_update_interval": 1000,
+    "exploration_fraction": 0.2,
+    "exploration_final_eps": 0.05,
+}
+
+TASKS = {
+    "td3-halfcheetah": Task(
+        "TD3", "HalfCheetah-v5", 100_000, CONTROL, {"learning_starts": 10_000}, noise=0.1, eval_episodes=5
+    ),
+    "td3-doublependulum": Task(
+        "TD3", "InvertedDoublePendulum-v5", 50_000, CONTROL, {"learning_starts": 10_000}, noise=0.1, eval_episodes=5
+    ),
+    "sac-pendulum": Task("SAC", "Pendulum-v1", 10_000, VECTORS),
+    "tqc-pendulum": Task("TQC", "Pendulum-v1", 10_000, VECTORS),
+    "ppo-pendulum": Task("PPO", "InvertedPendulum-v5", 100_000, VECTORS),
+    "ppo-cartpole": Task("PPO", "CartPole-v1", 100_000, VECTORS),
+    "a2c-cartpole": Task("A2C", "CartPole-v1", 100_000, VECTORS, n_envs=8),
+    "trpo-cartpole": Task("TRPO", "CartPole-v1", 100_000, VECTORS),
+    "dqn-cartpole": Task("DQN", "CartPole-v1", 50_000, VECTORS, DQN_CARTPOLE, {"net_arch": [256, 256]}),
+    "qrdqn-cartpole": Task("QRDQN", "CartPole-v1", 50_000, VECTORS, DQN_CARTPOLE, {"net_arch": [256, 256]}),
+    "dqn-minatar-breakout": Task("DQN", "minatar-breakout", 500_000, IMAGES, DQN_MINATAR, eval_episodes=30),
+}
+
+
+def algorithm_class(name: str) -> type[BaseAlgorithm]:
+    """Return an algorithm of SB3 or sb3-contrib by its name."""
+    own: dict[str, type[BaseAlgorithm]] = {cls.__name__: cls for cls in (A2C, DQN, PPO, SAC, TD3)}
+    if name in own:
+        return own[name]
+    import sb3_contrib
+
+    return getattr(sb3_contrib, name)
+
+
+def make_env(task: Task, n_envs: int, seed: int) -> VecEnv:
+    """Return monitored environments."""
+    if task.env.startswith("minatar-"):
+        return sb3_spiking.make_minatar_env(task.env.removeprefix("minatar-"), n_envs, seed)
+    return make_vec_env(task.env, n_envs, seed)
+
+
+def make_model(task: Task, agent: Agent, seed: int) -> BaseAlgorithm:
+    """Return the untrained agent, with the arguments that all the agents of the task share."""
+    env = make_env(task, task.n_envs, seed)
+    arguments = dict(task.arguments)
+    if task.noise > 0:
+        shape = env.action_space.shape
+        arguments["action_noise"] = NormalActionNoise(np.zeros(shape), task.noise * np.ones(shape))
+    policy_kwargs = {**task.policy_kwargs, **agent.policy_kwargs}
+    return algorithm_class(task.algorithm)(
+        agent.policy, env, seed=seed, policy_kwargs=policy_kwargs, device="cpu", **arguments
+    )
+
+
+def train(task: Task, agent: Agent, seed: int) -> dict[str, Any]:
     """Train and return the record of the run: its settings, versions, wall-clock and curve."""
-    model = make_model(agent, Monitor(gym.make(env_id)), seed)
-    eval_env = Monitor(gym.make(env_id))
-    eval_env.reset(seed=10_000 + seed)
+    model = make_model(task, agent, seed)
     with tempfile.TemporaryDirectory() as folder:
         callback = EvalCallback(
-            eval_env,
-            eval_freq=max(steps // 10, 1),
-            n_eval_episodes=EVAL_EPISODES,
+            make_env(task, 1, 10_000 + seed),
+            eval_freq=max(task.steps // 10 // task.n_envs, 1),
+            n_eval_episodes=task.eval_episodes,
             log_path=folder,
             verbose=0,
         )
         start, cpu_start = time.perf_counter(), time.process_time()
-        model.learn(steps, callback=callback)
+        model.learn(task.steps, callback=callback)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         curve = np.load(Path(folder) / "evaluations.npz")
         timesteps, returns = curve["timesteps"].tolist(), curve["results"].mean(axis=1).tolist()
     return {
-        "agent": agent,
-        "env": env_id,
-        "seed": seed,
-        "steps": steps,
-        "eval_episodes": EVAL_EPISODES,
         "timesteps": timesteps,
         "returns": returns,
+        "eval_episodes": task.eval_episodes,
         "seconds": round(seconds),
         "cpu_seconds": round(cpu_seconds),
         "versions": {
@@ -95,41 +199,45 @@ def train(agent: str, env_id: str, steps: int, seed: int) -> dict:
     }
 
 
-def record_path(folder: Path, agent: str, env_id: str, steps: int, seed: int) -> Path:
+def record_path(task: str, agent: str, seed: int) -> Path:
     """Return where the record of a run lies."""
-    return folder / f"{agent}-{env_id}-{steps}-seed{seed}.json"
+    return RECORDS / f"{task}-{agent}-seed{seed}.json"
 
 
-def missing(folder: Path) -> list[str]:
-    """Return the arguments of the planned runs without a record, the longest first."""
+def records(task: str, agent: str) -> dict[int, dict[str, Any]]:
+    """Return the recorded runs of an agent by their seeds."""
+    paths = {seed: record_path(task, agent, seed) for seed in SEEDS}
+    return {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}
+
+
+def missing(tasks: Mapping[str, Task]) -> list[str]:
+    """Return the arguments of the runs without a record."""
     return [
-        f"{__file__} --agent {agent} --env {env_id} --steps {steps} --seed {seed} --out {folder}"
-        for env_id, steps in PLAN.items()
-        for agent in AGENTS
+        f"{__file__} {name} --agent {agent} --seed {seed}"
+        for name, task in tasks.items()
+        for agent in task.agents
         for seed in SEEDS
-        if not record_path(folder, agent, env_id, steps, seed).exists()
+        if not record_path(name, agent, seed).exists()
     ]
 
 
-def summary(folder: Path) -> str:
+def summary(tasks: Mapping[str, Task]) -> str:
     """Return a Markdown table of the final returns, mean +- std over the seeds."""
-    runs = defaultdict(list)
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text())
-        runs[record["env"], record["steps"], record["agent"]].append(record)
     rows = [
-        "| environment | steps | agent | seeds | last evaluation | each seed | best evaluation | minutes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | algorithm, environment, steps | agent | last evaluation | each seed | best evaluation | minutes |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for (env_id, steps, agent), records in sorted(runs.items()):
-        last = np.array([record["returns"][-1] for record in records])
-        best = np.array([max(record["returns"]) for record in records])
-        minutes = np.mean([record["seconds"] for record in records]) / 60
-        seeds = ", ".join(str(record["seed"]) for record in records)
-        each = ", ".join(f"{value:.0f}" for value in last)
-        rows.append(
-            f"| {env_id} | {steps:,} | {agent} | {seeds} | {_spread(last)} | {each} | {_spread(best)} | {minutes:.0f} |"
-        )
+    for name, task in tasks.items():
+        for agent in task.agents:
+            runs = list(records(name, agent).values())
+            if not runs:
+                continue
+            last = np.array([run["returns"][-1] for run in runs])
+            best = np.array([max(run["returns"]) for run in runs])
+            minutes = np.mean([run["seconds"] for run in runs]) / 60
+            each = ", ".join(f"{value:.0f}" for value in last)
+            what = f"{task.algorithm}, {task.env}, {task.steps:,}"
+            rows.append(f"| {name} | {what} | {agent} | {_spread(last)} | {each} | {_spread(best)} | {minutes:.0f} |")
     return "\n".join(rows)
 
 
@@ -137,27 +245,64 @@ def _spread(values: np.ndarray) -> str:
     return f"{values.mean():.0f} +- {values.std():.0f}" if len(values) > 1 else f"{values[0]:.0f} (one seed)"
 
 
+def draw(tasks: Mapping[str, Task], path: Path) -> None:
+    """Draw the curves of all the agents, a panel for each task."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from sb3_spiking.plotting import plot_learning_curve
+
+    figure, axes = plt.subplots(1, len(tasks), figsize=(5.5 * len(tasks), 4.2), layout="constrained", squeeze=False)
+    for ax, (name, task) in zip(axes[0], tasks.items(), strict=True):
+        for agent in task.agents:
+            runs = list(records(name, agent).values())
+            if runs:
+                returns = np.array([run["returns"] for run in runs]).T
+                label = f"{agent} ({len(runs)} seeds)"
+                plot_learning_curve(runs[0]["timesteps"], returns.tolist(), ax, label)
+        ax.set_title(f"{task.algorithm} on {task.env}")
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--agent", choices=AGENTS, default="popsan")
-    parser.add_argument("--env", default="HalfCheetah-v5")
-    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("tasks", nargs="*", metavar="task", help=f"{', '.join(TASKS)}; all of them if none is named")
+    parser.add_argument("--agent", help="train this one")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/data/learning"), help="folder of the records")
     parser.add_argument("--missing", action="store_true", help="print the arguments of the runs still to do and stop")
-    parser.add_argument("--summary", action="store_true", help="print the table of all the records and stop")
+    parser.add_argument("--summary", action="store_true", help="print the table of the records and stop")
+    parser.add_argument("--figure", type=Path, help="draw the curves of the records into this file and stop")
     args = parser.parse_args()
-    if args.summary or args.missing:
-        print(summary(args.out) if args.summary else "\n".join(missing(args.out)))
-        return
-    th.set_num_threads(1)
-    record = train(args.agent, args.env, args.steps, args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = record_path(args.out, args.agent, args.env, args.steps, args.seed)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record) + "\n")
-    partial.replace(path)
-    print(path, f"last {record['returns'][-1]:.0f}, best {max(record['returns']):.0f}, {record['seconds']} s")
+    unknown = [name for name in args.tasks if name not in TASKS]
+    if unknown:
+        parser.error(f"unknown task {', '.join(unknown)}; choose from {', '.join(TASKS)}")
+    tasks = {name: TASKS[name] for name in args.tasks or TASKS}
+    if args.missing:
+        print("\n".join(missing(tasks)))
+    elif args.summary:
+        print(summary(tasks))
+    elif args.figure:
+        draw(tasks, args.figure)
+    else:
+        agents = {agent for task in tasks.values() for agent in task.agents}
+        if len(tasks) != 1 or args.agent not in agents:
+            parser.error(f"to train, name one task and --agent, one of: {', '.join(sorted(agents))}")
+        (name, task) = next(iter(tasks.items()))
+        th.set_num_threads(1)
+        record = {
+            "task": name,
+            "agent": args.agent,
+            "seed": args.seed,
+            **train(task, task.agents[args.agent], args.seed),
+        }
+        path = record_path(name, args.agent, args.seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(record) + "\n")
+        partial.replace(path)
+        print(path, f"last {record['returns'][-1]:.0f}, best {max(record['returns']):.0f}, {record['seconds']} s")
 
 
 if __name__ == "__main__":
