@@ -75,8 +75,8 @@ class SpikeMonitorCallback(BaseCallback):
     """
     Log the spiking health of the policy, and warn once about each population that is dead or saturated.
 
-    Every ``log_freq`` calls the network decides on observations it has met (of the replay buffer or the rollout, the
-    environments' last ones before there is one) and each population's ``LayerHealth`` is logged as
+    Every ``log_freq`` calls the network decides on observations it has met (of the replay buffer once training has
+    begun, or of the rollout; the environments' last ones before) and each population's ``LayerHealth`` is logged as
     ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. Between these nothing is hooked
     into the network, so the monitor costs one batch of decisions per ``log_freq`` steps, and a watched run is the run
     that it would have been unwatched.
@@ -121,7 +121,9 @@ class SpikeMonitorCallback(BaseCallback):
     def _observations(self) -> PyTorchObs:
         """Return some of the observations that the agent met."""
         model = self.model
-        if isinstance(model, OffPolicyAlgorithm) and model.replay_buffer is not None and model.replay_buffer.size() > 0:
+        if isinstance(model, OffPolicyAlgorithm) and self.num_timesteps > model.learning_starts:
+            # Before that a hindsight buffer may have no complete episode to sample from.
+            assert model.replay_buffer is not None
             size = min(MAX_DECISIONS, model.replay_buffer.size())
             return model.replay_buffer.sample(size, env=model.get_vec_normalize_env()).observations
         met: Any = model._last_obs

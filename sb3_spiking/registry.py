@@ -23,20 +23,14 @@ FAMILIES: dict[type[BasePolicy], ModuleType] = {
 }
 """SB3's policy class of a family of algorithms -> the module with our policies for it."""
 
-ALGORITHMS: list[type[BaseAlgorithm]] = [TD3, DDPG, SAC, PPO, A2C, DQN]
+ALGORITHMS: tuple[type[BaseAlgorithm], ...] = (TD3, DDPG, SAC, PPO, A2C, DQN)
 """The algorithms that ``import sb3_spiking`` registers with."""
 
 if find_spec("sb3_contrib") is not None:
-    from sb3_contrib import QRDQN, TQC, TRPO, CrossQ, MaskablePPO
-    from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
-    from sb3_contrib.crossq.policies import CrossQPolicy
-    from sb3_contrib.qrdqn.policies import QRDQNPolicy
-    from sb3_contrib.tqc.policies import TQCPolicy
+    from sb3_spiking.policies import contrib
 
-    from sb3_spiking.policies.contrib import crossq, maskable, qrdqn, tqc
-
-    FAMILIES |= {TQCPolicy: tqc, CrossQPolicy: crossq, MaskableActorCriticPolicy: maskable, QRDQNPolicy: qrdqn}
-    ALGORITHMS += [TQC, CrossQ, TRPO, MaskablePPO, QRDQN]
+    FAMILIES |= contrib.FAMILIES
+    ALGORITHMS += contrib.ALGORITHMS
 
 
 def register(*algorithms: type[BaseAlgorithm]) -> None:

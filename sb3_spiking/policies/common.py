@@ -21,6 +21,9 @@ from sb3_spiking.snn.neurons import NEURONS
 
 OPTIONS = tuple(field.name for field in dataclasses.fields(SpikingOptions))
 
+VECTOR_OPTIONS = {"encoder", "encoder_population", "encoder_std", "mean_range"}
+IMAGE_OPTIONS = {"conv_arch"}
+
 NetArch = list[int] | dict[str, list[int]]
 
 
@@ -51,6 +54,8 @@ class SpikingPolicy:
     """Name of the critic in ``net_arch``; None where there is no critic."""
     deferred_statistics: ClassVar[bool] = False
     default_net_arch: ClassVar[NetArch] = [256, 256]
+    critic_behind_images: ClassVar[list[int]] = [256, 256]
+    """Hidden layers of a critic behind its convolutions."""
 
     share_features_extractor: bool
 
@@ -67,8 +72,7 @@ class SpikingPolicy:
         share_features_extractor: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        normalized_image = not kwargs.get("normalize_images", True)
-        self.check_observation_space(observation_space, normalized_image)
+        self.check_observation_space(observation_space, not kwargs.get("normalize_images", True))
         _check_activation(kwargs.get("activation_fn"))
         options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
         # Plain values may be set before nn.Module's constructor, and SB3's constructor builds the networks.
@@ -79,25 +83,16 @@ class SpikingPolicy:
                 observation_space,
                 self.spiking_options,
                 normalize_observations,
-                normalized_image,
-                self.deferred_statistics,
-            )
-        elif normalize_observations:
-            raise ValueError(
-                f"features_extractor_class={features_extractor_class.__name__} would replace the observation "
-                "normalisation; pass normalize_observations=False with it"
+                normalized_image=not kwargs.get("normalize_images", True),
+                deferred=self.deferred_statistics,
             )
         else:
-            own = (features_extractor_class, features_extractor_kwargs or {})
-            self.extractors = Extractors(None, own, own)
+            self.extractors = self._own_extractors(features_extractor_class, features_extractor_kwargs)
+        self._check_effects(options, kwargs)
         if self.critic_key is not None:
-            if share_features_extractor is None:
-                share_features_extractor = self.extractors.can_share
-            elif share_features_extractor and self.extractors.flat != self.extractors.critic:
-                raise ValueError(
-                    "share_features_extractor=True is not possible with images: the critic has an ANN torso of its own"
-                )
-            kwargs["share_features_extractor"] = share_features_extractor
+            kwargs["share_features_extractor"] = self._sharing(share_features_extractor)
+        elif share_features_extractor is not None:
+            raise ValueError(f"share_features_extractor={share_features_extractor!r}: there is no critic to share with")
         self.spiking = NetworkSpec(self.extractors.parts, self.spiking_options)
         super().__init__(  # type: ignore[call-arg]
             observation_space,
@@ -109,7 +104,39 @@ class SpikingPolicy:
             **kwargs,
         )
 
-    def check_observation_space(self, space: spaces.Space, normalized_image: bool) -> None:
+    def _own_extractors(
+        self, extractor_class: type[BaseFeaturesExtractor], extractor_kwargs: dict[str, Any] | None
+    ) -> Extractors:
+        if self.normalize_observations:
+            raise ValueError(
+                f"features_extractor_class={extractor_class.__name__} would replace the observation "
+                "normalisation; pass normalize_observations=False with it"
+            )
+        own = (extractor_class, extractor_kwargs or {})
+        return Extractors(None, own, own)
+
+    def _check_effects(self, options: dict[str, Any], kwargs: dict[str, Any]) -> None:
+        """Refuse arguments that the observations leave without effect, or whose effect nobody can want."""
+        parts = self.extractors.parts or ()
+        images = [part for part in parts if part.is_image]
+        changed = {name for name, value in options.items() if value != getattr(self.preset, name)}
+        idle = changed & (IMAGE_OPTIONS if not images else VECTOR_OPTIONS if len(images) == len(parts) else set())
+        if idle:
+            raise ValueError(f"{', '.join(sorted(idle))} would have no effect: there are no such observations")
+        if kwargs.get("use_sde") and images:
+            raise ValueError(
+                "use_sde=True needs vector observations: its noise is a linear map of the features, pixels here"
+            )
+
+    def _sharing(self, wanted: bool | None) -> bool:
+        if wanted and self.extractors.flat != self.extractors.critic:
+            raise ValueError(
+                "share_features_extractor=True is not possible with images: the critic has an ANN torso of its own"
+            )
+        return self.extractors.can_share if wanted is None else wanted
+
+    @staticmethod
+    def check_observation_space(space: spaces.Space, normalized_image: bool) -> None:
         """
         Refuse spaces that the policy does not take.
 
@@ -131,7 +158,7 @@ class SpikingPolicy:
     @th.no_grad()
     def spiking_features(self, observations: PyTorchObs) -> th.Tensor:
         """
-        Return what the spiking network sees; looking does not change the observation statistics.
+        Return what the spiking network sees when it acts; looking adds nothing to the observation statistics.
 
         :param observations: raw observations, ``[N, *shape]``, or these of each entry of a Dict
         :return: preprocessed and normalised observations, ``[N, features_dim]``
@@ -163,8 +190,7 @@ class SpikingPolicy:
             return self.default_net_arch
         # The layer behind the convolutions; the critic's extractor has it already.
         dense = [max(dense_size(part.shape) for part in images)]
-        critic = self.default_net_arch
-        return dense if self.critic_key is None else {"pi": dense, self.critic_key: arch_of(critic, self.critic_key)}
+        return dense if self.critic_key is None else {"pi": dense, self.critic_key: self.critic_behind_images}
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]

@@ -38,6 +38,7 @@ class SpikingActorCritic(SpikingPolicy):
     critic_key = "vf"
     deferred_statistics = True
     default_net_arch: ClassVar[NetArch] = {"pi": [64, 64], "vf": [64, 64]}
+    critic_behind_images: ClassVar[list[int]] = []
 
     # What SB3's policy class, behind this one, sets.
     action_net: Any

@@ -13,15 +13,16 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from spikingjelly.activation_based.base import MemoryModule
-from stable_baselines3 import PPO, SAC, TD3
+from stable_baselines3 import DQN, PPO, SAC, TD3, HerReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from sb3_spiking.policies import RunningNormExtractor
 from sb3_spiking.policies.common import SpikingPolicy
 from tests.conftest import Logged
-from tests.policies.cells import CELLS, CONTRIB, DICT, IMAGE, OBSERVATIONS, ON_POLICY, VALUE, AnyEnv, Cell
+from tests.policies.cells import CELLS, CONTRIB, DICT, IMAGE, OBSERVATIONS, ON_POLICY, VALUE, VECTOR, AnyEnv, Cell
 
 every_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
 _trained = {}
@@ -164,9 +165,10 @@ def test_policy_kwargs_are_plain_json_in_the_zip(cell, tmp_path):
         "surrogate_kwargs": {"width": 0.7},
         "decoder": "last",
         "decoder_kwargs": {"membrane_decay": 0.9},
-        "conv_arch": [[4, 3, 2]],
         "membrane_norm": "layer",
     }
+    if cell.observation_space is not VECTOR:
+        policy_kwargs["conv_arch"] = [[4, 3, 2]]
     model = cell.model(policy_kwargs=policy_kwargs)
     model.save(tmp_path / "model")
     with zipfile.ZipFile(tmp_path / "model.zip") as archive:
@@ -229,7 +231,13 @@ def test_ppo_takes_every_action_space(policy, space, outputs):
 GSDE = [cell for cell in CELLS if cell.name in ("SAC", "TQC", "CrossQ", "PPO", "A2C")]
 
 
-@pytest.mark.parametrize("cell", GSDE, ids=str)
+@pytest.mark.parametrize("cell", [cell for cell in GSDE if cell.observation_space is not VECTOR], ids=str)
+def test_gsde_on_pixels_is_refused(cell):
+    with pytest.raises(ValueError, match="use_sde=True needs vector observations"):
+        cell.model(use_sde=True)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in GSDE if cell.observation_space is VECTOR], ids=str)
 def test_gsde_explores_with_the_observation(cell):
     model = cell.model(use_sde=True).learn(48)
     batch = cell.observations(2)
@@ -282,6 +290,34 @@ def test_the_wrong_observations_are_told_the_right_policy(algorithm, policy, spa
         Cell(algorithm, policy).model(AnyEnv(space, Cell(algorithm, policy).env().action_space))
 
 
+@pytest.mark.parametrize(
+    ("policy", "policy_kwargs", "message"),
+    [
+        ("SpikingCnnPolicy", {"encoder": "poisson", "mean_range": (0, 1)}, "encoder, mean_range would have no effect"),
+        ("PopSANPolicy", {"conv_arch": "small"}, "conv_arch would have no effect"),
+    ],
+)
+def test_arguments_without_effect_are_refused(policy, policy_kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        Cell(SAC, policy).model(policy_kwargs=policy_kwargs)
+
+
+def test_there_is_no_critic_to_share_with():
+    with pytest.raises(ValueError, match="share_features_extractor=True: there is no critic"):
+        Cell(DQN, "PopSANPolicy").model(policy_kwargs={"share_features_extractor": True})
+
+
+def test_default_architectures_behind_images():
+    def sizes(algorithm):
+        cell = Cell(algorithm, "SpikingCnnPolicy")
+        policy = algorithm("SpikingCnnPolicy", cell.env(), device="cpu").policy
+        return [layer.synapses.out_features for layer in policy.spiking_network.layers], policy.net_arch
+
+    assert sizes(PPO) == ([128], {"pi": [128], "vf": []})
+    assert sizes(SAC) == ([128], {"pi": [128], "qf": [256, 256]})
+    assert sizes(DQN) == ([128], [128])
+
+
 def test_discrete_observations_are_one_hot_currents():
     cell = Cell(PPO, "SpikingMlpPolicy")
     model = cell.model(AnyEnv(spaces.Discrete(3), spaces.Discrete(2))).learn(32)
@@ -307,3 +343,22 @@ def test_images_that_are_scaled_already():
     features = model.policy.spiking_features(th.full((1, *space.shape), 0.5))
     assert (features == 0.5).all()
     assert isinstance(model.policy, SpikingPolicy)
+
+
+@pytest.mark.parametrize("algorithm", [TD3, SAC])
+def test_hindsight_replay_with_goals(algorithm):
+    env = BitFlippingEnv(n_bits=4, continuous=True, max_steps=4)
+    model = algorithm(
+        "SpikingMultiInputPolicy",
+        env,
+        replay_buffer_class=HerReplayBuffer,
+        learning_starts=12,
+        batch_size=8,
+        buffer_size=200,
+        seed=0,
+        device="cpu",
+        policy_kwargs={"net_arch": [16]},
+    )
+    callback = Logged(log_freq=5)
+    model.learn(40, callback=callback)
+    assert 0 < callback.values["spikes/hidden0_rate"] < 1

@@ -1,0 +1,13 @@
+"""SAC with a spiking mean: swing a pendulum up, and keep it there."""
+
+# --8<-- [start:example]
+from stable_baselines3 import SAC
+from stable_baselines3.common.evaluation import evaluate_policy
+
+import sb3_spiking  # makes the spiking policies known to SB3
+
+model = SAC("PopSANPolicy", "Pendulum-v1", seed=0)
+model.learn(10_000, progress_bar=True)
+mean, std = evaluate_policy(model, model.get_env(), n_eval_episodes=10)
+print(f"return {mean:.0f} +- {std:.0f}")
+# --8<-- [end:example]
