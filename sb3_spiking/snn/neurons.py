@@ -14,7 +14,7 @@ spikes are the same.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch as th
 from spikingjelly.activation_based import neuron as sj
@@ -22,6 +22,7 @@ from spikingjelly.activation_based.base import MemoryModule
 
 from sb3_spiking.snn import kernels
 from sb3_spiking.snn.arguments import choice, decay, finite_float, positive_float
+from sb3_spiking.snn.nodes import DynamicNode
 from sb3_spiking.snn.surrogates import Surrogate
 
 Reset = Literal["hard", "soft"]
@@ -120,30 +121,6 @@ class IntegrateAndFire(_Neuron):
         return self._build(sj.IFNode(), surrogate)
 
 
-class DynamicNode(sj.SimpleBaseNode):
-    """The node of [`Dynamic`][sb3_spiking.snn.neurons.Dynamic]; memories ``c``, ``u`` and ``v``."""
-
-    c: Any
-    u: Any
-    v: Any
-
-    def __init__(self, constants: "Dynamic") -> None:
-        super().__init__(v_threshold=float(constants.threshold), v_reset=float(constants.theta_r))
-        self.constants = constants
-        self.register_memory("c", 0.0)
-        self.register_memory("u", 0.0)
-
-    def neuronal_charge(self, x: th.Tensor) -> None:
-        self.c = self.constants.current_decay * self.c + x
-        v = self.v
-        self.v = v + (v * v - v - self.u + self.c)
-        self.u = self.u + (self.constants.theta_v * self.v - self.constants.theta_u * self.u)
-
-    def neuronal_reset(self, spike: th.Tensor) -> None:
-        super().neuronal_reset(spike)
-        self.u = self.u + self.constants.theta_s * (spike.detach() if self.detach_reset else spike)
-
-
 @dataclass(frozen=True)
 class Dynamic:
     """
@@ -180,8 +157,15 @@ class Dynamic:
             finite_float(f"neuron {constant}", getattr(self, constant))
 
     def build(self, surrogate: Surrogate) -> DynamicNode:
-        node = DynamicNode(self)
-        node.surrogate_function = surrogate.build()
+        node = DynamicNode(
+            float(self.current_decay),
+            float(self.theta_v),
+            float(self.theta_u),
+            float(self.theta_r),
+            float(self.theta_s),
+            v_threshold=float(self.threshold),
+            surrogate_function=surrogate.build(),
+        )
         node.step_mode = "m"
         return node
 
@@ -226,24 +210,7 @@ def record(node: MemoryModule, current: th.Tensor) -> tuple[th.Tensor, th.Tensor
     current = current.detach().cpu()
     if not kernels.supports(current):
         current = current.float()
-    if isinstance(node, DynamicNode):
-        return _record_steps(node, current)
     equations = kernels.equations_of(node, current)
     if equations is None:
         raise TypeError(f"the membranes of {type(node).__name__} cannot be recorded; use SpikingJelly's monitors")
     return kernels.simulate(equations, current)
-
-
-@th.no_grad()
-def _record_steps(node: DynamicNode, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    spikes, membrane = th.empty_like(current), th.empty_like(current)
-    node.reset()
-    try:
-        for step, x in enumerate(current):
-            node.neuronal_charge(x)
-            membrane[step] = node.v
-            spikes[step] = node.neuronal_fire()
-            node.neuronal_reset(spikes[step])
-    finally:
-        node.reset()
-    return spikes, membrane

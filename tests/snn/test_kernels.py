@@ -2,7 +2,7 @@
 
 import pytest
 import torch as th
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from spikingjelly.activation_based import neuron as sj
 from spikingjelly.activation_based import surrogate as sj_surrogate
@@ -11,11 +11,15 @@ from sb3_spiking.snn import kernels, neurons
 from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.surrogates import SURROGATES
 
-FUSED = ["cuba_lif", "lif", "plif", "if"]
 ALL = pytest.mark.parametrize(
     ("neuron", "surrogate", "reset"),
-    [(n, s, r) for n in FUSED for s in SURROGATES for r in ("hard", "soft")],
+    [(n, s, r) for n in NEURONS for s in SURROGATES for r in ("hard", "soft") if (n, r) != ("dynamic", "soft")],
 )
+
+
+def make(neuron, reset, **kwargs):
+    """Return the neuron; the second-order one has a reset of its own."""
+    return NEURONS[neuron](**kwargs) if neuron == "dynamic" else NEURONS[neuron](reset=reset, **kwargs)
 
 
 def run(execute, node, current, grad):
@@ -50,7 +54,7 @@ def compare(node, current, grad, tolerance):
 
 @ALL
 def test_spikes_and_gradients_equal_spikingjellys_in_float64(neuron, surrogate, reset):
-    node = NEURONS[neuron](reset=reset).build(SURROGATES[surrogate]()).double()
+    node = make(neuron, reset).build(SURROGATES[surrogate]()).double()
     current, grad = th.randn(2, 7, 5, 33, dtype=th.float64)
     compare(node, current, grad, 1e-12)
     assert kernels.equations_of(node, current) is not None
@@ -58,7 +62,7 @@ def test_spikes_and_gradients_equal_spikingjellys_in_float64(neuron, surrogate, 
 
 @ALL
 def test_spikes_and_gradients_equal_spikingjellys_in_float32(neuron, surrogate, reset):
-    node = NEURONS[neuron](reset=reset, threshold=0.7).build(SURROGATES[surrogate]())
+    node = make(neuron, reset, threshold=0.7).build(SURROGATES[surrogate]())
     compare(node, *th.randn(2, 6, 4, 40), 1e-5)
 
 
@@ -66,15 +70,17 @@ def test_spikes_and_gradients_equal_spikingjellys_in_float32(neuron, surrogate, 
     time_steps=st.integers(1, 12),
     batch=st.integers(1, 5),
     features=st.sampled_from([1, 2, 31, 256, 511, 512, 513, 1025]),
-    neuron=st.sampled_from(FUSED),
+    neuron=st.sampled_from(sorted(NEURONS)),
     reset=st.sampled_from(["hard", "soft"]),
     scale=st.sampled_from([0.0, 1e-30, 0.3, 1.0, 30.0, 1e30]),
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=80, deadline=None)
 def test_any_shape_and_scale(time_steps, batch, features, neuron, reset, scale, seed):
+    # A second-order membrane is squared: beyond 1e19 it is infinite, and SpikingJelly's reset, a product, is NaN.
+    assume(neuron != "dynamic" or scale < 1e19)
     th.manual_seed(seed)
-    node = NEURONS[neuron](reset=reset).build(SURROGATES["rect"]())
+    node = make(neuron, reset).build(SURROGATES["rect"]())
     current = scale * th.randn(time_steps, batch, features)
     assert th.equal(neurons.fire(node, current), by_spikingjelly(node)(current).detach())
 
@@ -88,7 +94,7 @@ def test_rounding_of_decays_that_are_no_power_of_two(neuron, decay):
     assert th.equal(neurons.fire(node, current), by_spikingjelly(node)(current).detach())
 
 
-@pytest.mark.parametrize("neuron", FUSED)
+@pytest.mark.parametrize("neuron", sorted(NEURONS))
 def test_membrane_at_the_threshold_fires_in_both(neuron):
     node = NEURONS[neuron](threshold=0.5).build(SURROGATES["rect"]())
     current = th.tensor([[[0.5, 0.25, 0.5 + 2**-25, 0.49999997]]])
@@ -141,7 +147,7 @@ def test_non_contiguous_and_expanded_currents():
 @ALL
 def test_second_derivatives_equal_those_of_spikingjellys_nodes(neuron, surrogate, reset):
     # What TRPO's curvature needs. A Function that is differentiable once loses such terms without an error.
-    node = NEURONS[neuron](reset=reset).build(SURROGATES[surrogate]()).double()
+    node = make(neuron, reset).build(SURROGATES[surrogate]()).double()
     current, grad, direction = th.randn(3, 4, 3, 8, dtype=th.float64)
     grad.requires_grad_()
 

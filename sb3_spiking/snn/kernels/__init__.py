@@ -15,6 +15,7 @@ from spikingjelly.activation_based import neuron
 
 from sb3_spiking.snn.kernels.equations import Charge, Equations
 from sb3_spiking.snn.kernels.unrolled import SURROGATES
+from sb3_spiking.snn.nodes import DynamicNode
 
 if TYPE_CHECKING:
     from spikingjelly.activation_based.neuron import BaseNode
@@ -42,7 +43,7 @@ def equations_of(node: "BaseNode", current: th.Tensor) -> Equations | None:
     :param current: the input current that will be given to the kernel
     :return: the equations, or None where the node must run itself
     """
-    if not supports(current) or node.v_reset not in (None, 0.0):
+    if not supports(current) or not (node.v_reset in (None, 0.0) or type(node) is DynamicNode):
         return None
     shape = _SHAPES.get(type(node.surrogate_function))
     charge = _charge_of(node)
@@ -62,13 +63,16 @@ def _charge_of(node: "BaseNode") -> dict[str, Any] | None:
     # Exact types: a subclass may have other dynamics.
     kind = type(node)
     if kind is neuron.CUBALIFNode:
-        return {"charge": Charge.CUBA, "first": node.c_decay, "second": node.v_decay}
+        return {"charge": Charge.CUBA, "constants": (node.c_decay, node.v_decay)}
     if kind is neuron.LIFNode and not node.decay_input:
-        return {"charge": Charge.LEAK, "first": node.tau}
+        return {"charge": Charge.LEAK, "constants": (node.tau,)}
     if kind is neuron.ParametricLIFNode and not node.decay_input:
         return {"charge": Charge.LEARNT_LEAK, "leak": node.w.sigmoid()}
     if kind is neuron.IFNode:
         return {"charge": Charge.INTEGRATE}
+    if kind is DynamicNode:
+        constants = (node.c_decay, node.theta_v, node.theta_u, node.v_reset, node.theta_s)
+        return {"charge": Charge.DYNAMIC, "constants": constants}
     return None
 
 

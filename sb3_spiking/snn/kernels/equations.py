@@ -10,13 +10,15 @@ class Charge(IntEnum):
     """How the membrane charges, in SpikingJelly's order of operations (which decides the last bit)."""
 
     CUBA = 0
-    """``c <- c first + x; h = v second + c``"""
+    """``c <- c k0 + x; h = v k1 + c``"""
     LEAK = 1
-    """``h = v - v / first + x``"""
+    """``h = v - v / k0 + x``"""
     LEARNT_LEAK = 2
     """``h = v - v leak + x``, with a gradient for ``leak``"""
     INTEGRATE = 3
     """``h = v + x``"""
+    DYNAMIC = 4
+    """``c <- c k0 + x; h = v v - u + c; u <- u + (h k1 - u k2)``, after a spike ``v = k3; u <- u + k4``"""
 
 
 class SurrogateShape(IntEnum):
@@ -38,8 +40,7 @@ class Equations(NamedTuple):
     :param detach_reset: keep the gradient out of the reset
     :param surrogate: shape of the surrogate gradient
     :param alpha: its steepness
-    :param first: the charge's first constant, see [`Charge`][sb3_spiking.snn.kernels.equations.Charge]
-    :param second: the charge's second constant
+    :param constants: ``k0, k1, ...`` of the charge, see [`Charge`][sb3_spiking.snn.kernels.equations.Charge]
     :param leak: scalar tensor, the learnt leak per step
     """
 
@@ -49,6 +50,5 @@ class Equations(NamedTuple):
     detach_reset: bool
     surrogate: SurrogateShape
     alpha: float
-    first: float = 0.0
-    second: float = 0.0
+    constants: tuple[float, ...] = ()
     leak: th.Tensor | None = None

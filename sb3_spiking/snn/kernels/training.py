@@ -19,6 +19,8 @@ from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape
 BLOCK = 512
 
 _CUBA, _LEAK, _LEARNT_LEAK = int(Charge.CUBA), int(Charge.LEAK), int(Charge.LEARNT_LEAK)
+_DYNAMIC = int(Charge.DYNAMIC)
+_CONSTANTS = 5
 _RECT, _TRIANGLE, _ATAN = int(SurrogateShape.RECT), int(SurrogateShape.TRIANGLE), int(SurrogateShape.ATAN)
 
 
@@ -32,17 +34,21 @@ def _jit(function: Any) -> Any:
 
 
 @_jit
-def _forward(current, spikes, membrane, charge, first, second, threshold, soft_reset):  # type: ignore[no-untyped-def]
+def _forward(current, spikes, membrane, charge, constants, threshold, soft_reset):  # type: ignore[no-untyped-def]
     """All arrays ``[T, M]``; ``membrane`` may have no rows, then it is not kept."""
     time_steps, size = current.shape
     keep = membrane.shape[0] > 0
     zero, one = current.dtype.type(0.0), current.dtype.type(1.0)
-    a, b, theta = current.dtype.type(first), current.dtype.type(second), current.dtype.type(threshold)
+    a, b, theta = current.dtype.type(constants[0]), current.dtype.type(constants[1]), current.dtype.type(threshold)
+    u_decay, jump = current.dtype.type(constants[2]), current.dtype.type(constants[4])
+    v_reset = current.dtype.type(constants[3]) if charge == _DYNAMIC else zero
+    u = np.empty(BLOCK, current.dtype)
     c = np.empty(BLOCK, current.dtype)
     v = np.empty(BLOCK, current.dtype)
     for start in range(0, size, BLOCK):
         n = min(BLOCK, size - start)
         c[:] = zero
+        u[:] = zero
         v[:] = zero
         for t in range(time_steps):
             x = current[t, start : start + n]
@@ -57,6 +63,12 @@ def _forward(current, spikes, membrane, charge, first, second, threshold, soft_r
             elif charge == _LEARNT_LEAK:
                 for j in range(n):
                     v[j] = v[j] - v[j] * a + x[j]
+            elif charge == _DYNAMIC:
+                for j in range(n):
+                    c[j] = c[j] * a + x[j]
+                    v[j] = v[j] * v[j] - u[j] + c[j]
+                    u[j] = u[j] + (v[j] * b - u[j] * u_decay)
+                    u[j] = u[j] + jump if v[j] - theta >= zero else u[j]
             else:
                 for j in range(n):
                     v[j] = v[j] + x[j]
@@ -70,36 +82,40 @@ def _forward(current, spikes, membrane, charge, first, second, threshold, soft_r
                 for j in range(n):
                     fired = v[j] - theta >= zero
                     s[j] = one if fired else zero
-                    v[j] = zero if fired else v[j]
+                    v[j] = v_reset if fired else v[j]
 
 
 @_jit
 def _backward(  # type: ignore[no-untyped-def]
-    grad_spikes, membrane, grad_current, charge, first, second, threshold, soft_reset, detach_reset, surrogate, alpha
+    grad_spikes, membrane, grad_current, charge, constants, threshold, soft_reset, detach_reset, surrogate, alpha
 ):
     """
     Backpropagation through time, all arrays ``[T, M]``; returns the gradient of the learnt leak.
 
     With ``g(.)`` the surrogate, from the last step to the first::
 
-        dL/ds_t += dL/dv_t  d v_t / d s_t             -h_t (hard reset), -threshold (soft reset)
+        dL/ds_t += dL/dv_t  d v_t / d s_t             reset - h_t (hard reset), -threshold (soft reset)
         dL/dh_t  = dL/dv_t  d v_t / d h_t + dL/ds_t g(h_t - threshold)
     """
     time_steps, size = membrane.shape
     dtype = membrane.dtype
     zero, one = dtype.type(0.0), dtype.type(1.0)
-    a, b, theta = dtype.type(first), dtype.type(second), dtype.type(threshold)
+    a, b, theta = dtype.type(constants[0]), dtype.type(constants[1]), dtype.type(threshold)
+    u_kept, jump = dtype.type(1.0 - constants[2]), dtype.type(constants[4])
+    v_reset = dtype.type(constants[3]) if charge == _DYNAMIC else zero
     steep, half_width = dtype.type(alpha), dtype.type(0.5 / alpha)
     full_width, steep2 = dtype.type(1.0 / alpha), dtype.type(alpha * alpha)
     half_steep, pi_half_steep = dtype.type(alpha / 2), dtype.type(math.pi * alpha / 2)
     retained = one - one / a if charge == _LEAK else one - a
     dc = np.empty(BLOCK, dtype)
+    du = np.empty(BLOCK, dtype)
     dv = np.empty(BLOCK, dtype)
     slope = np.empty(BLOCK, dtype)
     grad_leak = 0.0
     for start in range(0, size, BLOCK):
         n = min(BLOCK, size - start)
         dc[:] = zero
+        du[:] = zero
         dv[:] = zero
         for t in range(time_steps - 1, -1, -1):
             h = membrane[t, start : start + n]
@@ -129,7 +145,8 @@ def _backward(  # type: ignore[no-untyped-def]
                 through_reset = zero if detach_reset else one
                 for j in range(n):
                     kept = zero if h[j] - theta >= zero else dv[j]
-                    dv[j] = kept + (ds[j] - dv[j] * (h[j] * through_reset)) * slope[j]
+                    after_spike = dv[j] * ((v_reset - h[j]) * through_reset) + du[j] * (jump * through_reset)
+                    dv[j] = kept + (ds[j] + after_spike) * slope[j]
             if charge == _CUBA:
                 for j in range(n):
                     dc[j] = dc[j] * a + dv[j]
@@ -149,6 +166,18 @@ def _backward(  # type: ignore[no-untyped-def]
                 for j in range(n):
                     dx[j] = dv[j]
                     dv[j] = dv[j] * retained
+            elif charge == _DYNAMIC:
+                for j in range(n):
+                    dh = dv[j] + du[j] * b
+                    dc[j] = dc[j] * a + dh
+                    dx[j] = dc[j]
+                    du[j] = du[j] * u_kept - dh
+                    dv[j] = dh
+                if t > 0:
+                    earlier = membrane[t - 1, start : start + n]
+                    for j in range(n):
+                        after = v_reset if earlier[j] - theta >= zero else earlier[j]
+                        dv[j] = dv[j] * (after + after)
             else:
                 for j in range(n):
                     dx[j] = dv[j]
@@ -179,9 +208,11 @@ def _flat(tensor: th.Tensor) -> np.ndarray:
     return tensor.numpy().reshape(tensor.shape[0], -1)
 
 
-def _charge_constants(equations: Equations) -> tuple[int, float, float]:
-    first = equations.first if equations.leak is None else equations.leak.item()
-    return int(equations.charge), first, equations.second
+def _charge_constants(equations: Equations) -> tuple[int, np.ndarray]:
+    constants = np.zeros(_CONSTANTS)
+    given = equations.constants if equations.leak is None else (equations.leak.item(),)
+    constants[: len(given)] = given
+    return int(equations.charge), constants
 
 
 def _run(equations: Equations, current: th.Tensor, keep_membrane: bool) -> tuple[th.Tensor, th.Tensor]:
@@ -273,6 +304,7 @@ def warm_up() -> None:
     if _forward.signatures:
         return
     one = np.zeros((1, 1), np.float32)
-    _forward(one, one.copy(), one.copy(), _CUBA, 0.5, 0.75, 0.5, False)
-    _backward(one, one, one.copy(), _CUBA, 0.5, 0.75, 0.5, False, False, _RECT, 1.0)
+    constants = np.array([0.5, 0.75, 0.0, 0.0, 0.0])
+    _forward(one, one.copy(), one.copy(), _CUBA, constants, 0.5, False)
+    _backward(one, one, one.copy(), _CUBA, constants, 0.5, False, False, _RECT, 1.0)
     _regular_spikes(one[0], one.copy(), 0.999)

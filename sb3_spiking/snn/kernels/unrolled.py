@@ -27,20 +27,28 @@ def fire(equations: Equations, current: th.Tensor, leak: th.Tensor | None) -> th
     :return: spikes of the same shape
     """
     spike_function = SURROGATES[equations.surrogate](alpha=equations.alpha)
-    c = v = th.zeros_like(current[0])
+    k = equations.constants
+    c = u = v = th.zeros_like(current[0])
     spikes = []
     for x in current:
         if equations.charge == Charge.CUBA:
-            c = c * equations.first + x
-            h = v * equations.second + c
+            c = c * k[0] + x
+            h = v * k[1] + c
         elif equations.charge == Charge.LEAK:
-            h = v - v / equations.first + x
+            h = v - v / k[0] + x
         elif leak is not None:
             h = v - v * leak + x
+        elif equations.charge == Charge.DYNAMIC:
+            c = c * k[0] + x
+            h = v * v - u + c
+            u = u + (h * k[1] - u * k[2])
         else:
             h = v + x
         s = spike_function(h - equations.threshold)
         reset = s.detach() if equations.detach_reset else s
         v = h - reset * equations.threshold if equations.soft_reset else h * (1.0 - reset)
+        if equations.charge == Charge.DYNAMIC:
+            v = v + reset * k[3]
+            u = u + reset * k[4]
         spikes.append(s)
     return th.stack(spikes)
