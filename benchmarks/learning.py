@@ -62,6 +62,7 @@ class Agent:
 POPSAN = Agent("PopSANPolicy")
 SPIKING_MLP = Agent("SpikingMlpPolicy")
 SPIKING_CNN = Agent("SpikingCnnPolicy")
+CORRECTED = {"common_mode_correction": True}
 MLP = Agent("MlpPolicy")
 MLP_NORMALIZED = Agent("MlpPolicy", {"features_extractor_class": RunningNormExtractor})
 CNN = Agent("CnnPolicy", {"features_extractor_class": ConvExtractor, "net_arch": []})
@@ -95,8 +96,10 @@ class Task:
 
 
 CONTROL = {"popsan": POPSAN, "mlp": MLP, "mlp-normalized": MLP_NORMALIZED}
-VECTORS = {"popsan": POPSAN, "spiking-mlp": SPIKING_MLP, "mlp": MLP}
+VECTORS = {"popsan": POPSAN, "mlp": MLP}
+VECTOR_VALUES = {"popsan": POPSAN, "popsan-corrected": Agent("PopSANPolicy", CORRECTED), "mlp": MLP}
 IMAGES = {"spiking-cnn": SPIKING_CNN, "cnn": CNN}
+IMAGE_VALUES = {"spiking-cnn": SPIKING_CNN, "spiking-cnn-corrected": Agent("SpikingCnnPolicy", CORRECTED), "cnn": CNN}
 
 # The recipes of rl_zoo3 for CartPole, where SB3's defaults do not learn it with any policy.
 DQN_CARTPOLE = {
@@ -224,7 +227,7 @@ def missing(tasks: Mapping[str, Task]) -> list[str]:
 def summary(tasks: Mapping[str, Task]) -> str:
     """Return a Markdown table of the final returns, mean +- std over the seeds."""
     rows = [
-        "| task | algorithm, environment, steps | agent | last evaluation | each seed | best evaluation | minutes |",
+        "| task | algorithm, environment, steps | agent | last evaluation | each seed | best | CPU minutes |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, task in tasks.items():
@@ -234,7 +237,7 @@ def summary(tasks: Mapping[str, Task]) -> str:
                 continue
             last = np.array([run["returns"][-1] for run in runs])
             best = np.array([max(run["returns"]) for run in runs])
-            minutes = np.mean([run["seconds"] for run in runs]) / 60
+            minutes = np.mean([run["cpu_seconds"] for run in runs]) / 60
             each = ", ".join(f"{value:.0f}" for value in last)
             what = f"{task.algorithm}, {task.env}, {task.steps:,}"
             rows.append(f"| {name} | {what} | {agent} | {_spread(last)} | {each} | {_spread(best)} | {minutes:.0f} |")

@@ -1,6 +1,7 @@
 """What the spiking policies of every algorithm family share: keyword arguments, checks, saving."""
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ IMAGE_OPTIONS = {"conv_arch"}
 NetArch = list[int] | dict[str, list[int]]
 
 
-class SpikingPolicy:
+class SpikingPolicy(ABC):
     """
     Keyword arguments of a spiking policy; goes before SB3's policy class.
 
@@ -136,6 +137,7 @@ class SpikingPolicy:
         return self.extractors.can_share if wanted is None else wanted
 
     @staticmethod
+    @abstractmethod
     def check_observation_space(space: spaces.Space, normalized_image: bool) -> None:
         """
         Refuse spaces that the policy does not take.
@@ -144,16 +146,15 @@ class SpikingPolicy:
         :param normalized_image: whether images are scaled to [0, 1] already
         :raises ValueError: if it does not; the message names the policy to use
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def spiking_network(self) -> SpikingNetwork:
         """The spiking network that acts: what gets deployed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _seeing(self) -> tuple[BaseModel, BaseFeaturesExtractor]:
         """Return the model that holds the spiking network, and the extractor in front of it."""
-        raise NotImplementedError
 
     @th.no_grad()
     def spiking_features(self, observations: PyTorchObs) -> th.Tensor:

@@ -1,5 +1,6 @@
 """What the value networks share: DQN, QRDQN."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -129,9 +130,9 @@ class SpikingValuePolicy(SpikingPolicy):
         )
         return network.to(self.device)  # type: ignore[attr-defined]
 
+    @abstractmethod
     def _online(self) -> Any:
         """Return the network that acts."""
-        raise NotImplementedError
 
     @property
     def spiking_network(self) -> SpikingNetwork:
