@@ -1,20 +1,22 @@
-"""DQN with a spiking Q-network: the recipe of rl_zoo3."""
+"""DQN with a spiking Q-network: balance a pole, with ten-step returns."""
 
 # --8<-- [start:example]
 from stable_baselines3 import DQN
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.utils import LinearSchedule
 
 import sb3_spiking  # makes the spiking policies known to SB3
 
 model = DQN(
-    "SpikingMlpPolicy",
+    "PopSANPolicy",
     "CartPole-v1",
-    learning_rate=2.3e-3,
+    learning_rate=LinearSchedule(5e-4, 0.0, 1.0),
     batch_size=64,
     learning_starts=1000,
-    target_update_interval=10,
-    train_freq=256,
-    gradient_steps=128,
+    target_update_interval=200,
+    train_freq=4,
+    gradient_steps=2,
+    n_steps=10,
     exploration_fraction=0.16,
     exploration_final_eps=0.04,
     seed=0,
