@@ -6,7 +6,8 @@ The runs behind docs/results.md, one process and one thread each:
 
 Every agent of a task gets the same algorithm arguments. The agents are
 
-* ``popsan``, ``spiking-mlp``, ``spiking-cnn``: the spiking policies, with their defaults,
+* ``popsan``, ``spiking-cnn``: the spiking policies, with their defaults; ``...-corrected`` with the common-mode
+  correction,
 * ``mlp``, ``cnn``: SB3's own policies (the CNN with the geometry of the spiking one),
 * ``mlp-normalized``: ``MlpPolicy`` with the observation normalisation of the spiking policies, so that nobody
   credits spikes with what normalisation did.
@@ -61,7 +62,6 @@ class Agent:
 
 
 POPSAN = Agent("PopSANPolicy")
-SPIKING_MLP = Agent("SpikingMlpPolicy")
 SPIKING_CNN = Agent("SpikingCnnPolicy")
 CORRECTED = {"common_mode_correction": True}
 MLP = Agent("MlpPolicy")
@@ -99,7 +99,6 @@ class Task:
 CONTROL = {"popsan": POPSAN, "mlp": MLP, "mlp-normalized": MLP_NORMALIZED}
 VECTORS = {"popsan": POPSAN, "mlp": MLP}
 VECTOR_VALUES = {"popsan": POPSAN, "popsan-corrected": Agent("PopSANPolicy", CORRECTED), "mlp": MLP}
-IMAGES = {"spiking-cnn": SPIKING_CNN, "cnn": CNN}
 IMAGE_VALUES = {"spiking-cnn": SPIKING_CNN, "spiking-cnn-corrected": Agent("SpikingCnnPolicy", CORRECTED), "cnn": CNN}
 
 # With one-step targets neither kind of agent learns CartPole in this budget, and at a constant rate it comes and goes.
