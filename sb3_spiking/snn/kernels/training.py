@@ -141,12 +141,17 @@ def _backward(  # type: ignore[no-untyped-def]
                 through_reset = zero if detach_reset else theta
                 for j in range(n):
                     dv[j] = dv[j] + (ds[j] - dv[j] * through_reset) * slope[j]
-            else:
+            elif charge == _DYNAMIC:
                 through_reset = zero if detach_reset else one
                 for j in range(n):
                     kept = zero if h[j] - theta >= zero else dv[j]
                     after_spike = dv[j] * ((v_reset - h[j]) * through_reset) + du[j] * (jump * through_reset)
                     dv[j] = kept + (ds[j] + after_spike) * slope[j]
+            else:
+                through_reset = zero if detach_reset else one
+                for j in range(n):
+                    kept = zero if h[j] - theta >= zero else dv[j]
+                    dv[j] = kept + (ds[j] - dv[j] * (h[j] * through_reset)) * slope[j]
             if charge == _CUBA:
                 for j in range(n):
                     dc[j] = dc[j] * a + dv[j]
