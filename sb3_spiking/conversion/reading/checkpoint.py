@@ -1,0 +1,196 @@
+"""A trained DQN or QR-DQN read from its zip file, without running the code that may be in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+
+from sb3_spiking.conversion.reading.archive import (
+    CheckpointError,
+    open_archive,
+    read_data,
+    read_pickle,
+    read_version,
+    read_weights,
+    reading,
+)
+from sb3_spiking.conversion.reading.inert_pickles import Name
+from sb3_spiking.conversion.reading.saved_spaces import read_space
+from sb3_spiking.conversion.reading.saved_weights import check_shapes, hidden_sizes, online_weights
+
+__all__ = ["Checkpoint", "CheckpointError", "algorithm_of", "read_checkpoint"]
+
+NETWORKS = {"DQN": "q_net", "QRDQN": "quantile_net"}
+"""The algorithms that can be read, and what their online network and its last layers are both called."""
+
+ALGORITHMS = {
+    "stable_baselines3.dqn.policies": "DQN",
+    "stable_baselines3.sac.policies": "SAC",
+    "stable_baselines3.td3.policies": "TD3 or DDPG",
+    "sb3_contrib.ars.policies": "ARS",
+    "sb3_contrib.common.maskable.policies": "MaskablePPO",
+    "sb3_contrib.common.recurrent.policies": "RecurrentPPO",
+    "sb3_contrib.crossq.policies": "CrossQ",
+    "sb3_contrib.qrdqn.policies": "QRDQN",
+    "sb3_contrib.tqc.policies": "TQC",
+}
+
+EXTRACTORS = {"MlpPolicy": "FlattenExtractor", "CnnPolicy": "NatureCNN", "MultiInputPolicy": "CombinedExtractor"}
+"""The policies that can be read, each with the extractor it has unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """
+    A trained agent as data.
+
+    :param algorithm: ``"DQN"`` or ``"QRDQN"``
+    :param policy: ``"MlpPolicy"``, ``"CnnPolicy"`` or ``"MultiInputPolicy"``
+    :param observation_space: what the agent sees, after the environment's wrappers
+    :param action_space: its actions
+    :param net_arch: hidden layers behind the features extractor
+    :param activation: name of their activation function in ``torch.nn``
+    :param features_extractor: ``"FlattenExtractor"``, ``"NatureCNN"`` or ``"CombinedExtractor"``
+    :param normalize_images: whether images are divided by 255
+    :param n_quantiles: quantiles per action; None for DQN
+    :param weights: the online network's parameters, named as in ``model.q_net`` or ``model.quantile_net``
+    :param sb3_version: which version of Stable-Baselines3 wrote the file; None where it does not say
+    :param sha256: checksum of the file
+    :param timesteps: how long the agent was trained; None where the file does not say
+    """
+
+    algorithm: str
+    policy: str
+    observation_space: spaces.Space
+    action_space: spaces.Discrete
+    net_arch: tuple[int, ...]
+    activation: str
+    features_extractor: str
+    normalize_images: bool
+    n_quantiles: int | None
+    weights: dict[str, th.Tensor]
+    sb3_version: str | None
+    sha256: str
+    timesteps: int | None
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """
+    Read a trained DQN or QR-DQN; nothing in the file is unpickled or executed.
+
+    :param path: a zip file written by ``model.save``, by SB3 1.0 or later
+    :return: what is in it, checked: the weights are finite and fit the spaces
+    :raises CheckpointError: if the file is damaged, of another algorithm, or needs code of its own
+    """
+    path = Path(path)
+    with reading(path), open_archive(path) as (archive, sha256):
+        data = read_data(archive)
+        algorithm, policy = _recognize(data)
+        network = NETWORKS[algorithm]
+        kwargs = _checked("policy_kwargs", _attribute(data, "policy_kwargs"), dict)
+        observation_space = _space(data, "observation_space")
+        action_space = _checked("action_space", _space(data, "action_space"), spaces.Discrete)
+        extractor = _features_extractor(kwargs, policy)
+        normalize_images = _checked("normalize_images", kwargs.get("normalize_images", True), bool)
+        n_quantiles = _checked("n_quantiles", kwargs.get("n_quantiles", 200), int) if algorithm == "QRDQN" else None
+        weights = online_weights(read_weights(archive), network)
+        outputs = int(action_space.n) * (1 if n_quantiles is None else n_quantiles)
+        check_shapes(weights, network, observation_space, extractor, _any_image(kwargs), outputs)
+        return Checkpoint(
+            algorithm=algorithm,
+            policy=policy,
+            observation_space=observation_space,
+            action_space=action_space,
+            net_arch=hidden_sizes(weights, network),
+            activation=_activation(kwargs),
+            features_extractor=extractor,
+            normalize_images=normalize_images,
+            n_quantiles=n_quantiles,
+            weights=weights,
+            sb3_version=read_version(archive),
+            sha256=sha256,
+            timesteps=_checked("num_timesteps", data.get("num_timesteps"), int, type(None)),
+        )
+
+
+def algorithm_of(policy_class: Name, data: Mapping[str, Any]) -> str | None:
+    """
+    Return which algorithm a policy class of SB3 belongs to.
+
+    :param policy_class: the class
+    :param data: the agent's JSON
+    :return: the algorithm's name; None for a class of others
+    """
+    if policy_class.module == "stable_baselines3.common.policies":
+        return "PPO" if "clip_range" in data else "A2C or TRPO"
+    return ALGORITHMS.get(policy_class.module)
+
+
+def _recognize(data: Mapping[str, Any]) -> tuple[str, str]:
+    saved = _attribute(data, "policy_class")
+    algorithm = algorithm_of(saved, data) if isinstance(saved, Name) else None
+    if algorithm in NETWORKS:
+        policy = "MlpPolicy" if saved.name == f"{algorithm}Policy" else saved.name
+        if policy in EXTRACTORS:
+            return algorithm, policy
+    elif algorithm is not None:
+        raise ValueError(f"is a {algorithm} agent; only DQN and QRDQN can be converted")
+    raise ValueError(
+        f"has a policy class {_shown(saved)}, which is not SB3's; if you trust its author, "
+        "--trust (trust=True) loads it with DQN.load, which runs code in the file"
+    )
+
+
+def _attribute(data: Mapping[str, Any], key: str) -> Any:
+    """Return one of the agent's attributes, with `Name` and `Made` for what unpickling would import and make."""
+    with reading(key):
+        pickle = read_pickle(data.get(key))
+        if pickle is None:
+            return data.get(key)
+        if pickle.problem:
+            raise ValueError(pickle.problem)
+        return pickle.value
+
+
+def _space(data: Mapping[str, Any], key: str) -> spaces.Space:
+    saved = _attribute(data, key)
+    with reading(key):
+        return read_space(saved)
+
+
+def _features_extractor(kwargs: Mapping[str, Any], policy: str) -> str:
+    match kwargs.get("features_extractor_class"):
+        case None:
+            return EXTRACTORS[policy]
+        case Name("stable_baselines3.common.torch_layers", name) if name in EXTRACTORS.values():
+            return name
+        case saved:
+            raise ValueError(f"has a features extractor {_shown(saved)}; only those of SB3 can be converted")
+
+
+def _any_image(kwargs: Mapping[str, Any]) -> bool:
+    """Return whether SB3 takes any three dimensions for an image, of whatever bounds."""
+    extractor_kwargs = _checked("features_extractor_kwargs", kwargs.get("features_extractor_kwargs") or {}, dict)
+    return not kwargs.get("normalize_images", True) or bool(extractor_kwargs.get("normalized_image"))
+
+
+def _activation(kwargs: Mapping[str, Any]) -> str:
+    match kwargs.get("activation_fn", Name("torch.nn.modules.activation", "ReLU")):
+        case Name("torch.nn.modules.activation", name):
+            return name
+        case saved:
+            raise ValueError(f"has an activation function {_shown(saved)}; only those of torch.nn can be converted")
+
+
+def _shown(saved: Any) -> str:
+    return str(saved) if isinstance(saved, Name) else "of its own"
+
+
+def _checked(name: str, value: Any, *types: type) -> Any:
+    # No subclasses: JSON's true would be an int.
+    if type(value) not in types:
+        raise ValueError(f"{name} is no {types[0].__name__}")
+    return value
