@@ -19,6 +19,7 @@ class DecisionCost:
 
     :param firing_rates: spikes per neuron and step of each population, in [0, 1], by its name
     :param mean_firing_rate: the same over the hidden and output populations: the mean of their rates
+    :param spikes: how many of all the populations
     :param synops: accumulates, one per spike and synapse
     :param macs: multiply-accumulates, of inputs that are no spikes (images, analog encoders)
     :param dense_macs: what a dense network of the same layer sizes would multiply, once
@@ -26,9 +27,38 @@ class DecisionCost:
 
     firing_rates: dict[str, float]
     mean_firing_rate: float
+    spikes: float
     synops: float
     macs: float
     dense_macs: int
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """
+    What arithmetic costs on some hardware; memory, which costs more on most, is not in it.
+
+    :param name: which hardware
+    :param joules_per_mac: of a multiply-accumulate
+    :param joules_per_synop: of an accumulate
+    """
+
+    name: str
+    joules_per_mac: float
+    joules_per_synop: float
+
+    def joules(self, macs: float, synops: float = 0.0) -> float:
+        """
+        Return the energy of some operations.
+
+        :param macs: multiply-accumulates
+        :param synops: accumulates
+        :return: joules
+        """
+        return macs * self.joules_per_mac + synops * self.joules_per_synop
+
+
+HOROWITZ_45NM = CostModel("float32 arithmetic in 45 nm CMOS (Horowitz, 2014)", 4.6e-12, 0.9e-12)
 
 
 def decision_cost(network: SpikingNetwork, features: th.Tensor) -> DecisionCost:
@@ -49,11 +79,13 @@ def cost_of(recording: Recording) -> DecisionCost:
     :param recording: what [`SpikingNetwork.record`][sb3_spiking.snn.SpikingNetwork.record] returned
     :return: the mean over the decisions
     """
-    rates = {population.name: population.spikes.mean().item() for population in recording.populations}
-    neurons = [rates[population.name] for population in recording.populations if population.margin is not None]
+    rates = {p.name: p.spikes.abs().mean().item() for p in recording.populations}
+    # Encoders and converted networks record no membranes; a converted network has no encoder.
+    neurons = [rates[p.name] for p in recording.populations if p.margin is not None] or list(rates.values())
     return DecisionCost(
         firing_rates=rates,
         mean_firing_rate=sum(neurons) / len(neurons),
+        spikes=sum(p.spikes.count_nonzero().item() / p.spikes.shape[1] for p in recording.populations),
         synops=sum(synapses.synops for synapses in recording.synapses),
         macs=sum(synapses.macs for synapses in recording.synapses),
         dense_macs=sum(synapses.dense_macs for synapses in recording.synapses),

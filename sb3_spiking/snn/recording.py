@@ -36,7 +36,7 @@ class SynapseRecord:
 
     :param name: the population they lead to, or ``"decoder"``
     :param synops: effective accumulates, one per spike and synapse
-    :param macs: effective multiply-accumulates, of inputs that are not all 0 or 1
+    :param macs: effective multiply-accumulates, of inputs that are not all 0, 1 or -1
     :param dense_macs: number of synapses, what a dense network of the same sizes would multiply, once
     """
 
@@ -77,7 +77,7 @@ class Recording:
         present = inputs != 0
         operations = count(present.flatten(0, 1)).item() / inputs.shape[1]
         dense = int(count(th.ones_like(present[0, :1])).item())
-        only_spikes = bool((inputs == present).all())
+        only_spikes = bool((inputs.abs() == present).all())
         synops, macs = (operations, 0.0) if only_spikes else (0.0, operations)
         self.synapses.append(SynapseRecord(name, synops, macs, dense))
 

@@ -1,0 +1,87 @@
+"""What the commands share when they show something: tables, progress, and what is said beside them."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+# What is no terminal has no width at which to cut.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """
+    Say what is being done, beside the results.
+
+    :param text: one line, as it is
+    """
+    err.print(text, style="dim", markup=False)
+
+
+def warn(text: str) -> None:
+    """
+    Say what the user should know.
+
+    :param text: one line, as it is
+    """
+    err.print(f"warning: {text}", style="yellow", markup=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """
+    Print a table.
+
+    :param columns: headings; those after the first are aligned to the right
+    :param rows: texts of each row
+    :param title: above it
+    """
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    out.print(grid, markup=False)
+
+
+class Task:
+    """
+    One bar of a progress display.
+
+    :param progress: the display; None shows nothing
+    :param what: is being done
+    :param total: how many steps it takes
+    """
+
+    def __init__(self, progress: Progress | None, what: str, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task(what, total=total) if progress else None
+
+    def advance(self, steps: float = 1) -> None:
+        """
+        Move on.
+
+        :param steps: how far
+        """
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, steps)
+
+
+@contextmanager
+def progress(what: str, total: int, quiet: bool) -> Iterator[Task]:
+    """
+    Show a progress bar on the terminal's error stream, and remove it at the end.
+
+    :param what: is being done
+    :param total: how many steps it takes
+    :param quiet: show nothing
+    """
+    if quiet or not err.is_terminal:
+        yield Task(None, what, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as display:
+        yield Task(display, what, total)

@@ -1,0 +1,264 @@
+"""Turn a trained DQN or QRDQN into a spiking network, and measure what that costs.
+
+The file is read as data: nothing in it is executed. The environment is taken from --env, else from the folder of
+rl_zoo3 around the file or from the file's name. Writes <name>_snn.zip, <name>_snn.json and <name>_snn.png.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sb3_spiking.cli import environment
+from sb3_spiking.cli.console import err, out, progress, table, warn
+from sb3_spiking.conversion.agent import policy_of, read_or_trust
+from sb3_spiking.conversion.calibration import Threshold
+from sb3_spiking.conversion.converter import calibration_states, convert_policy
+from sb3_spiking.conversion.environment import EnvSpec
+from sb3_spiking.conversion.methods import DEFAULT, METHODS, Method, make_method
+from sb3_spiking.conversion.policy import DenseQPolicy, Observation
+from sb3_spiking.conversion.report import Agreement, Report, agreement_of, compare, compare_on_states
+from sb3_spiking.conversion.rollout import sampled
+
+TIME_SWEEP = (2, 4, 8, 16, 32, 64, 128, 256, 512)
+THRESHOLD_SWEEP = ("max*2", "max*1.5", "max", "99.9%", "99%", "95%")
+TEST_STATES = 2000
+"""On which a sweep compares; of other episodes than those of the calibration."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="dqn.zip", help="what model.save has written")
+    environment.add_arguments(parser)
+    states = parser.add_argument_group("calibration")
+    states.add_argument("--states", type=int, default=10_000, help="states to collect (default: %(default)s)")
+    states.add_argument("--observations", metavar="FILE", type=Path, help=".npz or .npy of states instead of --env's")
+    method = parser.add_argument_group("conversion")
+    method.add_argument("--coding", choices=list(METHODS), default=DEFAULT, help="default: %(default)s")
+    method.add_argument("-T", "--time-steps", type=int, metavar="T", help="steps in which a neuron can spike")
+    method.add_argument("--threshold", help="max, 99.9%% (a percentile) or max*1.5; default: the coding's")
+    scope = method.add_mutually_exclusive_group()
+    scope.add_argument("--per-neuron", action="store_true", default=None, help="a threshold for each neuron")
+    scope.add_argument("--per-layer", action="store_false", dest="per_neuron", help="a threshold for each layer")
+    method.add_argument("--reset", choices=["soft", "hard"], help="of coding rate")
+    method.add_argument("--initial", type=float, help="membrane at the start, as a share of the threshold")
+    method.add_argument("--settling", type=int, metavar="STEPS", help="steps before the readout begins")
+    method.add_argument("--alpha", type=float, help="share of the residue that coding residual carries over")
+    method.add_argument("--finetune", type=int, default=0, metavar="STEPS", help="distil towards the DQN afterwards")
+    evaluation = parser.add_argument_group("evaluation")
+    evaluation.add_argument("--episodes", type=int, default=20, help="of each agent (default: %(default)s)")
+    evaluation.add_argument("--epsilon", type=float, default=0.0, help="probability of a random action (default: 0)")
+    evaluation.add_argument("--seed", type=int, default=0, help="of the first episode (default: 0)")
+    evaluation.add_argument("--sweep-time", action="store_true", help="agreement for many time steps")
+    evaluation.add_argument("--sweep-threshold", action="store_true", help="agreement for many thresholds")
+    output = parser.add_argument_group("output")
+    output.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: <name>_snn.zip beside dqn.zip")
+    output.add_argument("--force", action="store_true", help="replace files that are there already")
+    output.add_argument("--trust", action="store_true", help="a file that needs code of its own may run it")
+    output.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(args: argparse.Namespace) -> None:
+    """
+    Convert.
+
+    :param args: parsed options
+    :raises ValueError: if something is not as it should be; nothing is written then
+    """
+    out.quiet = err.quiet = args.quiet
+    outputs = _outputs(args)
+    method = _method(args)
+    for option in ("states", "episodes"):
+        if getattr(args, option) < 1:
+            raise ValueError(f"--{option} {getattr(args, option)} must be at least 1")
+    if not 0.0 <= args.epsilon <= 1.0:
+        raise ValueError(f"--epsilon {args.epsilon} must lie in [0, 1]")
+    checkpoint = read_or_trust(args.path, args.trust)
+    dqn = policy_of(checkpoint)
+    spec = environment.env_of(args, dqn.observation_space, dqn.action_space)
+    calibration, test = _states(args, dqn, spec)
+    with progress("fine-tuning", args.finetune, args.quiet or not args.finetune) as task:
+        snn = convert_policy(dqn, calibration, method, args.finetune, args.seed, lambda loss: task.advance())
+    report = _evaluate(args, dqn, snn, spec, test)
+    columns = ("", "DQN", f"SNN ({report.coding})")
+    table(columns, report.rows())
+    sweeps = _sweeps(args, dqn, calibration, test, method)
+    snn.origin.update(
+        source=args.path.name,
+        sha256=checkpoint.sha256,
+        algorithm=checkpoint.algorithm,
+        env=None if spec is None else _env_to_json(spec),
+    )
+    _write(outputs, snn, report, sweeps, snn.origin, args)
+    out.print(f"\nwritten: {', '.join(str(path) for path in outputs)}", markup=False)
+
+
+def _outputs(args: argparse.Namespace) -> list[Path]:
+    """Return where zip, JSON and figure go, before any work starts."""
+    target: Path = args.output or args.path.with_name(f"{args.path.stem}_snn.zip")
+    if target.suffix != ".zip":
+        raise ValueError(f"--output {target} must end in .zip")
+    outputs = [target.with_suffix(suffix) for suffix in (".zip", ".json", ".png")]
+    if target.resolve() == args.path.resolve():
+        raise ValueError(f"--output {target} is the file to convert; choose another name")
+    there = [str(path) for path in outputs if path.exists()]
+    if there and not args.force:
+        raise ValueError(f"{there[0]} is there already; --force replaces it, -o writes elsewhere")
+    if args.path.is_file() and not target.parent.is_dir():
+        raise ValueError(f"there is no folder {target.parent} to write to; make it, or choose another with -o")
+    return outputs
+
+
+def _method(args: argparse.Namespace) -> Method:
+    names = ("reset", "initial", "settling", "alpha")
+    constants = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return make_method(args.coding, args.time_steps, args.threshold, args.per_neuron, **constants)
+
+
+def _states(args: argparse.Namespace, dqn: DenseQPolicy, spec: EnvSpec | None) -> tuple[Observation, Observation]:
+    """Return states to calibrate on, and others to test on."""
+    if args.observations is not None:
+        states = _load(args.observations)
+        order = np.random.default_rng(args.seed).permutation(_length(states))
+        held_out = max(1, len(order) // 5)
+        return _rows(states, order[held_out:] if len(order) > 1 else order), _rows(states, order[:held_out])
+    if spec is None:
+        warn(
+            "no environment is known: thresholds are calibrated on observations drawn from the observation space, "
+            "which no agent meets; --env ID gives better ones, and returns"
+        )
+        return tuple(sampled(dqn.observation_space, args.states, args.seed + part) for part in range(2))  # type: ignore[return-value]
+    with progress("collecting states", args.states + TEST_STATES, args.quiet) as task:
+        calibration = calibration_states(dqn, spec, args.states, 0.05, args.seed, task.advance)
+        test = calibration_states(dqn, spec, TEST_STATES, 0.0, args.seed + 10_000, task.advance)
+    return calibration, test
+
+
+def _evaluate(args: argparse.Namespace, dqn: DenseQPolicy, snn: Any, spec: EnvSpec | None, test: Observation) -> Report:
+    if spec is None:
+        return compare_on_states(dqn, snn, test)
+    with progress("playing episodes", 2 * args.episodes, args.quiet) as task:
+        return compare(dqn, snn, spec, args.episodes, args.seed, args.epsilon, progress=lambda _: task.advance())
+
+
+def _sweeps(
+    args: argparse.Namespace, dqn: DenseQPolicy, calibration: Observation, test: Observation, method: Method
+) -> dict[str, dict[str, Agreement]]:
+    """Try other values: for the figure fewer time steps, and what was asked for."""
+    longest = max(TIME_SWEEP) if args.sweep_time else method.coding.time_steps
+    steps = sorted({method.coding.time_steps, *(steps for steps in TIME_SWEEP if steps <= longest)})
+    methods = {str(count): changed for count in steps if (changed := _with_time_steps(method, count)) is not None}
+    sweeps = {"time steps": _sweep("time steps", methods, dqn, calibration, test, args.quiet)}
+    if args.sweep_threshold:
+        thresholds = {text: Threshold.parse(text, method.threshold.per_neuron) for text in THRESHOLD_SWEEP}
+        methods = {text: dataclasses.replace(method, threshold=threshold) for text, threshold in thresholds.items()}
+        sweeps["threshold"] = _sweep("threshold", methods, dqn, calibration, test, args.quiet)
+    for name, results in sweeps.items():
+        if name == "threshold" or args.sweep_time:
+            out.print()
+            table((name, "equal decisions", "by output spikes alone", "error of Q / std"), _rows_of(results))
+    return sweeps
+
+
+def _rows_of(results: dict[str, Agreement]) -> list[tuple[str, str, str, str]]:
+    return [
+        (name, f"{100 * result.agreement:.2f} %", f"{100 * result.spikes_agreement:.2f} %", f"{result.q_error:.3g}")
+        for name, result in results.items()
+    ]
+
+
+def _with_time_steps(method: Method, steps: int) -> Method | None:
+    try:
+        return dataclasses.replace(method, coding=dataclasses.replace(method.coding, time_steps=steps))
+    except ValueError:  # more digits than there are, or no step left after the settling
+        return None
+
+
+def _sweep(
+    what: str, methods: dict[str, Method], dqn: DenseQPolicy, calibration: Observation, test: Observation, quiet: bool
+) -> dict[str, Agreement]:
+    results: dict[str, Agreement] = {}
+    values, _ = dqn.q_values(test)
+    with progress(f"trying {what}", len(methods), quiet) as task:
+        for name, method in methods.items():
+            snn = convert_policy(dqn, calibration, method)
+            results[name] = agreement_of(values, snn.q_values(test)[0], snn.output_spikes(test))
+            task.advance()
+    return results
+
+
+def _write(
+    outputs: list[Path],
+    snn: Any,
+    report: Report,
+    sweeps: dict[str, dict[str, Agreement]],
+    origin: dict[str, Any],
+    args: argparse.Namespace,
+) -> None:
+    content = json.loads(report.to_json())
+    content["settings"] = {**dataclasses.asdict(snn.network.coding), **origin}
+    content["evaluation"] = {"episodes": args.episodes, "seed": args.seed, "epsilon": args.epsilon}
+    content["sweeps"] = {
+        name: {value: dataclasses.asdict(result) for value, result in results.items()}
+        for name, results in sweeps.items()
+    }
+    snn.save(outputs[0])
+    _atomically(outputs[1], lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
+    _atomically(outputs[2], lambda path: _draw(report, sweeps, path))
+
+
+def _atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _draw(report: Report, sweeps: dict[str, dict[str, Agreement]], path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from sb3_spiking.plotting import plot_sweep
+
+    panels: list[Callable[[Any], Any]] = [report.plot] if report.dqn_returns else []
+    panels += [partial(plot_sweep, name, results) for name, results in sweeps.items()]
+    figure = Figure(figsize=(5.5 * len(panels), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for index, draw in enumerate(panels):
+        draw(figure.add_subplot(1, len(panels), index + 1))
+    figure.savefig(path, format="png", dpi=120)
+
+
+def _env_to_json(spec: EnvSpec) -> dict[str, Any]:
+    statistics = None if spec.vec_normalize is None else str(spec.vec_normalize)
+    return {**dataclasses.asdict(spec), "kwargs": dict(spec.kwargs), "vec_normalize": statistics}
+
+
+def _load(path: Path) -> Observation:
+    """Read states: an array, or the arrays of a Dict's entries."""
+    try:
+        data = np.load(path, allow_pickle=False)
+        arrays = {name: data[name] for name in data.files} if path.suffix == ".npz" else {"": data}
+    except FileNotFoundError:
+        raise ValueError(f"--observations {path}: no such file") from None
+    except Exception as error:
+        raise ValueError(f"--observations {path} holds no plain arrays: {error}") from error
+    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def _length(states: Observation) -> int:
+    lengths = {len(entry) for entry in (states.values() if isinstance(states, dict) else [states])}
+    if len(lengths) != 1:
+        raise ValueError(f"--observations: entries of {sorted(lengths)} states; they must be of the same states")
+    return lengths.pop()
+
+
+def _rows(states: Observation, rows: Iterable[int]) -> Observation:
+    index = np.asarray(list(rows))
+    return {name: entry[index] for name, entry in states.items()} if isinstance(states, dict) else states[index]

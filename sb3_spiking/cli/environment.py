@@ -1,0 +1,57 @@
+"""The options that say in which environment an agent lives."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from gymnasium import spaces
+
+from sb3_spiking.cli.console import note, warn
+from sb3_spiking.conversion.environment import EnvSpec, check_spaces, find_env
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the options.
+
+    :param parser: of a command
+    """
+    group = parser.add_argument_group("environment")
+    group.add_argument("--env", metavar="ID", help="id of gymnasium, or minatar-<game>")
+    group.add_argument("--env-kwargs", metavar="JSON", type=_object, default={}, help="arguments of the environment")
+    group.add_argument("--atari", action="store_true", help="put SB3's AtariWrapper around it")
+    group.add_argument("--frame-stack", metavar="N", type=int, help="frames the agent sees at once (4 with --atari)")
+    group.add_argument("--vec-normalize", metavar="FILE", type=Path, help="statistics that VecNormalize has saved")
+
+
+def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvSpec | None:
+    """
+    Return the environment that the options name, or else the agent's file.
+
+    :param args: parsed options; ``args.path`` is the agent's file
+    :param observation_space: the agent's
+    :param action_space: the agent's
+    :return: the environment, checked; None if nothing names a usable one
+    :raises ValueError: if the options name one that is not the agent's
+    """
+    if args.env is not None:
+        stack = args.frame_stack if args.frame_stack is not None else (4 if args.atari else 0)
+        spec = EnvSpec(args.env, args.env_kwargs, args.atari, stack, args.vec_normalize)
+        check_spaces(spec, observation_space, action_space)
+        return spec
+    given = [option for option in ("env_kwargs", "atari", "frame_stack", "vec_normalize") if getattr(args, option)]
+    if given:
+        raise ValueError(f"--{given[0].replace('_', '-')} needs --env")
+    found = find_env(args.path, observation_space, action_space)
+    if found is None:
+        return None
+    (note if found.spec else warn)(found.text)
+    return found.spec
+
+
+def _object(text: str) -> Any:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a JSON object, as '{{\"g\": 9.8}}'")
+    return value

@@ -1,0 +1,109 @@
+"""Let a converted network play, and print what it reaches and what it costs.
+
+The environment is taken from --env, else from what was noted at the conversion.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sb3_spiking.cli import environment
+from sb3_spiking.cli.console import err, note, out, progress, table
+from sb3_spiking.cli.video import check_video, film, rendered
+from sb3_spiking.conversion.environment import EnvSpec, check_spaces, environments
+from sb3_spiking.conversion.policy import Observation, SpikingQPolicy
+from sb3_spiking.conversion.report import MAX_ENVS, some_of
+from sb3_spiking.conversion.rollout import play
+from sb3_spiking.energy import HOROWITZ_45NM, DecisionCost, cost_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="dqn_snn.zip", help="what convert has written")
+    environment.add_arguments(parser)
+    parser.add_argument("--episodes", type=int, default=20, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the first episode (default: 0)")
+    parser.add_argument("--epsilon", type=float, default=0.0, help="probability of a random action (default: 0)")
+    parser.add_argument("--render", action="store_true", help="show the episodes, one at a time")
+    parser.add_argument("--video", type=Path, metavar="FILE", help="film the first episode, .gif or (with ffmpeg) .mp4")
+    parser.add_argument("--force", action="store_true", help="replace a video that is there already")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(args: argparse.Namespace) -> None:
+    """
+    Evaluate.
+
+    :param args: parsed options
+    :raises ValueError: if something is not as it should be
+    """
+    out.quiet = err.quiet = args.quiet
+    if args.episodes < 1:
+        raise ValueError(f"--episodes {args.episodes} must be at least 1")
+    if not 0.0 <= args.epsilon <= 1.0:
+        raise ValueError(f"--epsilon {args.epsilon} must lie in [0, 1]")
+    if args.video is not None:
+        check_video(args.video, args.force)
+    snn = SpikingQPolicy.load(args.path)
+    spec = _spec(args, snn)
+    if args.video is not None:
+        film(snn, spec, args.seed, args.epsilon, args.video)
+        note(f"written: {args.video}")
+    shown = rendered(spec, "human") if args.render else spec
+    n_envs = 1 if args.render else min(args.episodes, MAX_ENVS)
+    observations: list[Observation] = []
+    returns = []
+    with (
+        environments(shown, snn.observation_space, snn.action_space, n_envs, args.seed) as env,
+        progress("playing episodes", args.episodes, args.quiet) as task,
+    ):
+        watch = lambda met, _: observations.append(met)  # noqa: E731
+        for episode_return in play(snn, env, args.episodes, args.seed, args.epsilon, watch):
+            returns.append(episode_return)
+            task.advance()
+    table(("", args.path.name), _rows(snn, returns, cost_of(snn.record(some_of(observations)))))
+
+
+def _rows(snn: SpikingQPolicy, returns: list[float], cost: DecisionCost) -> list[tuple[str, str]]:
+    joules = HOROWITZ_45NM.joules(cost.macs, cost.synops)
+    return [
+        (f"return ({len(returns)} episodes)", f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"),
+        ("coding", snn.network.coding.name),
+        ("time steps", f"{snn.network.coding.time_steps}"),
+        ("latency [steps]", f"{snn.network.latency}"),
+        ("spikes", f"{cost.spikes:.0f}"),
+        ("firing rate", f"{100 * cost.mean_firing_rate:.1f} %"),
+        ("accumulates", f"{cost.synops:.0f}"),
+        ("multiply-accumulates", f"{cost.macs:.0f}"),
+        ("energy of the arithmetic [nJ]", f"{1e9 * joules:.3g}"),
+    ]
+
+
+def _spec(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:
+    """Return the environment of the options, of the conversion or of the file's name."""
+    noted = snn.origin.get("env")
+    if args.env is None and isinstance(noted, Mapping):
+        spec = _noted(noted)
+        check_spaces(spec, snn.observation_space, snn.action_space)
+        note(f"{args.path} was converted with {spec}")
+        return spec
+    found = environment.env_of(args, snn.observation_space, snn.action_space)
+    if found is None:
+        raise ValueError("no environment is known; pass --env ID")
+    return found
+
+
+def _noted(noted: Mapping[str, Any]) -> EnvSpec:
+    env_id, statistics = str(noted.get("id")), noted.get("vec_normalize")
+    # gymnasium would import the package that a stranger's file names.
+    if ":" in env_id:
+        raise ValueError(f"the file names the environment {env_id!r}; pass --env if you trust it")
+    return EnvSpec(
+        env_id,
+        noted.get("kwargs") or {},
+        bool(noted.get("atari")),
+        int(noted.get("frame_stack") or 0),
+        None if statistics is None else Path(str(statistics)),
+    )

@@ -1,0 +1,22 @@
+"""Trained DQNs to spiking networks, and what that costs."""
+
+from sb3_spiking.conversion.agent import load_dqn
+from sb3_spiking.conversion.codings import CODINGS
+from sb3_spiking.conversion.converter import calibration_states, convert
+from sb3_spiking.conversion.environment import EnvSpec
+from sb3_spiking.conversion.methods import METHODS
+from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
+from sb3_spiking.conversion.report import Report, compare
+
+__all__ = [
+    "CODINGS",
+    "METHODS",
+    "DenseQPolicy",
+    "EnvSpec",
+    "Report",
+    "SpikingQPolicy",
+    "calibration_states",
+    "compare",
+    "convert",
+    "load_dqn",
+]

@@ -1,0 +1,108 @@
+"""The DQN to convert: from its zip file, or as it is."""
+
+from pathlib import Path
+from typing import Any
+
+import stable_baselines3
+import torch as th
+from stable_baselines3 import DQN
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
+from stable_baselines3.dqn.policies import QNetwork
+from torch import nn
+
+from sb3_spiking.conversion.dense import dense_network
+from sb3_spiking.conversion.policy import DenseQPolicy
+from sb3_spiking.conversion.reading.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+
+Source = OffPolicyAlgorithm | str | Path
+
+
+def load_dqn(source: Source, trust: bool = False) -> DenseQPolicy:
+    """
+    Return a trained DQN or QRDQN as a policy of plain layers.
+
+    :param source: a model, or the file of one, which is read as data
+    :param trust: where a file needs code to be read, run it with ``DQN.load``
+    :return: a policy that decides as the agent does
+    :raises ValueError: if it is another agent, or its network is no stack of ReLU layers
+    """
+    checkpoint = read_or_trust(source, trust) if isinstance(source, str | Path) else checkpoint_of(source)
+    return policy_of(checkpoint)
+
+
+def policy_of(checkpoint: Checkpoint) -> DenseQPolicy:
+    """
+    Return the policy that a checkpoint holds.
+
+    :param checkpoint: the agent
+    :return: a policy that decides as the agent does
+    :raises ValueError: if its network is no stack of ReLU layers
+    """
+    network = dense_network(checkpoint)
+    return DenseQPolicy(
+        network, checkpoint.observation_space, checkpoint.action_space, normalize_images=checkpoint.normalize_images
+    )
+
+
+def read_or_trust(path: str | Path, trust: bool = False) -> Checkpoint:
+    """
+    Read an agent's file.
+
+    :param path: a zip file written by ``model.save``
+    :param trust: where it cannot be read as data, load it with SB3, which runs code in the file
+    :return: the agent
+    :raises CheckpointError: if it cannot be read
+    """
+    try:
+        return read_checkpoint(path)
+    except CheckpointError as error:
+        if not (trust and "--trust" in str(error)):
+            raise
+    return checkpoint_of(DQN.load(path, device="cpu"))
+
+
+def checkpoint_of(model: OffPolicyAlgorithm) -> Checkpoint:
+    """
+    Describe a model that is in memory.
+
+    :param model: a DQN or QRDQN
+    :return: the agent; its weights are those of the model, not copies
+    :raises ValueError: if the model is another algorithm's, or has a network of its own
+    """
+    policy: Any = model.policy
+    network: Any = getattr(policy, "quantile_net", getattr(policy, "q_net", None))
+    if type(network).__name__ == "QuantileNetwork":
+        algorithm, quantiles = "QRDQN", network.n_quantiles
+    elif type(network) is QNetwork:
+        algorithm, quantiles = "DQN", None
+    else:
+        raise ValueError(
+            f"model={type(model).__name__} with {type(policy).__name__} cannot be converted: it must be a DQN or QRDQN "
+            "with one of SB3's own policies"
+        )
+    extractor = type(network.features_extractor)
+    if extractor not in (FlattenExtractor, NatureCNN, CombinedExtractor):
+        raise ValueError(f"features_extractor_class={extractor.__name__} cannot be converted; only those of SB3 can")
+    activation = getattr(policy.activation_fn, "__name__", str(policy.activation_fn))
+    if getattr(nn, activation, None) is not policy.activation_fn:
+        activation += " (not torch's)"
+    weights: dict[str, th.Tensor] = network.state_dict()
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"weight {name!r} is not finite: training has diverged")
+    return Checkpoint(
+        algorithm=algorithm,
+        policy=type(policy).__name__.replace(f"{algorithm}Policy", "MlpPolicy"),
+        observation_space=model.observation_space,
+        action_space=model.action_space,
+        net_arch=tuple(policy.net_arch),
+        activation=activation,
+        features_extractor=extractor.__name__,
+        normalize_images=policy.normalize_images,
+        n_quantiles=quantiles,
+        weights=weights,
+        sb3_version=stable_baselines3.__version__,
+        sha256="",
+        timesteps=model.num_timesteps,
+    )

@@ -1,0 +1,319 @@
+"""
+Codings: how spikes carry the activations of a ReLU network.
+
+All thresholds are 1: a conversion divides every activation by the threshold of its neuron beforehand, so that a spike
+is a 1 and the weights hold the rest. A layer of neurons integrates its *drive*, fires, and the next layer's drive is
+made of these spikes. Activations above the threshold saturate.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch as th
+
+from sb3_spiking.snn import neurons
+from sb3_spiking.snn.arguments import choice, finite_float, positive_int
+from sb3_spiking.snn.neurons import RESETS, IntegrateAndFire, Reset
+from sb3_spiking.snn.surrogates import Rect
+
+Synapses = Callable[[th.Tensor], th.Tensor]
+"""A linear map with bias, of ``[N, ...]``."""
+
+
+@dataclass(frozen=True)
+class Coding(ABC):
+    """
+    One way to carry activations in [0, 1] by spikes.
+
+    :param time_steps: steps ``T`` in which a neuron can spike, >= 1
+    """
+
+    time_steps: int = 64
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "time_steps", positive_int("time_steps", self.time_steps))  # JSON knows no numpy
+
+    @property
+    def rest(self) -> float:
+        """Membrane at the start of an episode."""
+        return 0.0
+
+    @abstractmethod
+    def constant_drive(self, current: th.Tensor) -> th.Tensor:
+        """
+        Return the drive of the first layer, which sees numbers and no spikes.
+
+        :param current: ``[N, ...]``
+        :return: the drive, as ``drive`` returns it
+        """
+
+    @abstractmethod
+    def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
+        """
+        Run a layer of neurons.
+
+        :param drive: what they integrate
+        :param initial: membranes to begin with, ``[N, ...]``; at rest if None
+        :return: spikes, 0 or 1 (or -1, where the coding has such), ``[T, N, ...]``
+        """
+
+    @abstractmethod
+    def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
+        """
+        Return what the spikes make the next layer integrate.
+
+        :param synapses: the linear map between them
+        :param spikes: ``[T, N, ...]``
+        :return: its drive
+        """
+
+    @abstractmethod
+    def decode(self, spikes: th.Tensor) -> th.Tensor:
+        """
+        Return the activations that spikes carry.
+
+        :param spikes: ``[T, N, ...]``
+        :return: ``[N, ...]``
+        """
+
+    @abstractmethod
+    def readout(self, drive: th.Tensor) -> th.Tensor:
+        """
+        Return what neurons that only accumulate have at the end: Tan's robust rate, spikes and remaining membrane.
+
+        :param drive: the output layer's
+        :return: ``[N, actions]``
+        """
+
+    def residue(self, drive: th.Tensor, spikes: th.Tensor) -> th.Tensor | None:
+        """
+        Return the membranes to begin the next decision with, ``[N, ...]``; None where every decision begins anew.
+
+        :param drive: what the neurons integrated
+        :param spikes: what they fired
+        """
+        return None
+
+    @abstractmethod
+    def latency(self, hidden_layers: int) -> int:
+        """
+        Return the steps from an observation to its decision.
+
+        :param hidden_layers: number of spiking layers
+        """
+
+
+@dataclass(frozen=True)
+class Rate(Coding):
+    """
+    Integrate-and-fire neurons whose mean firing rate is the activation::
+
+        v_t = v_{t-1} + x_t - s_t,    s_t = 1 if v_{t-1} + x_t >= 1
+
+    The neurons are SpikingJelly's ``IFNode``. All the layers run within the same step.
+
+    :param time_steps: steps ``T`` of a decision
+    :param reset: ``"soft"`` subtracts the threshold, ``"hard"`` forgets what is above it
+    :param initial: membrane before the first step, as a share of the threshold; 0.5 rounds to the nearest rate instead
+        of down (Deng and Gu, 2021)
+    :param settling: first steps that the readout leaves out
+    """
+
+    reset: Reset = "soft"
+    initial: float = 0.5
+    settling: int = 0
+    name: ClassVar[str] = "rate"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice("reset", self.reset, RESETS)
+        if not 0.0 <= finite_float("initial", self.initial) < 1.0:
+            raise ValueError(f"initial={self.initial!r} must lie in [0, 1): it is a share of the threshold")
+        if not isinstance(self.settling, int) or self.settling not in range(self.time_steps):
+            raise ValueError(f"settling={self.settling!r} must be an integer in [0, time_steps={self.time_steps})")
+
+    @property
+    def rest(self) -> float:
+        return self.initial
+
+    def constant_drive(self, current: th.Tensor) -> th.Tensor:
+        return current.expand(self.time_steps, *current.shape)
+
+    def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
+        first = drive[:1] + (self.rest if initial is None else initial)
+        node = IntegrateAndFire(threshold=1.0, reset=self.reset).build(Rect())
+        return neurons.fire(node, th.cat([first, drive[1:]]))
+
+    def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
+        return synapses(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
+
+    def decode(self, spikes: th.Tensor) -> th.Tensor:
+        return spikes[self.settling :].mean(0)
+
+    def readout(self, drive: th.Tensor) -> th.Tensor:
+        return drive[self.settling :].mean(0)
+
+    def latency(self, hidden_layers: int) -> int:
+        return self.time_steps
+
+
+@dataclass(frozen=True)
+class Signed(Rate):
+    """
+    Rate coding that takes spikes back: a neuron that has fired too early sends a spike of -1.
+
+        s_t = 1 if v >= 1,   -1 if v < 0 and it has sent more spikes than it took back
+
+    So a rate depends on the sum of the inputs only, and no longer on their order (the signed neuron with memory of
+    Wang et al., 2022).
+
+    :param time_steps: steps ``T`` of a decision
+    :param reset: ``"soft"`` only
+    :param initial: membrane before the first step, as a share of the threshold
+    :param settling: first steps that the readout leaves out
+    """
+
+    name: ClassVar[str] = "signed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reset != "soft":
+            raise ValueError(f"reset={self.reset!r}: only coding='rate' has another reset than 'soft'")
+
+    def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
+        membrane = th.full_like(drive[0], self.rest) if initial is None else initial.clone()
+        sent = th.zeros_like(membrane)
+        spikes = th.empty(drive.shape, dtype=drive.dtype, device=drive.device)
+        for current, spike in zip(drive, spikes, strict=True):
+            membrane += current
+            th.sub((membrane >= 1.0).to(drive), ((membrane < 0.0) & (sent > 0.0)).to(drive), out=spike)
+            membrane -= spike
+            sent += spike
+        return spikes
+
+
+@dataclass(frozen=True)
+class Residual(Rate):
+    """
+    Rate coding that carries what it left over into the next decision (CRPI, Xu et al., 2026).
+
+    Errors of consecutive decisions then compensate each other instead of repeating::
+
+        r  = max(v_T - v_0, -sum_t s_t)
+        v_0' = clip(alpha r, -1/2, 1/2) + 1/2                       1/2 at the start of an episode
+
+    :param time_steps: steps ``T`` of a decision
+    :param reset: ``"soft"`` only
+    :param initial: membrane at the start of an episode, as a share of the threshold
+    :param settling: first steps that the readout leaves out
+    :param alpha: share of the residue that is carried over, in [0, 1]
+    """
+
+    alpha: float = 0.5
+    name: ClassVar[str] = "residual"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reset != "soft":
+            raise ValueError(f"reset={self.reset!r}: only coding='rate' has another reset than 'soft'")
+        if not 0.0 <= finite_float("alpha", self.alpha) <= 1.0:
+            raise ValueError(f"alpha={self.alpha!r} must lie in [0, 1]")
+
+    def residue(self, drive: th.Tensor, spikes: th.Tensor) -> th.Tensor:
+        sent = spikes.sum(0)
+        left = th.maximum(drive.sum(0) - sent, -sent)  # A soft reset makes v_T - v_0 the difference of the sums.
+        return (self.alpha * left).clamp(-0.5, 0.5) + 0.5
+
+
+@dataclass(frozen=True)
+class FewSpike(Coding):
+    """
+    Binary digits: the spike of step ``k`` is worth ``2^-k``, so that ``T`` steps carry ``T`` bits.
+
+    A neuron waits until all its inputs have arrived, adds half a digit to round to the nearest, and fires the digits of
+    its membrane from the largest to the smallest (few-spike neurons, Stoeckl and Maass, 2021; weighted spikes, Kim et
+    al., 2018)::
+
+        s_k = 1 if v >= 2^-k,    v <- v - 2^-k s_k
+
+    A receiver that doubles its membrane before each step needs no weighted spikes. A layer begins when the one before
+    it has finished.
+
+    :param time_steps: digits ``T``; float32 carries no more than 24
+    """
+
+    time_steps: int = 16
+    name: ClassVar[str] = "few-spike"
+    radix: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = math.floor(24 / math.log2(self.radix))
+        if self.time_steps > most:
+            raise ValueError(
+                f"time_steps={self.time_steps}: coding={self.name!r} takes at most {most}, float32 has no more digits"
+            )
+
+    def worth(self) -> list[float]:
+        """Return what the spike of each step is worth; all of them together are worth 1, or a last digit less."""
+        return [(self.radix - 1) * self.radix ** -(step + 1.0) for step in range(self.time_steps)]
+
+    def constant_drive(self, current: th.Tensor) -> th.Tensor:
+        return current
+
+    def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
+        worth = self.worth()
+        membrane = drive + worth[-1] / 2
+        spikes = th.empty((self.time_steps, *drive.shape), dtype=drive.dtype, device=drive.device)
+        for spike, value in zip(spikes, worth, strict=True):
+            spike.copy_(membrane >= value)
+            membrane.sub_(spike, alpha=value)
+        return spikes
+
+    def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
+        return synapses(self.decode(spikes))  # The sum over the steps of a linear map is the map of the sum.
+
+    def decode(self, spikes: th.Tensor) -> th.Tensor:
+        return th.tensordot(spikes.new_tensor(self.worth()), spikes, dims=1)
+
+    def readout(self, drive: th.Tensor) -> th.Tensor:
+        return drive
+
+    def latency(self, hidden_layers: int) -> int:
+        return self.time_steps * hidden_layers
+
+
+@dataclass(frozen=True)
+class Ternary(FewSpike):
+    """
+    Balanced ternary digits: spikes of 1 and -1 in step ``k`` are worth ``2/3^k``; ``T`` steps carry 1.58 ``T`` bits.
+
+    Each digit goes to the nearest, and later ones correct it in either direction::
+
+        s_k = 1 if v >= 3^-k,   -1 if v < -3^-k and a spike was sent before,    v <- v - 2/3^k s_k
+
+    A neuron whose input is negative stays silent, as a ReLU does.
+
+    :param time_steps: digits ``T``; float32 carries no more than 15
+    """
+
+    time_steps: int = 10
+    name: ClassVar[str] = "ternary"
+    radix: ClassVar[int] = 3
+
+    def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
+        membrane = drive.clone()
+        sent = th.zeros_like(drive, dtype=th.bool)
+        spikes = th.empty((self.time_steps, *drive.shape), dtype=drive.dtype, device=drive.device)
+        for spike, value in zip(spikes, self.worth(), strict=True):
+            th.sub((membrane >= value / 2).to(drive), ((membrane < -value / 2) & sent).to(drive), out=spike)
+            membrane.sub_(spike, alpha=value)
+            sent |= spike > 0
+        return spikes
+
+
+CODINGS: dict[str, type[Coding]] = {cls.name: cls for cls in (Rate, Signed, Residual, FewSpike, Ternary)}

@@ -1,0 +1,126 @@
+"""A trained DQN as a plain stack of layers: what there is to convert, and what to compare it with."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import torch as th
+from gymnasium import spaces
+from torch import nn
+
+from sb3_spiking.conversion.reading.checkpoint import Checkpoint
+from sb3_spiking.snn.convolutions import CONV_ARCHS
+
+Layer = nn.Linear | nn.Conv2d
+_L = TypeVar("_L", nn.Linear, nn.Conv2d)
+
+
+class DenseNetwork(nn.Module):
+    """
+    Linear maps with ReLUs between them. A fully connected one flattens what it gets.
+
+    :param layers: ``nn.Linear`` and ``nn.Conv2d``, at least two
+    """
+
+    layers: Sequence[Layer]
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
+
+    def forward(self, features: th.Tensor) -> th.Tensor:
+        """
+        Return the Q-values.
+
+        :param features: preprocessed observations, ``[N, ...]``
+        :return: ``[N, actions]``
+        """
+        *_, outputs = self.outputs(features)
+        return outputs
+
+    def outputs(self, features: th.Tensor) -> Iterator[th.Tensor]:
+        """
+        Return what each layer gives before its ReLU.
+
+        :param features: preprocessed observations, ``[N, ...]``
+        :return: ``[N, ...]`` of each layer, the Q-values last
+        """
+        activation = features
+        for layer in self.layers:
+            output = apply(layer, activation)
+            yield output
+            activation = output.relu()
+
+
+def apply(layer: Layer, inputs: th.Tensor) -> th.Tensor:
+    """
+    Apply a layer, flattened where it is fully connected.
+
+    :param layer: ``nn.Linear`` or ``nn.Conv2d``
+    :param inputs: ``[N, ...]``
+    :return: ``[N, ...]``
+    """
+    return layer(inputs.flatten(1) if isinstance(layer, nn.Linear) else inputs)
+
+
+def dense_network(checkpoint: Checkpoint) -> DenseNetwork:
+    """
+    Rebuild the network of a DQN; quantiles of a QRDQN are averaged by its last layer, which is exact.
+
+    :param checkpoint: the agent
+    :return: the network, without gradients
+    :raises ValueError: if it is no stack of ReLU layers; the message says what is in the way
+    """
+    weights = checkpoint.weights
+    if checkpoint.activation != "ReLU":
+        raise ValueError(
+            f"activation_fn={checkpoint.activation} cannot be converted: spikes carry what a ReLU gives; "
+            "train the DQN with ReLU, SB3's default"
+        )
+    head = "q_net" if checkpoint.n_quantiles is None else "quantile_net"
+    layers = _convolutions(checkpoint)
+    layers += [_linear(weights, name) for name in _indexed(weights, head)]
+    if len(layers) < 2:
+        raise ValueError("the Q-network has no hidden layer, so nothing in it could spike")
+    if checkpoint.n_quantiles is not None:
+        layers[-1] = _mean_of_quantiles(layers[-1], checkpoint.n_quantiles)
+    return DenseNetwork(layers).requires_grad_(False).eval()
+
+
+def _convolutions(checkpoint: Checkpoint) -> list[Layer]:
+    """Return the layers of the features extractor: those of NatureCNN, or none."""
+    weights = checkpoint.weights
+    stacks = [name.removesuffix("cnn.0.weight") for name in weights if name.endswith("cnn.0.weight")]
+    if not stacks:
+        return []
+    if isinstance(checkpoint.observation_space, spaces.Dict) and len(checkpoint.observation_space) > 1:
+        raise ValueError(
+            "Dict observations with an image beside other entries cannot be converted: their branches join behind the "
+            "convolutions, and a conversion needs one stack of layers"
+        )
+    layers: list[Layer] = []
+    for name, (_, _, stride) in zip(_indexed(weights, f"{stacks[0]}cnn"), CONV_ARCHS["nature"], strict=True):
+        channels, inputs, kernel, _ = weights[f"{name}.weight"].shape
+        layers.append(_load(nn.utils.skip_init(nn.Conv2d, inputs, channels, kernel, stride), weights, name))
+    return [*layers, _linear(weights, f"{stacks[0]}linear.0")]
+
+
+def _indexed(weights: Mapping[str, th.Tensor], stack: str) -> list[str]:
+    """Return the names of the layers ``<stack>.<index>`` in their order."""
+    kinds = [name.removeprefix(f"{stack}.") for name in weights if name.startswith(f"{stack}.")]
+    return [f"{stack}.{index}" for index in sorted({int(kind.split(".")[0]) for kind in kinds})]
+
+
+def _linear(weights: Mapping[str, th.Tensor], name: str) -> nn.Linear:
+    outputs, inputs = weights[f"{name}.weight"].shape
+    return _load(nn.utils.skip_init(nn.Linear, inputs, outputs), weights, name)
+
+
+def _load(layer: _L, weights: Mapping[str, th.Tensor], name: str) -> _L:
+    layer.load_state_dict({kind: weights[f"{name}.{kind}"] for kind in ("weight", "bias")})
+    return layer
+
+
+def _mean_of_quantiles(last: Layer, quantiles: int) -> nn.Linear:
+    """Average the rows of a layer, ``[quantiles * actions, ...]`` in this order, over the quantiles."""
+    mean = {kind: rows.unflatten(0, (quantiles, -1)).mean(0) for kind, rows in last.state_dict().items()}
+    return _linear({f"mean.{kind}": rows for kind, rows in mean.items()}, "mean")

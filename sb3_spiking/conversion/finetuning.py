@@ -1,0 +1,88 @@
+"""
+Fine-tuning: distilling the converted network towards the DQN, thresholds included.
+
+Forward, the network spikes. Backward, every spiking layer is the ReLU that it stands for, cut off at its threshold: the
+gradient goes through the activations and not through time (tandem learning, Wu et al., 2020; spike representation, Meng
+et al., 2022). Any coding can be trained this way, at the memory of one step.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from sb3_spiking.conversion.codings import Coding
+from sb3_spiking.conversion.dense import DenseNetwork, apply
+from sb3_spiking.conversion.network import convert_layers
+from sb3_spiking.snn.arguments import positive_int
+
+BATCH = 64
+
+
+def finetune(
+    dqn: DenseNetwork,
+    thresholds: Sequence[th.Tensor],
+    coding: Coding,
+    features: th.Tensor,
+    steps: int,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    progress: Callable[[float], Any] = lambda loss: None,
+) -> tuple[DenseNetwork, list[th.Tensor]]:
+    """
+    Train weights and thresholds so that the spiking network gives the DQN's Q-values on its states.
+
+    Q-values are compared up to a constant for each state, on which no decision depends, and in standard deviations of
+    the DQN's. The rate of learning falls to 0.
+
+    :param dqn: the DQN; it is not changed
+    :param thresholds: to begin with, of each layer, see ``calibration.thresholds``
+    :param coding: how spikes carry activations
+    :param features: preprocessed states, ``[N, ...]``
+    :param steps: gradient steps of 64 states
+    :param learning_rate: Adam's, at the start
+    :param seed: of the order of the states
+    :param progress: is told the loss of every step
+    :return: layers and thresholds to convert
+    """
+    positive_int("finetune_steps", steps)
+    student = copy.deepcopy(dqn).requires_grad_(True)
+    hidden = [nn.Parameter(threshold.log()) for threshold in thresholds[:-1]]
+    targets = th.cat([dqn(batch) for batch in features.split(1024)])
+    scale = targets.std()
+    optimizer = th.optim.Adam([*student.parameters(), *hidden], learning_rate)
+    schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    generator = th.Generator().manual_seed(seed)
+    for _ in range(steps):
+        rows = th.randint(len(features), (BATCH,), generator=generator)
+        current = [logarithm.exp() for logarithm in hidden]
+        values = _spiking_values(student, [*current, thresholds[-1]], coding, features[rows])
+        loss = ((_centred(values) - _centred(targets[rows])) / scale).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        progress(loss.item())
+    return student.requires_grad_(False), [*(logarithm.exp().detach() for logarithm in hidden), thresholds[-1]]
+
+
+def _spiking_values(
+    student: DenseNetwork, thresholds: Sequence[th.Tensor], coding: Coding, features: th.Tensor
+) -> th.Tensor:
+    """Return the Q-values of the spiking network, differentiable with regard to weights and thresholds."""
+    with th.no_grad():
+        detached = [threshold.detach() for threshold in thresholds]
+        carried = convert_layers(student, detached, coding).activations(features)
+    activation = features
+    for layer, threshold, spiking in zip(student.layers[:-1], thresholds[:-1], carried, strict=True):
+        output = apply(layer, activation)
+        limit = threshold.reshape(-1, *[1] * (output.dim() - 2))
+        relu = th.minimum(output.relu(), limit)
+        activation = relu + (spiking * limit - relu).detach()
+    return apply(student.layers[-1], activation)
+
+
+def _centred(values: th.Tensor) -> th.Tensor:
+    return values - values.mean(dim=1, keepdim=True)

@@ -1,0 +1,165 @@
+"""The converted network: a DQN's layers with spiking neurons between them."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch as th
+from torch import nn
+
+from sb3_spiking.conversion.codings import Coding
+from sb3_spiking.conversion.dense import DenseNetwork, Layer, apply
+from sb3_spiking.snn import Recording
+from sb3_spiking.snn.recording import synapses_of
+
+State = tuple[th.Tensor, ...]
+"""Membranes with which each spiking layer begins a decision, ``[N, ...]`` each."""
+
+MAX_VALUES = 2**24
+"""How many spikes of a layer are kept at once; larger batches are taken in parts."""
+
+
+class ConvertedNetwork(nn.Module):
+    """
+    Spiking layers and an output layer that does not spike but accumulates.
+
+    Weights contain the thresholds: activations, and with them spikes, reach from 0 to 1.
+
+    :param layers: ``nn.Linear`` and ``nn.Conv2d``, the output layer last
+    :param output_scale: Q-value that an accumulated output of 1 stands for
+    :param coding: how spikes carry activations
+    """
+
+    layers: Sequence[Layer]
+    output_scale: th.Tensor
+
+    def __init__(self, layers: Sequence[Layer], output_scale: th.Tensor, coding: Coding) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
+        self.register_buffer("output_scale", output_scale)
+        self.coding = coding
+
+    @property
+    def latency(self) -> int:
+        """Steps from an observation to its decision."""
+        return self.coding.latency(len(self.layers) - 1)
+
+    def forward(self, features: th.Tensor) -> th.Tensor:
+        """
+        Return the Q-values of decisions that are made from rest.
+
+        :param features: preprocessed observations, ``[N, ...]``
+        :return: ``[N, actions]``
+        """
+        return self.decide(features, None)[0]
+
+    def decide(self, features: th.Tensor, state: State | None) -> tuple[th.Tensor, State]:
+        """
+        Return the Q-values, and what the layers carry into the next decision.
+
+        :param features: preprocessed observations, ``[N, ...]``
+        :param state: what this function returned for the decisions before; None at the start
+        :return: ``[N, actions]``, and the state: empty where the coding carries nothing
+        """
+        values, states = [], []
+        for rows in self._parts(features):
+            before = tuple(membrane[rows] for membrane in state) if state else None
+            *hidden, output = self._layers(features[rows], before)
+            values.append(self.coding.readout(output.drive))
+            residues = [self.coding.residue(layer.drive, layer.spikes) for layer in hidden]
+            states.append([residue for residue in residues if residue is not None])
+        return th.cat(values) * self.output_scale, tuple(th.cat(membranes) for membranes in zip(*states, strict=True))
+
+    def output_spikes(self, features: th.Tensor) -> th.Tensor:
+        """
+        Return what output neurons that spike would send, from rest: Q-values without what is left in membranes.
+
+        :param features: preprocessed observations, ``[N, ...]``
+        :return: ``[N, actions]``, from 0 to ``output_scale``
+        """
+        rates = []
+        for rows in self._parts(features):
+            *_, output = self._layers(features[rows])
+            rates.append(self.coding.decode(self.coding.fire(output.drive)))
+        return th.cat(rates) * self.output_scale
+
+    def activations(self, features: th.Tensor) -> list[th.Tensor]:
+        """
+        Return the activations that the spikes of each hidden layer carry, from rest.
+
+        :param features: preprocessed observations, ``[N, ...]``
+        :return: ``[N, ...]`` of each hidden layer, from 0 to 1
+        """
+        *hidden, _ = self._layers(features)
+        return [self.coding.decode(layer.spikes) for layer in hidden]
+
+    def record(self, features: th.Tensor) -> Recording:
+        """
+        Decide, from rest, and return every spike and what it cost.
+
+        :param features: preprocessed observations, ``[N, ...]``
+        :return: populations ``"hidden0"``, ..., without their membranes
+        """
+        recording = Recording()
+        inputs = features[None]
+        for index, (synapses, layer) in enumerate(zip(self.layers, self._layers(features), strict=True)):
+            name = "output" if index == len(self.layers) - 1 else f"hidden{index}"
+            flat = inputs.flatten(2) if isinstance(synapses, nn.Linear) else inputs
+            recording.add_synapses(name, synapses_of(synapses), flat)
+            if name != "output":
+                recording.add_population(name, layer.spikes)
+            inputs = layer.spikes
+        return recording
+
+    def _parts(self, features: th.Tensor) -> list[slice]:
+        """Return which decisions to make at once."""
+        if len(features) <= 1:
+            return [slice(0, 1)]
+        one, widest = features[:1], 1
+        for layer in self.layers:
+            one = apply(layer, one)
+            widest = max(widest, one.numel())
+        rows = max(1, MAX_VALUES // (widest * self.coding.time_steps))
+        return [slice(start, start + rows) for start in range(0, len(features), rows)]
+
+    def _layers(self, features: th.Tensor, state: State | None = None) -> Iterator["_Step"]:
+        """Run layer after layer; the last one does not spike."""
+        drive = self.coding.constant_drive(apply(self.layers[0], features))
+        for index, synapses in enumerate(self.layers[1:]):
+            spikes = self.coding.fire(drive, None if state is None else state[index])
+            yield _Step(drive, spikes)
+            drive = self.coding.drive(partial(apply, synapses), spikes)
+        yield _Step(drive, drive.new_empty(0))
+
+
+class _Step(NamedTuple):
+    """What a layer integrated and what it sent."""
+
+    drive: th.Tensor
+    spikes: th.Tensor
+
+
+def convert_layers(network: DenseNetwork, thresholds: Sequence[th.Tensor], coding: Coding) -> ConvertedNetwork:
+    """
+    Put spiking neurons between the layers: divide what a neuron gets by its threshold, and multiply what it sends.
+
+    :param network: the DQN; it is not changed
+    :param thresholds: of each layer's neurons or channels, the outputs' last; see ``calibration.thresholds``
+    :param coding: how spikes carry activations
+    :return: the network, without gradients
+    """
+    layers: list[Layer] = []
+    sent: th.Tensor | None = None
+    for layer, threshold in zip(network.layers, thresholds, strict=True):
+        folded = copy.deepcopy(layer)
+        weight = folded.weight.data
+        if sent is not None:
+            # Views: of the kernels of each input channel, or of the inputs that come from each channel.
+            inputs = weight.flatten(2) if weight.dim() > 2 else weight.unflatten(1, (len(sent), -1))
+            inputs *= sent[:, None]
+        weight /= threshold.reshape(-1, *[1] * (weight.dim() - 1))
+        folded.bias.data /= threshold  # type: ignore[union-attr]
+        layers.append(folded)
+        sent = threshold
+    return ConvertedNetwork(layers, thresholds[-1][:1].clone(), coding).requires_grad_(False)

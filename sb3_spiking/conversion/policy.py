@@ -1,0 +1,223 @@
+"""Policies that decide by Q-values: the DQN as it was, and the spiking network that came from it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import nn
+
+from sb3_spiking.conversion.dense import DenseNetwork
+from sb3_spiking.conversion.files import Converted, read_converted, write_converted
+from sb3_spiking.conversion.network import ConvertedNetwork
+from sb3_spiking.conversion.reading.archive import reading
+from sb3_spiking.snn import Recording
+
+Observation = np.ndarray | dict[str, np.ndarray]
+State = tuple[np.ndarray, ...] | None
+"""What a policy carries from one decision to the next, ``[N, ...]`` each."""
+
+
+class QPolicy(BasePolicy):
+    """
+    Acts by the largest Q-value, or at random now and then.
+
+    :param network: features to Q-values
+    :param observation_space: of the agent that was trained, after the environment's wrappers
+    :param action_space: its actions
+    :param normalize_images: whether images are divided by 255
+    :param epsilon: probability of a random action where ``deterministic`` is False, in [0, 1]
+    :raises ValueError: if ``epsilon`` is no probability
+    """
+
+    network: nn.Module
+    action_space: spaces.Discrete
+
+    def __init__(
+        self,
+        network: nn.Module,
+        observation_space: spaces.Space,
+        action_space: spaces.Discrete,
+        normalize_images: bool = True,
+        epsilon: float = 0.0,
+    ) -> None:
+        if not 0.0 <= epsilon <= 1.0:
+            raise ValueError(f"epsilon={epsilon!r} must lie in [0, 1]")
+        super().__init__(observation_space, action_space, normalize_images=normalize_images)
+        self.network = network
+        self.epsilon = epsilon
+
+    def features(self, observations: PyTorchObs) -> th.Tensor:
+        """
+        Preprocess observations as SB3 does, and make one tensor of them.
+
+        :param observations: ``[N, *shape]``, or these of each entry of a Dict
+        :return: ``[N, ...]``, an image or a vector
+        """
+        preprocessed = preprocess_obs(observations, self.observation_space, self.normalize_images)
+        if not isinstance(preprocessed, dict):
+            return preprocessed
+        entries = [preprocessed[key] for key in self.observation_space.spaces]  # type: ignore[attr-defined]
+        return entries[0] if len(entries) == 1 else th.cat([entry.flatten(1) for entry in entries], dim=1)
+
+    @th.no_grad()
+    def q_values(
+        self, observation: Observation, state: State = None, episode_start: np.ndarray | None = None
+    ) -> tuple[np.ndarray, State]:
+        """
+        Return the Q-values of some observations.
+
+        :param observation: as environments give them, ``[N, *shape]``, or these of each entry of a Dict
+        :param state: what the decisions before returned; None at the start
+        :param episode_start: where episodes have just begun, ``[N]``; what is carried begins anew there
+        :return: ``[N, actions]``, and the state for the next decisions
+        """
+        values, after = self._decide(self.features(self.obs_to_tensor(observation)[0]), state, episode_start)
+        return values.cpu().numpy(), after
+
+    def predict(
+        self,
+        observation: Observation,
+        state: State = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, State]:
+        """
+        Decide.
+
+        :param observation: one or several of them
+        :param state: what the decisions before returned; None at the start
+        :param episode_start: where episodes have just begun, ``[N]``
+        :param deterministic: never act at random
+        :return: the actions, and the state for the next decisions
+        """
+        values, after = self.q_values(observation, state, episode_start)
+        actions = self.choose(values, 0.0 if deterministic else self.epsilon)
+        return (actions if self.is_vectorized_observation(observation) else actions.squeeze(axis=0)), after
+
+    def choose(self, q_values: np.ndarray, epsilon: float = 0.0) -> np.ndarray:
+        """
+        Choose actions.
+
+        :param q_values: ``[N, actions]``
+        :param epsilon: probability of a random action
+        :return: ``[N]``
+        """
+        actions = q_values.argmax(axis=1)
+        if epsilon == 0.0:
+            return actions
+        rng = self.action_space.np_random
+        at_random = rng.random(len(actions)) < epsilon
+        return np.where(at_random, rng.integers(self.action_space.n, size=len(actions)), actions)
+
+    def _decide(self, features: th.Tensor, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, State]:
+        return self.network(features), None
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        values, _ = self._decide(self.features(observation), None, None)
+        actions = self.choose(values.cpu().numpy(), 0.0 if deterministic else self.epsilon)
+        return th.as_tensor(actions, device=self.device)
+
+
+class DenseQPolicy(QPolicy):
+    """The DQN that was trained; arguments are those of [`QPolicy`][sb3_spiking.conversion.policy.QPolicy]."""
+
+    network: DenseNetwork
+
+
+class SpikingQPolicy(QPolicy):
+    """
+    A converted DQN: an SB3 policy without an algorithm around it.
+
+    ``predict``, ``evaluate_policy`` and everything else that takes a policy take it. With the ``"residual"`` coding it
+    has a state between decisions, which ``predict`` returns and takes as recurrent policies do.
+
+    :param args: see [`QPolicy`][sb3_spiking.conversion.policy.QPolicy]
+    :param origin: notes on where it comes from, which are saved with it: anything that JSON can hold
+    """
+
+    network: ConvertedNetwork
+
+    def __init__(self, *args: Any, origin: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.origin = dict(origin or {})
+
+    def save(self, path: str | Path) -> None:
+        """
+        Save it as JSON and arrays; a file that is there already is replaced once the new one is complete.
+
+        :param path: where, ``.zip`` by custom
+        """
+        converted = Converted(
+            self.network, self.observation_space, self.action_space, self.normalize_images, self.epsilon, self.origin
+        )
+        write_converted(path, converted)
+
+    @classmethod
+    def load(cls, path: str | Path, device: th.device | str = "cpu") -> "SpikingQPolicy":
+        """
+        Load a policy; the file is data, nothing in it is unpickled or executed.
+
+        :param path: a file that ``save`` has written
+        :param device: where to decide
+        :return: the policy
+        :raises CheckpointError: if the file is damaged or another one
+        """
+        with reading(path):
+            saved = read_converted(path)
+            policy = cls(
+                saved.network,
+                saved.observation_space,
+                saved.action_space,
+                saved.normalize_images,
+                saved.epsilon,
+                origin=saved.origin,
+            )
+            policy._check_shapes()
+        return policy.to(device)
+
+    def _check_shapes(self) -> None:
+        """Decide once: layers that do not fit are noticed when the file is read and not in the first episode."""
+        space = self.observation_space
+        one = (
+            {key: np.zeros((1, *part.shape), part.dtype) for key, part in space.spaces.items()}
+            if isinstance(space, spaces.Dict)
+            else np.zeros((1, *space.shape), space.dtype)
+        )
+        if self.q_values(one)[0].shape != (1, self.action_space.n):
+            raise ValueError("its layers do not fit its actions")
+
+    def _decide(self, features: th.Tensor, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, State]:
+        before = None
+        if state is not None:
+            before = tuple(th.tensor(membrane, device=self.device) for membrane in state)
+            if episode_start is not None:
+                for membrane in before:
+                    membrane[th.as_tensor(episode_start, dtype=th.bool)] = self.network.coding.rest
+        values, after = self.network.decide(features, before)
+        return values, tuple(membrane.cpu().numpy() for membrane in after) or None
+
+    @th.no_grad()
+    def output_spikes(self, observation: Observation) -> np.ndarray:
+        """
+        Return what output neurons that spike would send, from rest: Q-values without what is left in membranes.
+
+        :param observation: ``[N, *shape]``, or these of each entry of a Dict
+        :return: ``[N, actions]``; 0 where the Q-value is negative
+        """
+        return self.network.output_spikes(self.features(self.obs_to_tensor(observation)[0])).cpu().numpy()
+
+    @th.no_grad()
+    def record(self, observations: Observation) -> Recording:
+        """
+        Decide, from rest, and return every spike.
+
+        :param observations: ``[N, *shape]``, or these of each entry of a Dict
+        :return: populations ``"hidden0"``, ... and operation counts
+        """
+        return self.network.record(self.features(self.obs_to_tensor(observations)[0]))

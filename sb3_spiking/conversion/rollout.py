@@ -1,0 +1,124 @@
+"""Playing: episodes on given seeds, and the observations that an agent meets."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.atari_wrappers import EpisodicLifeEnv
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_spiking.conversion.policy import Observation, QPolicy
+
+Watch = Callable[[Observation, np.ndarray], None]
+"""Sees the observations of some decisions, ``[N, ...]``, and the policy's Q-values, ``[N, actions]``."""
+
+
+def play(
+    policy: QPolicy, env: VecEnv, episodes: int, seed: int, epsilon: float = 0.0, watch: Watch | None = None
+) -> Iterator[float]:
+    """
+    Play episodes; the i-th begins with seed ``seed + i``, however many environments there are.
+
+    Where SB3's ``Monitor`` is in the environment, an episode is what it takes for one, and the return is its: a life
+    lost is no end, and clipped rewards are not counted.
+
+    :param policy: who plays
+    :param env: where; with several environments, as many episodes are played at a time
+    :param episodes: how many
+    :param seed: of the first
+    :param epsilon: probability of a random action
+    :param watch: is shown every decision
+    :return: the return of each episode, in their order
+    """
+    monitored = all(env.env_is_wrapped(Monitor))
+    for first in range(0, episodes, env.num_envs):
+        playing = np.arange(env.num_envs) < episodes - first
+        returns = np.zeros(env.num_envs)
+        _end_games(env)
+        env.seed(seed + first)
+        observations: Any = env.reset()
+        state, starts = None, np.ones(env.num_envs, dtype=bool)
+        policy.action_space.seed(seed + first)
+        while playing.any():
+            values, state = policy.q_values(observations, state, starts)
+            if watch is not None:
+                watch(_rows(observations, playing), values[playing])
+            observations, rewards, dones, infos = env.step(policy.choose(values, epsilon))
+            starts = dones
+            returns[playing] += rewards[playing]
+            for index in np.flatnonzero(dones & playing):
+                if not monitored or "episode" in infos[index]:
+                    playing[index] = False
+                    returns[index] = infos[index]["episode"]["r"] if monitored else returns[index]
+        yield from returns[: episodes - first].tolist()
+
+
+def collect(
+    policy: QPolicy,
+    env: VecEnv,
+    states: int,
+    seed: int,
+    epsilon: float = 0.0,
+    progress: Callable[[int], Any] = lambda rows: None,
+) -> Observation:
+    """
+    Return observations that a policy meets, from environments that never stop.
+
+    :param policy: who plays
+    :param env: where
+    :param states: how many observations
+    :param seed: of the environments
+    :param epsilon: probability of a random action
+    :param progress: is told the number of observations of every step
+    :return: ``[states, *shape]``, or these of each entry of a Dict
+    """
+    _end_games(env)
+    env.seed(seed)
+    policy.action_space.seed(seed)
+    observations: Any = env.reset()
+    met = []
+    for _ in range(0, states, env.num_envs):
+        met.append(observations)
+        progress(env.num_envs)
+        values, _ = policy.q_values(observations)
+        observations, *_ = env.step(policy.choose(values, epsilon))
+    if isinstance(met[0], dict):
+        return {name: np.concatenate([entry[name] for entry in met])[:states] for name in met[0]}
+    return np.concatenate(met)[:states]
+
+
+def sampled(space: spaces.Space, states: int, seed: int) -> Observation:
+    """
+    Return observations drawn from their space, for want of an environment.
+
+    A bound beyond a million says that there is none: such entries are drawn from a normal distribution.
+
+    :param space: observation space
+    :param states: how many
+    :param seed: of the draws
+    :return: ``[states, *shape]``, or these of each entry of a Dict
+    """
+    if isinstance(space, spaces.Dict):
+        return {name: np.asarray(sampled(entry, states, seed)) for name, entry in space.spaces.items()}
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        space = spaces.Box(
+            np.where(space.low < -1e6, -np.inf, space.low),
+            np.where(space.high > 1e6, np.inf, space.high),
+            dtype=space.dtype,
+        )
+    space.seed(seed)
+    return np.stack([np.asarray(space.sample()) for _ in range(states)])
+
+
+def _end_games(env: VecEnv) -> None:
+    """Make the next reset a reset: where a life lost ends an episode, SB3's wrapper would go on with the game."""
+    if any(env.env_is_wrapped(EpisodicLifeEnv)):
+        env.env_method("set_wrapper_attr", "was_real_done", True)
+
+
+def _rows(observations: Any, mask: np.ndarray) -> Observation:
+    if isinstance(observations, dict):
+        return {name: entry[mask] for name, entry in observations.items()}
+    return observations[mask]
