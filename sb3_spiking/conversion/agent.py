@@ -14,6 +14,9 @@ from torch import nn
 from sb3_spiking.conversion.dense import dense_network
 from sb3_spiking.conversion.policy import DenseQPolicy
 from sb3_spiking.conversion.reading.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from sb3_spiking.conversion.reading.saved_weights import check_entries
+from sb3_spiking.policies.common import SpikingPolicy
+from sb3_spiking.policies.observations import ConvExtractor
 
 Source = OffPolicyAlgorithm | str | Path
 
@@ -78,12 +81,19 @@ def checkpoint_of(model: OffPolicyAlgorithm) -> Checkpoint:
         algorithm, quantiles = "DQN", None
     else:
         raise ValueError(
-            f"model={type(model).__name__} with {type(policy).__name__} cannot be converted: it must be a DQN or QRDQN "
-            "with one of SB3's own policies"
+            f"model={type(model).__name__} with {type(policy).__name__} cannot be converted: "
+            f"{'it spikes already; ' if isinstance(policy, SpikingPolicy) else ''}"
+            "it must be a DQN or QRDQN with one of SB3's own policies"
         )
     extractor = type(network.features_extractor)
-    if extractor not in (FlattenExtractor, NatureCNN, CombinedExtractor):
-        raise ValueError(f"features_extractor_class={extractor.__name__} cannot be converted; only those of SB3 can")
+    if extractor not in (FlattenExtractor, NatureCNN, CombinedExtractor, ConvExtractor):
+        raise ValueError(
+            f"features_extractor_class={extractor.__name__} cannot be converted; only those of SB3 and "
+            "sb3_spiking.policies.ConvExtractor can"
+        )
+    strides = {name: layer.stride[0] for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)}
+    if extractor is ConvExtractor:
+        check_entries(model.observation_space, images=bool(strides))
     activation = getattr(policy.activation_fn, "__name__", str(policy.activation_fn))
     if getattr(nn, activation, None) is not policy.activation_fn:
         activation += " (not torch's)"
@@ -102,6 +112,7 @@ def checkpoint_of(model: OffPolicyAlgorithm) -> Checkpoint:
         normalize_images=policy.normalize_images,
         n_quantiles=quantiles,
         weights=weights,
+        strides=strides,
         sb3_version=stable_baselines3.__version__,
         sha256="",
         timesteps=model.num_timesteps,

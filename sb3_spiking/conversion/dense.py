@@ -8,7 +8,6 @@ from gymnasium import spaces
 from torch import nn
 
 from sb3_spiking.conversion.reading.checkpoint import Checkpoint
-from sb3_spiking.snn.convolutions import CONV_ARCHS
 
 Layer = nn.Linear | nn.Conv2d
 _L = TypeVar("_L", nn.Linear, nn.Conv2d)
@@ -77,7 +76,7 @@ def dense_network(checkpoint: Checkpoint) -> DenseNetwork:
             "train the DQN with ReLU, SB3's default"
         )
     head = "q_net" if checkpoint.n_quantiles is None else "quantile_net"
-    layers = _convolutions(checkpoint)
+    layers = _torso(checkpoint)
     layers += [_linear(weights, name) for name in _indexed(weights, head)]
     if len(layers) < 2:
         raise ValueError("the Q-network has no hidden layer, so nothing in it could spike")
@@ -86,22 +85,21 @@ def dense_network(checkpoint: Checkpoint) -> DenseNetwork:
     return DenseNetwork(layers).requires_grad_(False).eval()
 
 
-def _convolutions(checkpoint: Checkpoint) -> list[Layer]:
-    """Return the layers of the features extractor: those of NatureCNN, or none."""
-    weights = checkpoint.weights
-    stacks = [name.removesuffix("cnn.0.weight") for name in weights if name.endswith("cnn.0.weight")]
-    if not stacks:
-        return []
-    if isinstance(checkpoint.observation_space, spaces.Dict) and len(checkpoint.observation_space) > 1:
+def _torso(checkpoint: Checkpoint) -> list[Layer]:
+    """Return the layers of the features extractor: those for an image, or none."""
+    weights, strides = checkpoint.weights, checkpoint.strides
+    if strides and isinstance(checkpoint.observation_space, spaces.Dict) and len(checkpoint.observation_space) > 1:
         raise ValueError(
             "Dict observations with an image beside other entries cannot be converted: their branches join behind the "
             "convolutions, and a conversion needs one stack of layers"
         )
     layers: list[Layer] = []
-    for name, (_, _, stride) in zip(_indexed(weights, f"{stacks[0]}cnn"), CONV_ARCHS["nature"], strict=True):
+    for name, stride in strides.items():
         channels, inputs, kernel, _ = weights[f"{name}.weight"].shape
         layers.append(_load(nn.utils.skip_init(nn.Conv2d, inputs, channels, kernel, stride), weights, name))
-    return [*layers, _linear(weights, f"{stacks[0]}linear.0")]
+    # Behind the convolutions there is one fully connected layer.
+    names = {name.rpartition(".")[0] for name in weights if name.startswith("features_extractor.")}
+    return [*layers, *(_linear(weights, name) for name in names - strides.keys())]
 
 
 def _indexed(weights: Mapping[str, th.Tensor], stack: str) -> list[str]:

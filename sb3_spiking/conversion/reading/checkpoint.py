@@ -19,7 +19,14 @@ from sb3_spiking.conversion.reading.archive import (
 )
 from sb3_spiking.conversion.reading.inert_pickles import Name
 from sb3_spiking.conversion.reading.saved_spaces import read_space
-from sb3_spiking.conversion.reading.saved_weights import check_shapes, hidden_sizes, online_weights
+from sb3_spiking.conversion.reading.saved_weights import (
+    Extractor,
+    check_shapes,
+    hidden_sizes,
+    image_torsos,
+    online_weights,
+)
+from sb3_spiking.snn.convolutions import ConvArch
 
 __all__ = ["Checkpoint", "CheckpointError", "algorithm_of", "read_checkpoint"]
 
@@ -41,6 +48,9 @@ ALGORITHMS = {
 EXTRACTORS = {"MlpPolicy": "FlattenExtractor", "CnnPolicy": "NatureCNN", "MultiInputPolicy": "CombinedExtractor"}
 """The policies that can be read, each with the extractor it has unless told otherwise."""
 
+MAX_LAYERS, MAX_NUMBER = 100, 2**16
+"""Convolutions, and the numbers that describe one: more than any agent has."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -53,10 +63,11 @@ class Checkpoint:
     :param action_space: its actions
     :param net_arch: hidden layers behind the features extractor
     :param activation: name of their activation function in ``torch.nn``
-    :param features_extractor: ``"FlattenExtractor"``, ``"NatureCNN"`` or ``"CombinedExtractor"``
+    :param features_extractor: ``"FlattenExtractor"``, ``"NatureCNN"``, ``"CombinedExtractor"`` or ``"ConvExtractor"``
     :param normalize_images: whether images are divided by 255
     :param n_quantiles: quantiles per action; None for DQN
     :param weights: the online network's parameters, named as in ``model.q_net`` or ``model.quantile_net``
+    :param strides: of the convolutions, by their names in ``weights`` and in their order: what weights do not tell
     :param sb3_version: which version of Stable-Baselines3 wrote the file; None where it does not say
     :param sha256: checksum of the file
     :param timesteps: how long the agent was trained; None where the file does not say
@@ -72,6 +83,7 @@ class Checkpoint:
     normalize_images: bool
     n_quantiles: int | None
     weights: dict[str, th.Tensor]
+    strides: dict[str, int]
     sb3_version: str | None
     sha256: str
     timesteps: int | None
@@ -93,12 +105,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         kwargs = _checked("policy_kwargs", _attribute(data, "policy_kwargs"), dict)
         observation_space = _space(data, "observation_space")
         action_space = _checked("action_space", _space(data, "action_space"), spaces.Discrete)
-        extractor = _features_extractor(kwargs, policy)
         normalize_images = _checked("normalize_images", kwargs.get("normalize_images", True), bool)
+        extractor = _features_extractor(kwargs, policy, normalize_images)
+        torsos = image_torsos(observation_space, extractor)
         n_quantiles = _checked("n_quantiles", kwargs.get("n_quantiles", 200), int) if algorithm == "QRDQN" else None
         weights = online_weights(read_weights(archive), network)
         outputs = int(action_space.n) * (1 if n_quantiles is None else n_quantiles)
-        check_shapes(weights, network, observation_space, extractor, _any_image(kwargs), outputs)
+        check_shapes(weights, network, observation_space, torsos, outputs)
         return Checkpoint(
             algorithm=algorithm,
             policy=policy,
@@ -106,10 +119,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             action_space=action_space,
             net_arch=hidden_sizes(weights, network),
             activation=_activation(kwargs),
-            features_extractor=extractor,
+            features_extractor=extractor.name,
             normalize_images=normalize_images,
             n_quantiles=n_quantiles,
             weights=weights,
+            strides={name: layer.stride[0] for torso in torsos.values() for name, layer in torso.convolutions.items()},
             sb3_version=read_version(archive),
             sha256=sha256,
             timesteps=_checked("num_timesteps", data.get("num_timesteps"), int, type(None)),
@@ -138,6 +152,8 @@ def _recognize(data: Mapping[str, Any]) -> tuple[str, str]:
             return algorithm, policy
     elif algorithm is not None:
         raise ValueError(f"is a {algorithm} agent; only DQN and QRDQN can be converted")
+    if isinstance(saved, Name) and saved.module.startswith("sb3_spiking.policies."):
+        raise ValueError(f"spikes already, with the policy {saved}: use it as it is; there is nothing to convert")
     raise ValueError(
         f"has a policy class {_shown(saved)}, which is not SB3's; if you trust its author, "
         "--trust (trust=True) loads it with DQN.load, which runs code in the file"
@@ -161,20 +177,38 @@ def _space(data: Mapping[str, Any], key: str) -> spaces.Space:
         return read_space(saved)
 
 
-def _features_extractor(kwargs: Mapping[str, Any], policy: str) -> str:
+def _features_extractor(kwargs: Mapping[str, Any], policy: str, normalize_images: bool) -> Extractor:
+    own = _checked("features_extractor_kwargs", kwargs.get("features_extractor_kwargs") or {}, dict)
+    normalized_image = bool(own.get("normalized_image"))
     match kwargs.get("features_extractor_class"):
+        case Name("sb3_spiking.policies.observations", "ConvExtractor"):
+            return Extractor("ConvExtractor", normalized_image, _conv_arch(own.get("conv_arch")))
         case None:
-            return EXTRACTORS[policy]
+            name = EXTRACTORS[policy]
         case Name("stable_baselines3.common.torch_layers", name) if name in EXTRACTORS.values():
-            return name
+            pass
         case saved:
-            raise ValueError(f"has a features extractor {_shown(saved)}; only those of SB3 can be converted")
+            raise ValueError(
+                f"has a features extractor {_shown(saved)}; "
+                "only those of SB3 and sb3_spiking.policies.ConvExtractor can be converted"
+            )
+    # Without normalize_images SB3 tells its own extractors that any three dimensions are an image.
+    return Extractor(name, normalized_image or not normalize_images, "nature")
 
 
-def _any_image(kwargs: Mapping[str, Any]) -> bool:
-    """Return whether SB3 takes any three dimensions for an image, of whatever bounds."""
-    extractor_kwargs = _checked("features_extractor_kwargs", kwargs.get("features_extractor_kwargs") or {}, dict)
-    return not kwargs.get("normalize_images", True) or bool(extractor_kwargs.get("normalized_image"))
+def _conv_arch(saved: Any) -> ConvArch:
+    """Return which convolutions, with their form checked: others could take forever to make, or to show in an error."""
+    if saved is None or isinstance(saved, str):
+        return saved
+    layers = saved if isinstance(saved, list | tuple) else ()
+    if 0 < len(layers) <= MAX_LAYERS and all(
+        isinstance(layer, list | tuple)
+        and len(layer) == 3
+        and all(type(number) is int and abs(number) < MAX_NUMBER for number in layer)
+        for layer in layers
+    ):
+        return layers
+    raise ValueError("conv_arch is neither a name nor a list of convolutions [channels, kernel size, stride]")
 
 
 def _activation(kwargs: Mapping[str, Any]) -> str:

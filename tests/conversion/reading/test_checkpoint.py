@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import os
+import pickle
 import struct
 import tracemalloc
 import warnings
@@ -23,13 +24,16 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.dqn.policies import DQNPolicy
 
+from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.reading import archive
 from sb3_spiking.conversion.reading.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from sb3_spiking.conversion.reading.inspection import inspect_zip
+from sb3_spiking.policies import ConvExtractor
 from tests.conftest import REFERENCE
 
 BOX = spaces.Box(np.float32([-1.0, 2.0, -np.inf]), np.float32([1.0, 3.0, np.inf]))
 IMAGE = spaces.Box(0, 255, (2, 36, 40), np.uint8)
+GRID = spaces.Box(0, 255, (4, 10, 12), np.uint8)
 MIXED = spaces.Dict(
     image=IMAGE,
     box=BOX,
@@ -72,6 +76,10 @@ class OwnExtractor(FlattenExtractor):
     pass
 
 
+class OwnConvExtractor(ConvExtractor):
+    pass
+
+
 class OwnActivation(th.nn.ReLU):
     pass
 
@@ -86,6 +94,14 @@ def saved(tmp_path_factory):
     """Return a good file."""
     path = tmp_path_factory.mktemp("saved") / "dqn.zip"
     dqn(net_arch=[8], activation_fn=th.nn.ReLU).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def saved_grid(tmp_path_factory):
+    """Return a good file of an agent with convolutions of our own."""
+    path = tmp_path_factory.mktemp("saved") / "grid.zip"
+    dqn(**AGENTS["small grid"]).save(path)
     return path
 
 
@@ -144,6 +160,34 @@ def refused(path):
     return text
 
 
+def convolutional(observation_space=GRID, policy="CnnPolicy", net_arch=(), **extractor_kwargs):
+    return {
+        "observation_space": observation_space,
+        "policy": policy,
+        "net_arch": list(net_arch),
+        "features_extractor_class": ConvExtractor,
+        "features_extractor_kwargs": extractor_kwargs,
+    }
+
+
+CONVOLUTIONAL = {
+    "grid": {key: value for key, value in convolutional().items() if key != "features_extractor_kwargs"},
+    "grid by size": convolutional(conv_arch=None),
+    "small grid": convolutional(conv_arch="small"),
+    "grid with hidden layers": convolutional(net_arch=[16, 8], conv_arch=[[5, 3, 1]]),
+    "strided grid": convolutional(conv_arch=((5, 2, 3),)),
+    "deep grid": convolutional(conv_arch=[(6, 3, 1), [7, 4, 2], (8, 1, 1), [9, 2, 20]]),
+    "image by size": convolutional(IMAGE),
+    "nature image": convolutional(IMAGE, conv_arch="nature"),
+    "image of ones own": convolutional(IMAGE, conv_arch=[[4, 8, 4]]),
+    "scaled grid": {
+        **convolutional(spaces.Box(-1, 1, (2, 10, 10), np.float32), normalized_image=True, normalize=False),
+        "normalize_images": False,
+    },
+    "raw grid": {**convolutional(conv_arch="small"), "normalize_images": False},
+    "no image": {**convolutional(spaces.Box(-1, 1, (2, 5, 5))), "normalize_images": False, "policy": "MlpPolicy"},
+    "grid in a dict": convolutional(spaces.Dict(grid=GRID), "MultiInputPolicy", conv_arch=[[6, 3, 2]]),
+}
 AGENTS = {
     "mlp": {},
     "deep": {"net_arch": [32, 16, 8], "activation_fn": th.nn.Tanh},
@@ -167,6 +211,7 @@ AGENTS = {
     },
     "flat image": {"observation_space": IMAGE, "features_extractor_class": FlattenExtractor, "net_arch": [4]},
     "dict": {"observation_space": MIXED, "policy": "MultiInputPolicy", "net_arch": [8]},
+    **CONVOLUTIONAL,
 }
 
 
@@ -181,6 +226,8 @@ def check_equal(checkpoint, model, network):
     state = network.state_dict()
     assert list(checkpoint.weights) == list(state)
     assert all(th.equal(checkpoint.weights[name], weight) for name, weight in state.items())
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, th.nn.Conv2d)}
+    assert list(checkpoint.strides.items()) == [(name, layer.stride[0]) for name, layer in layers.items()]
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -193,7 +240,7 @@ def test_equal_to_what_dqn_loads(tmp_path, name):
     assert checkpoint.policy == AGENTS[name].get("policy", "MlpPolicy")
 
 
-@pytest.mark.parametrize("name", ["mlp", "deep", "cnn", "dict"])
+@pytest.mark.parametrize("name", ["mlp", "deep", "cnn", "dict", "grid", "deep grid"])
 @pytest.mark.parametrize("n_quantiles", [None, 7])
 def test_equal_to_what_qrdqn_loads(tmp_path, name, n_quantiles):
     contrib = pytest.importorskip("sb3_contrib", reason="QR-DQN is in sb3-contrib")
@@ -204,6 +251,33 @@ def test_equal_to_what_qrdqn_loads(tmp_path, name, n_quantiles):
     check_equal(checkpoint, model, model.policy.quantile_net)
     assert (checkpoint.algorithm, checkpoint.n_quantiles) == ("QRDQN", n_quantiles or 200)
     assert checkpoint.policy == AGENTS[name].get("policy", "MlpPolicy")
+
+
+def states(space, n=16):
+    """Return some observations."""
+    drawn = [space.sample() for _ in range(n)]
+    if isinstance(space, spaces.Dict):
+        return {key: np.stack([one[key] for one in drawn]) for key in space.spaces}
+    return np.stack(drawn)
+
+
+@pytest.mark.parametrize("name", [name for name in CONVOLUTIONAL if name != "no image"])
+@pytest.mark.parametrize("quantiles", [False, True])
+def test_convolutions_decide_as_those_that_dqn_loads(tmp_path, name, quantiles):
+    algorithm = pytest.importorskip("sb3_contrib", reason="QR-DQN is in sb3-contrib").QRDQN if quantiles else DQN
+    dqn(algorithm=algorithm, **AGENTS[name]).save(tmp_path / "agent.zip")
+    model = algorithm.load(tmp_path / "agent.zip", device="cpu")
+    space = model.observation_space
+    space.seed(0)
+    batch = states(space)
+    with th.no_grad():
+        tensors = model.policy.obs_to_tensor(batch)[0]
+        expected = model.policy.quantile_net(tensors).mean(1) if quantiles else model.q_net(tensors)
+    for source in (tmp_path / "agent.zip", model):
+        policy = load_dqn(source)
+        assert isinstance(policy.network.layers[0], th.nn.Conv2d)
+        np.testing.assert_allclose(policy.q_values(batch)[0], expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(policy.predict(batch)[0], model.predict(batch, deterministic=True)[0])
 
 
 def test_equal_after_learning(tmp_path):
@@ -330,11 +404,149 @@ def test_policies_of_ones_own_need_trust(tmp_path, local):
 
 
 @pytest.mark.parametrize(
-    ("argument", "value"), [("features_extractor_class", OwnExtractor), ("activation_fn", OwnActivation)]
+    ("argument", "value"),
+    [
+        ("features_extractor_class", OwnExtractor),
+        ("features_extractor_class", OwnConvExtractor),
+        ("activation_fn", OwnActivation),
+    ],
 )
 def test_layers_of_ones_own_are_refused_by_name(tmp_path, argument, value):
-    dqn(**{argument: value}).save(tmp_path / "agent.zip")
-    assert value.__name__ in refused(tmp_path / "agent.zip")
+    model = dqn(**{argument: value})
+    model.save(tmp_path / "agent.zip")
+    text = refused(tmp_path / "agent.zip")
+    assert value.__name__ in text
+    assert argument == "activation_fn" or "only those of SB3 and sb3_spiking.policies.ConvExtractor" in text
+    with pytest.raises(ValueError, match=value.__name__):
+        load_dqn(model)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [{"vector": BOX}, {"grid": GRID, "vector": BOX}, {"grid": GRID, "other": GRID}, {"discrete": spaces.Discrete(3)}],
+)
+def test_branches_are_refused(tmp_path, entries):
+    model = dqn(**convolutional(spaces.Dict(entries), "MultiInputPolicy"))
+    model.save(tmp_path / "agent.zip")
+    assert "its branches are no stack of layers" in refused(tmp_path / "agent.zip")
+    with pytest.raises(ValueError, match="its branches are no stack of layers"):
+        load_dqn(model)
+
+
+SPIKING = {
+    "PopSANPolicy": BOX,
+    "SpikingMlpPolicy": BOX,
+    "SpikingCnnPolicy": GRID,
+    "SpikingMultiInputPolicy": spaces.Dict(a=GRID),
+}
+
+
+@pytest.mark.parametrize("policy", SPIKING)
+@pytest.mark.parametrize("quantiles", [False, True])
+def test_agents_that_spike_already_are_refused_as_such(tmp_path, policy, quantiles):
+    algorithm = pytest.importorskip("sb3_contrib", reason="QR-DQN is in sb3-contrib").QRDQN if quantiles else DQN
+    model = dqn(SPIKING[policy], policy, algorithm, net_arch=[8])
+    model.save(tmp_path / "agent.zip")
+    text = refused(tmp_path / "agent.zip")
+    assert "spikes already" in text
+    assert policy in text
+    assert "trust" not in text
+    with pytest.raises(ValueError, match="spikes already"):
+        load_dqn(model)
+
+
+def test_agents_of_other_algorithms_that_spike_are_refused_as_such(tmp_path):
+    actions = spaces.Box(-1, 1, (2,))
+    model = TD3("PopSANPolicy", Spaces(BOX, actions), device="cpu", buffer_size=10, policy_kwargs={"net_arch": [8]})
+    model.save(tmp_path / "agent.zip")
+    assert "spikes already" in refused(tmp_path / "agent.zip")
+
+
+# Convolutions that a file describes.
+
+
+def with_conv_arch(path, target, conv_arch):
+    kwargs = {"features_extractor_class": ConvExtractor, "features_extractor_kwargs": {"conv_arch": conv_arch}}
+    return with_data(path, target, policy_kwargs=pickled(kwargs))
+
+
+FORM = "conv_arch is neither a name nor a list of convolutions"
+
+
+@pytest.mark.parametrize(
+    ("conv_arch", "reason"),
+    [
+        ("large", "conv_arch='large' is unknown; choose one of: 'nature', 'small'"),
+        ("nature", "conv_arch='nature' is too deep for images of 10 x 12"),
+        ("", "unknown"),
+        ("\x1b[2J" * 10**6, "conv_arch="),
+        (3, FORM),
+        (True, FORM),
+        (b"small", FORM),
+        ([], FORM),
+        ({}, FORM),
+        ({"small": 1}, FORM),
+        (ConvExtractor, FORM),
+        ([16, 3, 1], FORM),
+        (["small"], FORM),
+        ([[16, 3]], FORM),
+        ([[16, 3, 1, 0]], FORM),
+        ([[16, 3, 1], None], FORM),
+        ([[16, 3, 1.0]], FORM),
+        ([[16, 3, True]], FORM),
+        ([[16, 3, "1"]], FORM),
+        ([[16, 3, np.int64(1)]], FORM),
+        ([[16, 3, 10**30]], FORM),
+        ([[10**30, 3, 1]], FORM),
+        ([[16, 3, 2**62]], FORM),
+        ([[1, 1, 1]] * 150_000, FORM),
+        ([[16, 3, 0]], "must be an integer >= 1"),
+        ([[-16, 3, 1]], "must be an integer >= 1"),
+        ([[16, 3, -(10**5000)]], FORM),
+        ([[16, 11, 1]], "a kernel of 11 meets 10 x 12"),
+        ([[16, 3, 1], [16, 9, 1]], "a kernel of 9 meets 8 x 10"),
+        ([[60_000, 1, 1]] * 100, "missing"),
+        ([[16, 3, 1]] * 2, "missing"),
+        ([[17, 3, 1]], "(16, 4, 3, 3)"),
+        ([[16, 4, 1]], "(16, 4, 3, 3)"),
+        ([[16, 3, 2]], "(128, 1280); the other weights and the spaces need (128, 320)"),
+    ],
+)
+def test_wrong_convolutions_are_named(tmp_path, saved_grid, conv_arch, reason):
+    path = with_conv_arch(saved_grid, tmp_path / "wrong.zip", conv_arch)
+    assert reason in refused(path)
+    inspect_zip(path)
+
+
+@pytest.mark.parametrize("conv_arch", [None, "small", [[16, 3, 1]], ((16, 3, 1),)])
+def test_convolutions_may_be_written_in_any_way(tmp_path, saved_grid, conv_arch):
+    checkpoint = read_checkpoint(with_conv_arch(saved_grid, tmp_path / "grid.zip", conv_arch))
+    assert checkpoint.strides == {"features_extractor.torso.branches.0.1": 1}
+
+
+def test_convolutions_that_nest_without_end_cost_no_more_than_their_opcodes(tmp_path, saved_grid):
+    path = with_conv_arch(saved_grid, tmp_path / "good.zip", "small")
+    good = pickle.dumps({"features_extractor_class": ConvExtractor, "features_extractor_kwargs": {"conv_arch": 77}}, 4)
+    doubled = b")" + b"2\x86" * 1000  # a tuple of twice itself, 1000 times
+    for nested in (doubled, doubled + b"\x85", doubled + b"22\x87\x85"):
+        # Frames know their length, so they are left out.
+        content = good[:2] + good[11:].replace(b"K\x4d", nested)
+        kwargs = {":type:": "", ":serialized:": base64.b64encode(content).decode()}
+        assert FORM in refused(with_data(path, tmp_path / "nested.zip", policy_kwargs=kwargs))
+
+
+def test_nothing_runs_in_convolutions(tmp_path, saved_grid, evil):
+    for conv_arch in (evil, [evil], [[16, 3, evil]]):
+        assert FORM in refused(with_conv_arch(saved_grid, tmp_path / "evil.zip", conv_arch))
+
+
+@pytest.mark.parametrize("module", ["sb3_spiking.policies", "sb3_spiking.policies.observations2", "evil"])
+def test_only_the_extractors_own_name_is_taken_for_it(tmp_path, saved_grid, module):
+    content = b"\x80\x04}X\x18\x00\x00\x00features_extractor_class"
+    content += b"c" + module.encode() + b"\nConvExtractor\ns."
+    kwargs = {":type:": "", ":serialized:": base64.b64encode(content).decode()}
+    path = with_data(saved_grid, tmp_path / "other.zip", policy_kwargs=kwargs)
+    assert f"{module}.ConvExtractor; only those of SB3" in refused(path)
 
 
 # Damaged files.
@@ -519,6 +731,18 @@ def test_weights_that_do_not_fit(tmp_path, saved, change, reason):
         ("cnn", "observation_space", spaces.Box(0, 255, (2, 40, 50), np.uint8)),
         ("cnn", "observation_space", spaces.Box(0, 255, (2, 35, 40), np.uint8)),
         ("cnn", "observation_space", spaces.Box(0, 254, (2, 36, 40), np.uint8)),
+        ("grid", "observation_space", BOX),
+        ("grid", "observation_space", spaces.Discrete(3)),
+        ("grid", "observation_space", spaces.Dict(grid=GRID, more=BOX)),
+        ("grid", "observation_space", spaces.Box(0, 255, (3, 10, 12), np.uint8)),
+        ("grid", "observation_space", spaces.Box(0, 255, (4, 10, 13), np.uint8)),
+        ("grid", "observation_space", spaces.Box(0, 255, (4, 2, 12), np.uint8)),
+        pytest.param(
+            *("grid", "observation_space", spaces.Box(0, 255, (0, 10, 12), np.uint8)),
+            marks=pytest.mark.filterwarnings("ignore:Initializing zero-element tensors"),
+        ),
+        ("grid", "observation_space", spaces.Box(0, 255, (4, 36, 40), np.uint8)),
+        ("grid", "observation_space", spaces.Box(0, 254, (4, 10, 12), np.uint8)),
         ("dict", "observation_space", BOX),
         ("dict", "observation_space", spaces.Dict({**MIXED.spaces, "image": BOX})),
         ("dict", "observation_space", spaces.Dict({**MIXED.spaces, "one more": spaces.Discrete(2)})),
@@ -576,6 +800,13 @@ def test_any_json_value_at_the_second_level(tmp_path, saved, key, inner, value):
 @fuzzing
 def test_any_argument_of_the_policy(tmp_path, saved, name, value):
     survives(with_data(saved, tmp_path / "fuzzed.zip", policy_kwargs={name: value}))
+
+
+@given(JSON | st.lists(st.lists(st.integers(-1, 12), min_size=2, max_size=4), max_size=3))
+@fuzzing
+@pytest.mark.filterwarnings("ignore")
+def test_any_convolutions(tmp_path, saved_grid, conv_arch):
+    survives(with_conv_arch(saved_grid, tmp_path / "fuzzed.zip", conv_arch))
 
 
 @given(st.sampled_from(READ[:4]), st.data())
