@@ -4,16 +4,20 @@ The tables behind docs/results.md:
 
     OMP_NUM_THREADS=1 python benchmarks/conversion.py agreement ../shared/reference/zoo-dqn/*.zip
     OMP_NUM_THREADS=1 python benchmarks/conversion.py returns ../shared/reference/zoo-dqn/*.zip
+    OMP_NUM_THREADS=1 python benchmarks/conversion.py finetuning ../shared/reference/zoo-dqn/*.zip
 
 ``agreement`` compares decisions on states of the DQN's own episodes: 10,000 to calibrate on (one action in twenty at
-random), 1,000 of other episodes to compare on, both drawn anew for each of three seeds. ``returns`` lets DQN and
-spiking network play the same 100 episodes. Environments are taken from the files' names. Records go to
-docs/data/conversion; ``--summary`` prints the tables of all of them.
+random), 1,000 of other episodes to compare on, both drawn anew for each of three seeds; the residual coding, which
+carries something from decision to decision, is compared in ten episodes of its own. ``returns`` lets DQN and
+spiking network play the same 100 episodes. ``finetuning`` compares decisions without and with 2,000 steps of it.
+Environments are taken from the files' names. Records go to docs/data/conversion; ``--summary`` prints the tables of
+all of them.
 """
 
 import argparse
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,10 @@ from sb3_spiking.conversion.methods import METHODS, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy
 
 RECORDS = Path("docs/data/conversion")
+Results = dict[str, dict[str, list[float]]]
+"""Share of equal decisions for each seed, by setting and number of time steps."""
 TIME_STEPS = (4, 8, 16, 32, 64, 128, 256, 512)
+DIGITS = (2, 4, 6, 8, 10, 12, 14, 16)
 SEEDS = (0, 1, 2)
 STATES = 1000
 EPISODES = 100
@@ -39,6 +46,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rate, max per neuron": {"name": "rate", "threshold": "max", "per_neuron": True},
 }
 """The named codings with their defaults, and rate coding with the other thresholds."""
+DIGIT_CODINGS = ("ternary", "few-spike")
+FINETUNED = (("rate", 4), ("rate", 16), ("few-spike", 4), ("ternary", 4))
 
 
 def agent_and_env(path: Path) -> tuple[DenseQPolicy, EnvSpec]:
@@ -53,19 +62,39 @@ def agent_and_env(path: Path) -> tuple[DenseQPolicy, EnvSpec]:
 def agreement(path: Path) -> dict[str, Any]:
     """Return the share of equal decisions for each setting, number of time steps and seed."""
     dqn, env = agent_and_env(path)
-    results: dict[str, dict[str, list[float]]] = {name: {} for name in SETTINGS}
+    results: Results = {name: {} for name in SETTINGS}
     for seed in SEEDS:
         calibration = calibration_states(dqn, env, seed=100_000 * seed)
         test = calibration_states(dqn, env, STATES, epsilon=0.0, seed=100_000 * seed + 50_000)
         wanted = dqn.q_values(test)[0].argmax(axis=1)
         for name, setting in SETTINGS.items():
-            for steps in TIME_STEPS:
+            for steps in DIGITS if setting["name"] in DIGIT_CODINGS else TIME_STEPS:
                 try:
                     method = make_method(**setting, time_steps=steps)
                 except ValueError:  # more digits than float32 has
                     continue
-                actions = convert_policy(dqn, calibration, method).q_values(test)[0].argmax(axis=1)
-                results[name].setdefault(str(steps), []).append(float((actions == wanted).mean()))
+                snn = convert_policy(dqn, calibration, method)
+                if name == "residual":  # what it carries over makes sense along episodes only
+                    share = compare(dqn, snn, env, episodes=10, seed=100_000 * seed).agreement
+                else:
+                    share = float((snn.q_values(test)[0].argmax(axis=1) == wanted).mean())
+                results[name].setdefault(str(steps), []).append(share)
+    return results
+
+
+def finetuning(path: Path) -> dict[str, Any]:
+    """Return the share of equal decisions without and with fine-tuning, for few time steps."""
+    dqn, env = agent_and_env(path)
+    results: Results = {}
+    for seed in SEEDS:
+        calibration = calibration_states(dqn, env, seed=100_000 * seed)
+        test = calibration_states(dqn, env, STATES, epsilon=0.0, seed=100_000 * seed + 50_000)
+        wanted = dqn.q_values(test)[0].argmax(axis=1)
+        for coding, steps in FINETUNED:
+            for finetune_steps in (0, 2000):
+                snn = convert_policy(dqn, calibration, make_method(coding, steps), finetune_steps, seed)
+                share = float((snn.q_values(test)[0].argmax(axis=1) == wanted).mean())
+                results.setdefault(f"{coding}, {finetune_steps}", {}).setdefault(str(steps), []).append(share)
     return results
 
 
@@ -78,22 +107,30 @@ def returns(path: Path) -> dict[str, Any]:
 
 def summary() -> str:
     """Return Markdown tables of the records."""
-    lines = []
-    columns = " | ".join(f"T={steps}" for steps in TIME_STEPS)
-    for path in sorted(RECORDS.glob("agreement-*.json")):
-        lines += [f"\n| {path.stem.removeprefix('agreement-')} | {columns} |", "|---" * (len(TIME_STEPS) + 1) + "|"]
-        for name, results in json.loads(path.read_text()).items():
-            cells = [_share(results.get(str(steps))) for steps in TIME_STEPS]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines: list[str] = []
+    for path in sorted([*RECORDS.glob("agreement-*.json"), *RECORDS.glob("finetuning-*.json")]):
+        record: Results = json.loads(path.read_text())
+        agent = path.stem.partition("-")[2]
+        lines += _table(agent, {name: shares for name, shares in record.items() if name in DIGIT_CODINGS})
+        lines += _table(agent, {name: shares for name, shares in record.items() if name not in DIGIT_CODINGS})
     lines += ["\n| agent | DQN | spiking network | equal decisions | synops | energy |", "|---" * 6 + "|"]
     for path in sorted(RECORDS.glob("returns-*.json")):
-        record = json.loads(path.read_text())
-        of_dqn, of_snn = (_mean_and_error(record[key]) for key in ("dqn_returns", "snn_returns"))
-        energy = f"{1e9 * record['snn_joules']:.0f} nJ (DQN: {1e9 * record['dqn_joules']:.0f} nJ)"
-        cells = [path.stem.removeprefix("returns-"), of_dqn, of_snn, f"{100 * record['agreement']:.2f} %"]
-        cells += [f"{record['cost']['synops']:.0f}", energy]
+        report: dict[str, Any] = json.loads(path.read_text())
+        of_dqn, of_snn = (_mean_and_error(report[key]) for key in ("dqn_returns", "snn_returns"))
+        energy = f"{1e9 * report['snn_joules']:.0f} nJ (DQN: {1e9 * report['dqn_joules']:.0f} nJ)"
+        cells = [path.stem.removeprefix("returns-"), of_dqn, of_snn, f"{100 * report['agreement']:.2f} %"]
+        cells += [f"{report['cost']['synops']:.0f}", energy]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _table(agent: str, rows: Results) -> list[str]:
+    steps = sorted({steps for shares in rows.values() for steps in shares}, key=int)
+    if not rows:
+        return []
+    heading = " | ".join([agent, *(f"T={count}" for count in steps)])
+    cells = [" | ".join([name, *(_share(shares.get(count)) for count in steps)]) for name, shares in rows.items()]
+    return [f"\n| {heading} |", "|---" * (len(steps) + 1) + "|", *(f"| {row} |" for row in cells)]
 
 
 def _share(values: list[float] | None) -> str:
@@ -104,9 +141,16 @@ def _mean_and_error(values: list[float]) -> str:
     return f"{np.mean(values):.1f} +- {np.std(values, ddof=1) / len(values) ** 0.5:.1f}"
 
 
+MEASUREMENTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "agreement": agreement,
+    "returns": returns,
+    "finetuning": finetuning,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["agreement", "returns"])
+    parser.add_argument("what", nargs="?", choices=list(MEASUREMENTS))
     parser.add_argument("agents", nargs="*", type=Path, metavar="dqn.zip")
     parser.add_argument("--summary", action="store_true", help="print the tables of the records and stop")
     args = parser.parse_args()
@@ -118,7 +162,7 @@ def main() -> None:
     th.set_num_threads(1)
     RECORDS.mkdir(parents=True, exist_ok=True)
     for path in args.agents:
-        record = agreement(path) if args.what == "agreement" else returns(path)
+        record = MEASUREMENTS[args.what](path)
         target = RECORDS / f"{args.what}-{path.stem}.json"
         partial = target.with_suffix(".partial")
         partial.write_text(json.dumps(record) + "\n")

@@ -1,18 +1,27 @@
 """Spiking policies for Stable-Baselines3. Importing the package makes them known to SB3's algorithms."""
 
+from typing import TYPE_CHECKING, Any
+
 from sb3_spiking.callbacks import SpikeMonitorCallback, SurrogateScheduleCallback
 from sb3_spiking.environments import make_atari_env, make_minatar_env
 from sb3_spiking.policies import PopSANPolicy
 from sb3_spiking.popsan_checkpoint import load_popsan_checkpoint
 from sb3_spiking.registry import ALGORITHMS, register
 
+if TYPE_CHECKING:
+    from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, compare, convert
+
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConversionCallback",
     "PopSANPolicy",
     "SpikeMonitorCallback",
+    "SpikingQPolicy",
     "SurrogateScheduleCallback",
     "__version__",
+    "compare",
+    "convert",
     "load_popsan_checkpoint",
     "make_atari_env",
     "make_minatar_env",
@@ -20,3 +29,12 @@ __all__ = [
 ]
 
 register(*ALGORITHMS)
+
+
+def __getattr__(name: str) -> Any:
+    # Who trains does not wait for what converts.
+    if name in ("ConversionCallback", "SpikingQPolicy", "compare", "convert"):
+        from sb3_spiking import conversion
+
+        return getattr(conversion, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,6 +5,7 @@ A synaptic operation (synop) is one spike arriving at one synapse; NeuroBench ca
 accumulate. Counts say nothing of joules until a hardware and its memory are named.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch as th
@@ -89,4 +90,27 @@ def cost_of(recording: Recording) -> DecisionCost:
         synops=sum(synapses.synops for synapses in recording.synapses),
         macs=sum(synapses.macs for synapses in recording.synapses),
         dense_macs=sum(synapses.dense_macs for synapses in recording.synapses),
+    )
+
+
+def mean_cost(costs: Sequence[tuple[int, DecisionCost]]) -> DecisionCost:
+    """
+    Join what batches of decisions cost.
+
+    :param costs: how many decisions, and their mean cost; all of the same network
+    :return: the mean over all of them
+    """
+    total = sum(count for count, _ in costs)
+
+    def mean(values: Iterable[float]) -> float:
+        return sum(count * value for (count, _), value in zip(costs, values, strict=True)) / total
+
+    each = [cost for _, cost in costs]
+    return DecisionCost(
+        firing_rates={name: mean(cost.firing_rates[name] for cost in each) for name in each[0].firing_rates},
+        mean_firing_rate=mean(cost.mean_firing_rate for cost in each),
+        spikes=mean(cost.spikes for cost in each),
+        synops=mean(cost.synops for cost in each),
+        macs=mean(cost.macs for cost in each),
+        dense_macs=each[0].dense_macs,
     )

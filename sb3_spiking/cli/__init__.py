@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from gymnasium.error import Error as GymError
 
-from sb3_spiking.cli import convert, evaluate, inspect
+from sb3_spiking.cli import console, convert, evaluate, inspect
 
 COMMANDS = (convert, evaluate, inspect)
 
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = make_parser()
     args = parser.parse_args(argv)
+    console.out.quiet = console.err.quiet = getattr(args, "quiet", False)
     try:
         args.run(args)
     except (ValueError, OSError, ImportError, GymError) as error:

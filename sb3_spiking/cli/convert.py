@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from sb3_spiking.cli import environment
-from sb3_spiking.cli.console import err, out, progress, table, warn
+from sb3_spiking.cli.console import out, progress, table, warn
 from sb3_spiking.conversion.agent import policy_of, read_or_trust
 from sb3_spiking.conversion.calibration import Threshold
 from sb3_spiking.conversion.converter import calibration_states, convert_policy
 from sb3_spiking.conversion.environment import EnvSpec
 from sb3_spiking.conversion.methods import DEFAULT, METHODS, Method, make_method
-from sb3_spiking.conversion.policy import DenseQPolicy, Observation
+from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
 from sb3_spiking.conversion.report import Agreement, Report, agreement_of, compare, compare_on_states
 from sb3_spiking.conversion.rollout import sampled
 
@@ -69,18 +69,20 @@ def run(args: argparse.Namespace) -> None:
     :param args: parsed options
     :raises ValueError: if something is not as it should be; nothing is written then
     """
-    out.quiet = err.quiet = args.quiet
     outputs = _outputs(args)
     method = _method(args)
     for option in ("states", "episodes"):
         if getattr(args, option) < 1:
             raise ValueError(f"--{option} {getattr(args, option)} must be at least 1")
+    if args.finetune < 0:
+        raise ValueError(f"--finetune {args.finetune} must be a number of steps, 0 or more")
     if not 0.0 <= args.epsilon <= 1.0:
         raise ValueError(f"--epsilon {args.epsilon} must lie in [0, 1]")
+    given = None if args.observations is None else _load(args.observations)
     checkpoint = read_or_trust(args.path, args.trust)
     dqn = policy_of(checkpoint)
     spec = environment.env_of(args, dqn.observation_space, dqn.action_space)
-    calibration, test = _states(args, dqn, spec)
+    calibration, test = _states(args, dqn, spec) if given is None else _split(given, args.seed)
     with progress("fine-tuning", args.finetune, args.quiet or not args.finetune) as task:
         snn = convert_policy(dqn, calibration, method, args.finetune, args.seed, lambda loss: task.advance())
     report = _evaluate(args, dqn, snn, spec, test)
@@ -93,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
         algorithm=checkpoint.algorithm,
         env=None if spec is None else _env_to_json(spec),
     )
-    _write(outputs, snn, report, sweeps, snn.origin, args)
+    _write(outputs, snn, report, sweeps, args)
     out.print(f"\nwritten: {', '.join(str(path) for path in outputs)}", markup=False)
 
 
@@ -121,24 +123,22 @@ def _method(args: argparse.Namespace) -> Method:
 
 def _states(args: argparse.Namespace, dqn: DenseQPolicy, spec: EnvSpec | None) -> tuple[Observation, Observation]:
     """Return states to calibrate on, and others to test on."""
-    if args.observations is not None:
-        states = _load(args.observations)
-        order = np.random.default_rng(args.seed).permutation(_length(states))
-        held_out = max(1, len(order) // 5)
-        return _rows(states, order[held_out:] if len(order) > 1 else order), _rows(states, order[:held_out])
     if spec is None:
         warn(
             "no environment is known: thresholds are calibrated on observations drawn from the observation space, "
             "which no agent meets; --env ID gives better ones, and returns"
         )
-        return tuple(sampled(dqn.observation_space, args.states, args.seed + part) for part in range(2))  # type: ignore[return-value]
+        space = dqn.observation_space
+        return sampled(space, args.states, args.seed), sampled(space, TEST_STATES, args.seed + 1)
     with progress("collecting states", args.states + TEST_STATES, args.quiet) as task:
         calibration = calibration_states(dqn, spec, args.states, 0.05, args.seed, task.advance)
         test = calibration_states(dqn, spec, TEST_STATES, 0.0, args.seed + 10_000, task.advance)
     return calibration, test
 
 
-def _evaluate(args: argparse.Namespace, dqn: DenseQPolicy, snn: Any, spec: EnvSpec | None, test: Observation) -> Report:
+def _evaluate(
+    args: argparse.Namespace, dqn: DenseQPolicy, snn: SpikingQPolicy, spec: EnvSpec | None, test: Observation
+) -> Report:
     if spec is None:
         return compare_on_states(dqn, snn, test)
     with progress("playing episodes", 2 * args.episodes, args.quiet) as task:
@@ -193,14 +193,13 @@ def _sweep(
 
 def _write(
     outputs: list[Path],
-    snn: Any,
+    snn: SpikingQPolicy,
     report: Report,
     sweeps: dict[str, dict[str, Agreement]],
-    origin: dict[str, Any],
     args: argparse.Namespace,
 ) -> None:
     content = json.loads(report.to_json())
-    content["settings"] = {**dataclasses.asdict(snn.network.coding), **origin}
+    content["settings"] = {**dataclasses.asdict(snn.network.coding), **snn.origin}
     content["evaluation"] = {"episodes": args.episodes, "seed": args.seed, "epsilon": args.epsilon}
     content["sweeps"] = {
         name: {value: dataclasses.asdict(result) for value, result in results.items()}
@@ -250,6 +249,13 @@ def _load(path: Path) -> Observation:
     except Exception as error:
         raise ValueError(f"--observations {path} holds no plain arrays: {error}") from error
     return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def _split(states: Observation, seed: int) -> tuple[Observation, Observation]:
+    """Keep a fifth of the states to test on."""
+    order = np.random.default_rng(seed).permutation(_length(states))
+    held_out = len(order) // 5
+    return _rows(states, order[held_out:]), _rows(states, order[:held_out] if held_out else order)
 
 
 def _length(states: Observation) -> int:

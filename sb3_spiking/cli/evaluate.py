@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from sb3_spiking.cli import environment
-from sb3_spiking.cli.console import err, note, out, progress, table
+from sb3_spiking.cli.console import note, progress, table
 from sb3_spiking.cli.video import check_video, film, rendered
 from sb3_spiking.conversion.environment import EnvSpec, check_spaces, environments
-from sb3_spiking.conversion.policy import Observation, SpikingQPolicy
-from sb3_spiking.conversion.report import MAX_ENVS, some_of
-from sb3_spiking.conversion.rollout import play
-from sb3_spiking.energy import HOROWITZ_45NM, DecisionCost, cost_of
+from sb3_spiking.conversion.policy import SpikingQPolicy
+from sb3_spiking.conversion.report import MAX_ENVS, MAX_RECORDED
+from sb3_spiking.conversion.rollout import Sample, play
+from sb3_spiking.energy import HOROWITZ_45NM, DecisionCost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,6 @@ def run(args: argparse.Namespace) -> None:
     :param args: parsed options
     :raises ValueError: if something is not as it should be
     """
-    out.quiet = err.quiet = args.quiet
     if args.episodes < 1:
         raise ValueError(f"--episodes {args.episodes} must be at least 1")
     if not 0.0 <= args.epsilon <= 1.0:
@@ -53,17 +52,17 @@ def run(args: argparse.Namespace) -> None:
         note(f"written: {args.video}")
     shown = rendered(spec, "human") if args.render else spec
     n_envs = 1 if args.render else min(args.episodes, MAX_ENVS)
-    observations: list[Observation] = []
+    some = Sample(MAX_RECORDED)
     returns = []
     with (
         environments(shown, snn.observation_space, snn.action_space, n_envs, args.seed) as env,
         progress("playing episodes", args.episodes, args.quiet) as task,
     ):
-        watch = lambda met, _: observations.append(met)  # noqa: E731
+        watch = lambda met, _: some.add(met)  # noqa: E731
         for episode_return in play(snn, env, args.episodes, args.seed, args.epsilon, watch):
             returns.append(episode_return)
             task.advance()
-    table(("", args.path.name), _rows(snn, returns, cost_of(snn.record(some_of(observations)))))
+    table(("", args.path.name), _rows(snn, returns, snn.cost(some.observations())))
 
 
 def _rows(snn: SpikingQPolicy, returns: list[float], cost: DecisionCost) -> list[tuple[str, str]]:

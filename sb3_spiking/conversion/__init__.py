@@ -1,6 +1,7 @@
 """Trained DQNs to spiking networks, and what that costs."""
 
 from sb3_spiking.conversion.agent import load_dqn
+from sb3_spiking.conversion.callback import ConversionCallback
 from sb3_spiking.conversion.codings import CODINGS
 from sb3_spiking.conversion.converter import calibration_states, convert
 from sb3_spiking.conversion.environment import EnvSpec
@@ -11,6 +12,7 @@ from sb3_spiking.conversion.report import Report, compare
 __all__ = [
     "CODINGS",
     "METHODS",
+    "ConversionCallback",
     "DenseQPolicy",
     "EnvSpec",
     "Report",

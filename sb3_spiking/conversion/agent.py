@@ -1,5 +1,6 @@
 """The DQN to convert: from its zip file, or as it is."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,9 @@ def checkpoint_of(model: OffPolicyAlgorithm) -> Checkpoint:
     return Checkpoint(
         algorithm=algorithm,
         policy=type(policy).__name__.replace(f"{algorithm}Policy", "MlpPolicy"),
-        observation_space=model.observation_space,
-        action_space=model.action_space,
+        # Copies: whoever plays seeds the spaces of its policy.
+        observation_space=copy.deepcopy(model.observation_space),
+        action_space=copy.deepcopy(model.action_space),
         net_arch=tuple(policy.net_arch),
         activation=activation,
         features_extractor=extractor.__name__,

@@ -138,7 +138,7 @@ def _features(dqn: DenseQPolicy, observations: Observation) -> th.Tensor:
     try:
         tensors, vectorized = dqn.obs_to_tensor(observations)
         features = dqn.features(tensors)
-    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:  # SB3's and torch's
+    except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:  # SB3's and torch's
         raise ValueError(f"observations do not fit the agent's {dqn.observation_space}: {error}") from error
     if not vectorized or len(features) == 0:
         raise ValueError("observations must be a batch of at least one state, [N, *shape]")

@@ -63,7 +63,7 @@ class ConvertedNetwork(nn.Module):
         :return: ``[N, actions]``, and the state: empty where the coding carries nothing
         """
         values, states = [], []
-        for rows in self._parts(features):
+        for rows in self.parts(features):
             before = tuple(membrane[rows] for membrane in state) if state else None
             *hidden, output = self._layers(features[rows], before)
             values.append(self.coding.readout(output.drive))
@@ -79,7 +79,7 @@ class ConvertedNetwork(nn.Module):
         :return: ``[N, actions]``, from 0 to ``output_scale``
         """
         rates = []
-        for rows in self._parts(features):
+        for rows in self.parts(features):
             *_, output = self._layers(features[rows])
             rates.append(self.coding.decode(self.coding.fire(output.drive)))
         return th.cat(rates) * self.output_scale
@@ -112,8 +112,13 @@ class ConvertedNetwork(nn.Module):
             inputs = layer.spikes
         return recording
 
-    def _parts(self, features: th.Tensor) -> list[slice]:
-        """Return which decisions to make at once."""
+    def parts(self, features: th.Tensor) -> list[slice]:
+        """
+        Return which decisions to make at once, so that their spikes find room.
+
+        :param features: preprocessed observations, ``[N, ...]``
+        :return: rows, one part after the other
+        """
         if len(features) <= 1:
             return [slice(0, 1)]
         one, widest = features[:1], 1

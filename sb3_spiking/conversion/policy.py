@@ -16,6 +16,7 @@ from sb3_spiking.conversion.dense import DenseNetwork
 from sb3_spiking.conversion.files import Converted, read_converted, write_converted
 from sb3_spiking.conversion.network import ConvertedNetwork
 from sb3_spiking.conversion.reading.archive import reading
+from sb3_spiking.energy import DecisionCost, cost_of, mean_cost
 from sb3_spiking.snn import Recording
 
 Observation = np.ndarray | dict[str, np.ndarray]
@@ -62,7 +63,7 @@ class QPolicy(BasePolicy):
         preprocessed = preprocess_obs(observations, self.observation_space, self.normalize_images)
         if not isinstance(preprocessed, dict):
             return preprocessed
-        entries = [preprocessed[key] for key in self.observation_space.spaces]  # type: ignore[attr-defined]
+        entries = [preprocessed[key] for key in self.observation_space.spaces]
         return entries[0] if len(entries) == 1 else th.cat([entry.flatten(1) for entry in entries], dim=1)
 
     @th.no_grad()
@@ -211,6 +212,18 @@ class SpikingQPolicy(QPolicy):
         :return: ``[N, actions]``; 0 where the Q-value is negative
         """
         return self.network.output_spikes(self.features(self.obs_to_tensor(observation)[0])).cpu().numpy()
+
+    @th.no_grad()
+    def cost(self, observations: Observation) -> DecisionCost:
+        """
+        Count the operations of decisions from rest, a few at a time: of long codes there are many spikes.
+
+        :param observations: ``[N, *shape]``, or these of each entry of a Dict
+        :return: the mean over the decisions
+        """
+        features = self.features(self.obs_to_tensor(observations)[0])
+        parts = [features[rows] for rows in self.network.parts(features)]
+        return mean_cost([(len(part), cost_of(self.network.record(part))) for part in parts])
 
     @th.no_grad()
     def record(self, observations: Observation) -> Recording:

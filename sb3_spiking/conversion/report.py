@@ -12,8 +12,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.environment import EnvSpec, environments
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
-from sb3_spiking.conversion.rollout import play
-from sb3_spiking.energy import HOROWITZ_45NM, CostModel, DecisionCost, cost_of
+from sb3_spiking.conversion.rollout import Sample, play
+from sb3_spiking.energy import HOROWITZ_45NM, CostModel, DecisionCost
 from sb3_spiking.snn.arguments import positive_int
 
 if TYPE_CHECKING:
@@ -200,11 +200,11 @@ def _compare(
     cost_model: CostModel,
     progress: Callable[[float], Any],
 ) -> Report:
-    observations: list[Observation] = []
+    some = Sample(MAX_RECORDED)
     values: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def watch(met: Observation, q_values: np.ndarray) -> None:
-        observations.append(met)
+        some.add(met)
         values.append((dqn.q_values(met)[0], q_values, snn.output_spikes(met)))
 
     returns: list[list[float]] = []
@@ -214,7 +214,7 @@ def _compare(
             returns[-1].append(episode_return)
             progress(episode_return)
     of_dqn, of_snn, of_spikes = (np.concatenate(each) for each in zip(*values, strict=True))
-    return _report(snn, agreement_of(of_dqn, of_snn, of_spikes), some_of(observations), cost_model, *returns)
+    return _report(snn, agreement_of(of_dqn, of_snn, of_spikes), some.observations(), cost_model, *returns)
 
 
 def compare_on_states(
@@ -232,7 +232,7 @@ def compare_on_states(
     decisions = agreement_of(
         dqn.q_values(observations)[0], snn.q_values(observations)[0], snn.output_spikes(observations)
     )
-    return _report(snn, decisions, some_of([observations]), cost_model, (), ())
+    return _report(snn, decisions, observations, cost_model, (), ())
 
 
 def _report(
@@ -243,7 +243,7 @@ def _report(
     dqn_returns: Sequence[float],
     snn_returns: Sequence[float],
 ) -> Report:
-    cost = cost_of(snn.record(observations))
+    cost = snn.cost(observations)
     return Report(
         agreement=decisions.agreement,
         dqn_return=float(np.mean(dqn_returns)) if dqn_returns else None,
@@ -259,23 +259,6 @@ def _report(
         dqn_joules=cost_model.joules(cost.dense_macs),
         snn_joules=cost_model.joules(cost.macs, cost.synops),
     )
-
-
-def some_of(observations: list[Observation]) -> Observation:
-    """
-    Return some of the observations, from all over the episodes.
-
-    :param observations: batches of them
-    :return: one batch
-    """
-    every: Any = observations[:: max(1, len(observations) // MAX_RECORDED)]
-    if isinstance(every[0], dict):
-        return {name: _thinned(np.concatenate([entry[name] for entry in every])) for name in every[0]}
-    return _thinned(np.concatenate(every))
-
-
-def _thinned(rows: np.ndarray) -> np.ndarray:
-    return rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_RECORDED)).astype(int)]
 
 
 def _spread(returns: Sequence[float]) -> str:

@@ -1,13 +1,13 @@
 """Playing: episodes on given seeds, and the observations that an agent meets."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.atari_wrappers import EpisodicLifeEnv
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, is_vecenv_wrapped
 
 from sb3_spiking.conversion.policy import Observation, QPolicy
 
@@ -21,8 +21,8 @@ def play(
     """
     Play episodes; the i-th begins with seed ``seed + i``, however many environments there are.
 
-    Where SB3's ``Monitor`` is in the environment, an episode is what it takes for one, and the return is its: a life
-    lost is no end, and clipped rewards are not counted.
+    Where SB3's ``Monitor`` or ``VecMonitor`` is in the environment, an episode is what it takes for one, and the return
+    is its: a life lost is no end, and clipped rewards are not counted.
 
     :param policy: who plays
     :param env: where; with several environments, as many episodes are played at a time
@@ -32,7 +32,7 @@ def play(
     :param watch: is shown every decision
     :return: the return of each episode, in their order
     """
-    monitored = all(env.env_is_wrapped(Monitor))
+    monitored = is_vecenv_wrapped(env, VecMonitor) or all(env.env_is_wrapped(Monitor))
     for first in range(0, episodes, env.num_envs):
         playing = np.arange(env.num_envs) < episodes - first
         returns = np.zeros(env.num_envs)
@@ -84,9 +84,51 @@ def collect(
         progress(env.num_envs)
         values, _ = policy.q_values(observations)
         observations, *_ = env.step(policy.choose(values, epsilon))
-    if isinstance(met[0], dict):
-        return {name: np.concatenate([entry[name] for entry in met])[:states] for name in met[0]}
-    return np.concatenate(met)[:states]
+    return _rows(concatenate(met), slice(states))
+
+
+class Sample:
+    """
+    Some of many observations, evenly over the episodes, in bounded memory.
+
+    :param size: how many at least, once there were as many decisions; twice as many at most
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: list[Observation] = []
+        self._calls = 0
+        self._every = 1
+
+    def add(self, observations: Observation) -> None:
+        """
+        Take one of several observations, or none.
+
+        :param observations: ``[N, *shape]``, or these of each entry of a Dict
+        """
+        if self._calls % self._every == 0:
+            entry = next(iter(observations.values())) if isinstance(observations, dict) else observations
+            row = len(self._kept) % len(entry)
+            self._kept.append(_rows(observations, slice(row, row + 1)))
+        self._calls += 1
+        if len(self._kept) == 2 * self._size:
+            self._kept, self._every = self._kept[::2], 2 * self._every
+
+    def observations(self) -> Observation:
+        """Return what was kept, as one batch."""
+        return concatenate(self._kept)
+
+
+def concatenate(observations: Sequence[Any]) -> Observation:
+    """
+    Join batches of observations.
+
+    :param observations: ``[N, *shape]``, or these of each entry of a Dict
+    :return: one batch
+    """
+    if isinstance(observations[0], dict):
+        return {name: np.concatenate([batch[name] for batch in observations]) for name in observations[0]}
+    return np.concatenate(observations)
 
 
 def sampled(space: spaces.Space, states: int, seed: int) -> Observation:
@@ -101,11 +143,13 @@ def sampled(space: spaces.Space, states: int, seed: int) -> Observation:
     :return: ``[states, *shape]``, or these of each entry of a Dict
     """
     if isinstance(space, spaces.Dict):
-        return {name: np.asarray(sampled(entry, states, seed)) for name, entry in space.spaces.items()}
+        entries = enumerate(space.spaces.items(), seed)  # With one seed, entries of one shape would be equal.
+        return {name: np.asarray(sampled(entry, states, entry_seed)) for entry_seed, (name, entry) in entries}
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
         space = spaces.Box(
-            np.where(space.low < -1e6, -np.inf, space.low),
-            np.where(space.high > 1e6, np.inf, space.high),
+            np.where(low < -1e6, -np.inf, low).astype(space.dtype),
+            np.where(high > 1e6, np.inf, high).astype(space.dtype),
             dtype=space.dtype,
         )
     space.seed(seed)
@@ -118,7 +162,7 @@ def _end_games(env: VecEnv) -> None:
         env.env_method("set_wrapper_attr", "was_real_done", True)
 
 
-def _rows(observations: Any, mask: np.ndarray) -> Observation:
+def _rows(observations: Any, rows: np.ndarray | slice) -> Observation:
     if isinstance(observations, dict):
-        return {name: entry[mask] for name, entry in observations.items()}
-    return observations[mask]
+        return {name: entry[rows] for name, entry in observations.items()}
+    return observations[rows]
