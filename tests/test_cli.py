@@ -192,6 +192,32 @@ def test_evaluate_plays_what_was_converted(dqn, capsys):
     assert "must end in" in refused(capsys, "evaluate", snn, "--video", "film.avi")
 
 
+@pytest.mark.slow
+def test_atari_is_stacked_scaled_and_played_as_the_dqn_played_it(tmp_path, capsys):
+    pytest.importorskip("ale_py", reason="Atari is an extra")
+    pytest.importorskip("cv2", reason="Atari is an extra")
+    short = {"max_num_frames_per_episode": 300}
+    env = sb3_spiking.make_atari_env("PongNoFrameskip-v4", env_kwargs=short)
+    path = tmp_path / "dqn-PongNoFrameskip-v4.zip"
+    model = DQN("CnnPolicy", env, buffer_size=200, learning_starts=50, seed=0).learn(80)
+    model.save(path)
+    options = ["--states", "60", "--episodes", "2", "--epsilon", "0.05", "--coding", "few-spike", "-T", "12"]
+    named = ["--env", "PongNoFrameskip-v4", "--atari", "--env-kwargs", json.dumps(short)]
+    assert main(["convert", str(path), *options, *named]) == 0
+    assert "of Q" in capsys.readouterr().out
+    content = json.loads((tmp_path / "dqn-PongNoFrameskip-v4_snn.json").read_text())
+    assert content["agreement"] > 0.9
+    assert content["latency"] == 4 * 12  # three convolutions, one fully connected layer
+    assert content["settings"]["env"]["frame_stack"] == 4
+    snn = SpikingQPolicy.load(tmp_path / "dqn-PongNoFrameskip-v4_snn.zip")
+    env.seed(0)
+    frames = np.moveaxis(env.reset(), -1, 1)
+    assert frames.dtype == np.uint8
+    with th.no_grad():
+        wanted = model.q_net(model.policy.obs_to_tensor(frames)[0]).numpy()
+    np.testing.assert_allclose(snn.q_values(frames)[0], wanted, atol=0.01 * np.abs(wanted).max())
+
+
 def test_inspect_shows_what_a_pickle_would_import(dqn, capsys):
     assert main(["inspect", str(dqn)]) == 0
     printed = capsys.readouterr()

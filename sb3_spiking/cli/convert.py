@@ -22,13 +22,14 @@ from sb3_spiking.conversion.converter import calibration_states, convert_policy
 from sb3_spiking.conversion.environment import EnvSpec
 from sb3_spiking.conversion.methods import DEFAULT, METHODS, Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
-from sb3_spiking.conversion.report import Agreement, Report, agreement_of, compare, compare_on_states
+from sb3_spiking.conversion.report import Agreement, Report, compare, compare_on_states
 from sb3_spiking.conversion.rollout import sampled
+from sb3_spiking.conversion.sweep import sweep
 
 TIME_SWEEP = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 THRESHOLD_SWEEP = ("max*2", "max*1.5", "max", "99.9%", "99%", "95%")
 TEST_STATES = 2000
-"""On which a sweep compares; of other episodes than those of the calibration."""
+"""At most, on which a sweep compares; of other episodes than those of the calibration."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,9 +131,10 @@ def _states(args: argparse.Namespace, dqn: DenseQPolicy, spec: EnvSpec | None) -
         )
         space = dqn.observation_space
         return sampled(space, args.states, args.seed), sampled(space, TEST_STATES, args.seed + 1)
-    with progress("collecting states", args.states + TEST_STATES, args.quiet) as task:
+    tests = min(TEST_STATES, args.states)
+    with progress("collecting states", args.states + tests, args.quiet) as task:
         calibration = calibration_states(dqn, spec, args.states, 0.05, args.seed, task.advance)
-        test = calibration_states(dqn, spec, TEST_STATES, 0.0, args.seed + 10_000, task.advance)
+        test = calibration_states(dqn, spec, tests, 0.0, args.seed + 10_000, task.advance)
     return calibration, test
 
 
@@ -152,11 +154,16 @@ def _sweeps(
     longest = max(TIME_SWEEP) if args.sweep_time else method.coding.time_steps
     steps = sorted({method.coding.time_steps, *(steps for steps in TIME_SWEEP if steps <= longest)})
     methods = {str(count): changed for count in steps if (changed := _with_time_steps(method, count)) is not None}
-    sweeps = {"time steps": _sweep("time steps", methods, dqn, calibration, test, args.quiet)}
+    tried = {"time steps": methods}
     if args.sweep_threshold:
         thresholds = {text: Threshold.parse(text, method.threshold.per_neuron) for text in THRESHOLD_SWEEP}
-        methods = {text: dataclasses.replace(method, threshold=threshold) for text, threshold in thresholds.items()}
-        sweeps["threshold"] = _sweep("threshold", methods, dqn, calibration, test, args.quiet)
+        tried["threshold"] = {
+            text: dataclasses.replace(method, threshold=threshold) for text, threshold in thresholds.items()
+        }
+    sweeps = {}
+    for name, methods in tried.items():
+        with progress(f"trying {name}", len(methods), args.quiet) as task:
+            sweeps[name] = sweep(dqn, calibration, test, methods, task.advance)
     for name, results in sweeps.items():
         if name == "threshold" or args.sweep_time:
             out.print()
@@ -176,19 +183,6 @@ def _with_time_steps(method: Method, steps: int) -> Method | None:
         return dataclasses.replace(method, coding=dataclasses.replace(method.coding, time_steps=steps))
     except ValueError:  # more digits than there are, or no step left after the settling
         return None
-
-
-def _sweep(
-    what: str, methods: dict[str, Method], dqn: DenseQPolicy, calibration: Observation, test: Observation, quiet: bool
-) -> dict[str, Agreement]:
-    results: dict[str, Agreement] = {}
-    values, _ = dqn.q_values(test)
-    with progress(f"trying {what}", len(methods), quiet) as task:
-        for name, method in methods.items():
-            snn = convert_policy(dqn, calibration, method)
-            results[name] = agreement_of(values, snn.q_values(test)[0], snn.output_spikes(test))
-            task.advance()
-    return results
 
 
 def _write(

@@ -15,7 +15,7 @@ from sb3_spiking.cli.console import note, progress, table
 from sb3_spiking.cli.video import check_video, film, rendered
 from sb3_spiking.conversion.environment import EnvSpec, check_spaces, environments
 from sb3_spiking.conversion.policy import SpikingQPolicy
-from sb3_spiking.conversion.report import MAX_ENVS, MAX_RECORDED
+from sb3_spiking.conversion.report import MAX_ENVS, MAX_RECORDED, nanojoules
 from sb3_spiking.conversion.rollout import Sample, play
 from sb3_spiking.energy import HOROWITZ_45NM, DecisionCost
 
@@ -76,7 +76,7 @@ def _rows(snn: SpikingQPolicy, returns: list[float], cost: DecisionCost) -> list
         ("firing rate", f"{100 * cost.mean_firing_rate:.1f} %"),
         ("accumulates", f"{cost.synops:.0f}"),
         ("multiply-accumulates", f"{cost.macs:.0f}"),
-        ("energy of the arithmetic [nJ]", f"{1e9 * joules:.3g}"),
+        ("energy of the arithmetic [nJ]", nanojoules(joules)),
     ]
 
 

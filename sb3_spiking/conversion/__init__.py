@@ -8,6 +8,7 @@ from sb3_spiking.conversion.environment import EnvSpec
 from sb3_spiking.conversion.methods import METHODS
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import Report, compare
+from sb3_spiking.conversion.sweep import sweep
 
 __all__ = [
     "CODINGS",
@@ -21,4 +22,5 @@ __all__ = [
     "compare",
     "convert",
     "load_dqn",
+    "sweep",
 ]

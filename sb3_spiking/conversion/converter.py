@@ -111,7 +111,7 @@ def convert_policy(
     :return: a policy that spikes
     :raises ValueError: if the observations are not the agent's, or not finite
     """
-    features = _features(dqn, observations)
+    features = checked_features(dqn, observations)
     network, values = dqn.network, thresholds(dqn.network, features, method.threshold)
     if finetune_steps:
         network, values = finetune(
@@ -133,8 +133,15 @@ def convert_policy(
     )
 
 
-def _features(dqn: DenseQPolicy, observations: Observation) -> th.Tensor:
-    """Return the observations preprocessed, and checked."""
+def checked_features(dqn: DenseQPolicy, observations: Observation) -> th.Tensor:
+    """
+    Preprocess observations that a user gives.
+
+    :param dqn: whose observations they are
+    :param observations: ``[N, *shape]``, or these of each entry of a Dict
+    :return: ``[N, ...]``
+    :raises ValueError: if they are not the agent's, or not finite
+    """
     try:
         tensors, vectorized = dqn.obs_to_tensor(observations)
         features = dqn.features(tensors)

@@ -139,7 +139,7 @@ class Report:
             ("firing rate", "", f"{100 * cost.mean_firing_rate:.1f} %"),
             ("accumulates", "", f"{cost.synops:.0f}"),
             ("multiply-accumulates", f"{cost.dense_macs}", f"{cost.macs:.0f}"),
-            ("energy of the arithmetic [nJ]", f"{1e9 * self.dqn_joules:.3g}", f"{1e9 * self.snn_joules:.3g}"),
+            ("energy of the arithmetic [nJ]", nanojoules(self.dqn_joules), nanojoules(self.snn_joules)),
         ]
 
     def __str__(self) -> str:
@@ -259,6 +259,12 @@ def _report(
         dqn_joules=cost_model.joules(cost.dense_macs),
         snn_joules=cost_model.joules(cost.macs, cost.synops),
     )
+
+
+def nanojoules(joules: float) -> str:
+    """Return an energy as text: three digits, and all those before the point."""
+    value = 1e9 * joules
+    return f"{value:.3g}" if value < 1000.0 else f"{value:.0f}"
 
 
 def _spread(returns: Sequence[float]) -> str:
