@@ -103,6 +103,7 @@ class Task:
 CONTROL = {"popsan": POPSAN, "mlp": MLP, "mlp-normalized": MLP_NORMALIZED}
 VECTORS = {"popsan": POPSAN, "mlp": MLP}
 VECTOR_VALUES = {"popsan": POPSAN, "popsan-corrected": Agent("PopSANPolicy", CORRECTED), "mlp": MLP}
+IMAGES = {"spiking-cnn": SPIKING_CNN, "cnn": CNN}
 IMAGE_VALUES = {"spiking-cnn": SPIKING_CNN, "spiking-cnn-corrected": Agent("SpikingCnnPolicy", CORRECTED), "cnn": CNN}
 
 # Chosen by trial on seed 0, on the spiking agent more than on the ANN; see docs/results.md.
@@ -118,6 +119,8 @@ DQN_CARTPOLE = {
     "exploration_fraction": 0.16,
     "exploration_final_eps": 0.04,
 }
+# Chosen between two learning rates on seed 100, for the spiking agent as for the ANN.
+PPO_MINATAR = {"learning_rate": 1e-3, "n_steps": 128, "batch_size": 256, "n_epochs": 4, "ent_coef": 0.01}
 DQN_MINATAR = {
     "learning_rate": 2.5e-4,
     "buffer_size": 100_000,
@@ -152,6 +155,7 @@ TASKS = {
         {"net_arch": [256, 256], "n_quantiles": 10},
         seeds=FRESH_SEEDS,
     ),
+    "ppo-minatar-breakout": Task("PPO", "minatar-breakout", 1_000_000, IMAGES, PPO_MINATAR, n_envs=8, eval_episodes=30),
     "dqn-minatar-breakout": Task("DQN", "minatar-breakout", 500_000, IMAGE_VALUES, DQN_MINATAR, eval_episodes=30),
 }
 
