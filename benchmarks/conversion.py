@@ -94,7 +94,9 @@ def finetuning(path: Path) -> dict[str, Any]:
             for finetune_steps in (0, 2000):
                 snn = convert_policy(dqn, calibration, make_method(coding, steps), finetune_steps, seed)
                 share = float((snn.q_values(test)[0].argmax(axis=1) == wanted).mean())
-                results.setdefault(f"{coding}, {finetune_steps}", {}).setdefault(str(steps), []).append(share)
+                results.setdefault(coding + (", fine-tuned" if finetune_steps else ""), {}).setdefault(
+                    str(steps), []
+                ).append(share)
     return results
 
 
@@ -110,7 +112,7 @@ def summary() -> str:
     lines: list[str] = []
     for path in sorted([*RECORDS.glob("agreement-*.json"), *RECORDS.glob("finetuning-*.json")]):
         record: Results = json.loads(path.read_text())
-        agent = path.stem.partition("-")[2]
+        agent = path.stem.removeprefix("agreement-")
         lines += _table(agent, {name: shares for name, shares in record.items() if name in DIGIT_CODINGS})
         lines += _table(agent, {name: shares for name, shares in record.items() if name not in DIGIT_CODINGS})
     lines += ["\n| agent | DQN | spiking network | equal decisions | synops | energy |", "|---" * 6 + "|"]
