@@ -51,7 +51,8 @@ def finetune(
     student = copy.deepcopy(dqn).requires_grad_(True)
     hidden = [nn.Parameter(threshold.log()) for threshold in thresholds[:-1]]
     targets = th.cat([dqn(batch) for batch in features.split(1024)])
-    scale = targets.std()
+    scale = targets.std(correction=0)
+    scale = th.where(scale > 0.0, scale, 1.0)
     optimizer = th.optim.Adam([*student.parameters(), *hidden], learning_rate)
     schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     generator = th.Generator().manual_seed(seed)

@@ -108,7 +108,8 @@ class Sample:
         """
         if self._calls % self._every == 0:
             entry = next(iter(observations.values())) if isinstance(observations, dict) else observations
-            row = len(self._kept) % len(entry)
+            # The golden ratio's multiples stay even when every second one is dropped; a counter would favour some rows.
+            row = int(self._calls * 0.6180339887498949 % 1.0 * len(entry))
             self._kept.append(_rows(observations, slice(row, row + 1)))
         self._calls += 1
         if len(self._kept) == 2 * self._size:
