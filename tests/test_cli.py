@@ -147,7 +147,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(dqn, capsys, monkeypatc
         (["--env-kwargs", '{"a": 1}'], "--env-kwargs needs --env"),
         (["--threshold", "most"], "threshold='most'"),
         (["-T", "0"], "time_steps=0"),
-        (["-T", "40"], "at most 15"),
+        (["-T", "40"], "at most 14"),
         (["--initial", "0.5"], "coding='ternary' has no initial"),
         (["--coding", "rate", "--settling", "64"], "settling=64"),
         (["--states", "0"], "--states 0"),

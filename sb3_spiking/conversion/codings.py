@@ -168,8 +168,8 @@ class Signed(Rate):
 
         s_t = 1 if v >= 1,   -1 if v < 0 and it has sent more spikes than it took back
 
-    So a rate depends on the sum of the inputs only, and no longer on their order (the signed neuron with memory of
-    Wang et al., 2022).
+    So a rate depends on the sum of the inputs and hardly on their order, as long as no current is beyond the threshold
+    (the signed neuron with memory of Wang et al., 2022).
 
     :param time_steps: steps ``T`` of a decision
     :param reset: ``"soft"`` only
@@ -243,7 +243,7 @@ class FewSpike(Coding):
     A receiver that doubles its membrane before each step needs no weighted spikes. A layer begins when the one before
     it has finished.
 
-    :param time_steps: digits ``T``; float32 carries no more than 24
+    :param time_steps: digits ``T``; float32 carries no more than 23
     """
 
     time_steps: int = 16
@@ -252,7 +252,7 @@ class FewSpike(Coding):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        most = math.floor(24 / math.log2(self.radix))
+        most = math.floor(23 / math.log2(self.radix))
         if self.time_steps > most:
             raise ValueError(
                 f"time_steps={self.time_steps}: coding={self.name!r} takes at most {most}, float32 has no more digits"
@@ -298,7 +298,7 @@ class Ternary(FewSpike):
 
     A neuron whose input is negative stays silent, as a ReLU does.
 
-    :param time_steps: digits ``T``; float32 carries no more than 15
+    :param time_steps: digits ``T``; float32 carries no more than 14
     """
 
     time_steps: int = 10

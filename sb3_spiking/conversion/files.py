@@ -125,10 +125,13 @@ def _network(description: Mapping[str, Any], archive: zipfile.ZipFile) -> Conver
     constants = dict(description["coding"])
     coding = from_kwargs("coding", choice("coding", constants.pop("name"), CODINGS), constants)
     layers = [
-        _layer_from_json(entry, *(_read_array(archive, f"layers.{index}.{kind}") for kind in ("weight", "bias")))
+        _layer_from_json(entry, *(_read_weights(archive, f"layers.{index}.{kind}") for kind in ("weight", "bias")))
         for index, entry in enumerate(description["layers"])
     ]
-    network = ConvertedNetwork(layers, th.from_numpy(_read_array(archive, "output_scale")), coding)
+    scale = _read_weights(archive, "output_scale")
+    if scale.shape != (1,):
+        raise ValueError(f"output_scale has shape {scale.shape}, not (1,)")
+    network = ConvertedNetwork(layers, th.from_numpy(scale), coding)
     return network.requires_grad_(False).eval()
 
 
@@ -195,4 +198,11 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     array: np.ndarray = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} holds no numbers")
+    return array
+
+
+def _read_weights(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    array = _read_array(archive, name)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} is not finite")
     return array

@@ -7,6 +7,7 @@ et al., 2022). Any coding can be trained this way, at the memory of one step.
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from sb3_spiking.conversion.network import convert_layers
 from sb3_spiking.snn.arguments import positive_int
 
 BATCH = 64
+CHECKS = 5
 
 
 def finetune(
@@ -35,7 +37,8 @@ def finetune(
     Train weights and thresholds so that the spiking network gives the DQN's Q-values on its states.
 
     Q-values are compared up to a constant for each state, on which no decision depends, and in standard deviations of
-    the DQN's. The rate of learning falls to 0.
+    the DQN's. The rate of learning falls to 0. A tenth of the states is held out: of several moments of the training,
+    the start among them, the last one is kept of those that decide there most often as the DQN.
 
     :param dqn: the DQN; it is not changed
     :param thresholds: to begin with, of each layer, see ``calibration.thresholds``
@@ -56,17 +59,31 @@ def finetune(
     optimizer = th.optim.Adam([*student.parameters(), *hidden], learning_rate)
     schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     generator = th.Generator().manual_seed(seed)
-    for _ in range(steps):
-        rows = th.randint(len(features), (BATCH,), generator=generator)
-        current = [logarithm.exp() for logarithm in hidden]
-        values = _spiking_values(student, [*current, thresholds[-1]], coding, features[rows])
+    order = th.randperm(len(features), generator=generator)
+    held_out, trained_on = order[: len(order) // 10], order[len(order) // 10 :]
+
+    def agreement(network: DenseNetwork, values: Sequence[th.Tensor]) -> float:
+        with th.no_grad():
+            chosen = convert_layers(network, values, coding)(features[held_out]).argmax(dim=1)
+        return (chosen == targets[held_out].argmax(dim=1)).double().mean().item()
+
+    best, kept = agreement(dqn, thresholds), (copy.deepcopy(dqn), list(thresholds))
+    for step in range(1, steps + 1):
+        rows = trained_on[th.randint(len(trained_on), (BATCH,), generator=generator)]
+        current = [*(logarithm.exp() for logarithm in hidden), thresholds[-1]]
+        values = _spiking_values(student, current, coding, features[rows])
         loss = ((_centred(values) - _centred(targets[rows])) / scale).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         progress(loss.item())
-    return student.requires_grad_(False), [*(logarithm.exp().detach() for logarithm in hidden), thresholds[-1]]
+        if step % math.ceil(steps / CHECKS) == 0 or step == steps:
+            now = [*(logarithm.exp().detach() for logarithm in hidden), thresholds[-1]]
+            reached = agreement(student, now)
+            if not reached < best:  # also where so few states are given that none is held out
+                best, kept = reached, (copy.deepcopy(student).requires_grad_(False), now)
+    return kept
 
 
 def _spiking_values(

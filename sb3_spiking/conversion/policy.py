@@ -12,12 +12,13 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
-from sb3_spiking.conversion.dense import DenseNetwork
+from sb3_spiking.conversion.dense import DenseNetwork, apply
 from sb3_spiking.conversion.files import Converted, read_converted, write_converted
 from sb3_spiking.conversion.network import ConvertedNetwork
 from sb3_spiking.conversion.reading.archive import reading
 from sb3_spiking.energy import DecisionCost, cost_of, mean_cost
 from sb3_spiking.snn import Recording
+from sb3_spiking.snn.recording import synapses_of
 
 Observation = np.ndarray | dict[str, np.ndarray]
 State = tuple[np.ndarray, ...] | None
@@ -77,6 +78,7 @@ class QPolicy(BasePolicy):
         :param state: what the decisions before returned; None at the start
         :param episode_start: where episodes have just begun, ``[N]``; what is carried begins anew there
         :return: ``[N, actions]``, and the state for the next decisions
+        :raises ValueError: if an observation is NaN or infinite, and the policy spikes
         """
         values, after = self._decide(self.features(self.obs_to_tensor(observation)[0]), state, episode_start)
         return values.cpu().numpy(), after
@@ -129,6 +131,22 @@ class DenseQPolicy(QPolicy):
     """The DQN that was trained; arguments are those of [`QPolicy`][sb3_spiking.conversion.policy.QPolicy]."""
 
     network: DenseNetwork
+
+    @th.no_grad()
+    def effective_macs(self, observations: Observation) -> float:
+        """
+        Count the multiplications that are not by 0.
+
+        :param observations: ``[N, *shape]``, or these of each entry of a Dict
+        :return: multiply-accumulates of a decision, the mean over all of them
+        """
+        activation = self.features(self.obs_to_tensor(observations)[0])
+        total = 0.0
+        for layer, output in zip(self.network.layers, self.network.outputs(activation), strict=True):
+            present = (activation.flatten(1) if isinstance(layer, nn.Linear) else activation) != 0
+            total += synapses_of(layer)(present).item() / len(present)
+            activation = output.relu()
+        return total
 
 
 class SpikingQPolicy(QPolicy):
@@ -183,17 +201,22 @@ class SpikingQPolicy(QPolicy):
         return policy.to(device)
 
     def _check_shapes(self) -> None:
-        """Decide once: layers that do not fit are noticed when the file is read and not in the first episode."""
+        """Notice layers that do not fit when the file is read, and not in the first episode."""
         space = self.observation_space
         one = (
             {key: np.zeros((1, *part.shape), part.dtype) for key, part in space.spaces.items()}
             if isinstance(space, spaces.Dict)
             else np.zeros((1, *space.shape), space.dtype)
         )
-        if self.q_values(one)[0].shape != (1, self.action_space.n):
+        values = self.features(self.obs_to_tensor(one)[0])
+        for layer in self.network.layers:  # without time: a file may ask for any number of steps
+            values = apply(layer, values)
+        if values.shape != (1, self.action_space.n):
             raise ValueError("its layers do not fit its actions")
 
     def _decide(self, features: th.Tensor, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, State]:
+        if not bool(th.isfinite(features).all()):
+            raise ValueError("observations must be finite: there are NaN or infinite values")
         before = None
         if state is not None:
             before = tuple(th.tensor(membrane, device=self.device) for membrane in state)

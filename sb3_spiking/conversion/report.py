@@ -95,7 +95,9 @@ class Report:
     :param decisions: everything about the decisions
     :param cost: operations per decision
     :param cost_model: which hardware the joules are of
+    :param dqn_effective_macs: multiply-accumulates of the DQN whose input is not 0, per decision
     :param dqn_joules: arithmetic of the DQN, per decision
+    :param dqn_effective_joules: the same, where the hardware skips inputs of 0
     :param snn_joules: arithmetic of the spiking policy, per decision
     """
 
@@ -110,7 +112,9 @@ class Report:
     decisions: Agreement
     cost: DecisionCost
     cost_model: CostModel
+    dqn_effective_macs: float
     dqn_joules: float
+    dqn_effective_joules: float
     snn_joules: float
 
     def to_json(self) -> str:
@@ -138,8 +142,10 @@ class Report:
             ("spikes", "", f"{cost.spikes:.0f}"),
             ("firing rate", "", f"{100 * cost.mean_firing_rate:.1f} %"),
             ("accumulates", "", f"{cost.synops:.0f}"),
-            ("multiply-accumulates", f"{cost.dense_macs}", f"{cost.macs:.0f}"),
+            ("multiply-accumulates", f"{cost.dense_macs}", ""),
+            ("  whose input is not 0", f"{self.dqn_effective_macs:.0f}", f"{cost.macs:.0f}"),
             ("energy of the arithmetic [nJ]", nanojoules(self.dqn_joules), nanojoules(self.snn_joules)),
+            ("  where zeros are skipped [nJ]", nanojoules(self.dqn_effective_joules), nanojoules(self.snn_joules)),
         ]
 
     def __str__(self) -> str:
@@ -214,7 +220,7 @@ def _compare(
             returns[-1].append(episode_return)
             progress(episode_return)
     of_dqn, of_snn, of_spikes = (np.concatenate(each) for each in zip(*values, strict=True))
-    return _report(snn, agreement_of(of_dqn, of_snn, of_spikes), some.observations(), cost_model, *returns)
+    return _report(dqn, snn, agreement_of(of_dqn, of_snn, of_spikes), some.observations(), cost_model, *returns)
 
 
 def compare_on_states(
@@ -232,10 +238,11 @@ def compare_on_states(
     decisions = agreement_of(
         dqn.q_values(observations)[0], snn.q_values(observations)[0], snn.output_spikes(observations)
     )
-    return _report(snn, decisions, observations, cost_model, (), ())
+    return _report(dqn, snn, decisions, observations, cost_model, (), ())
 
 
 def _report(
+    dqn: DenseQPolicy,
     snn: SpikingQPolicy,
     decisions: Agreement,
     observations: Observation,
@@ -244,6 +251,7 @@ def _report(
     snn_returns: Sequence[float],
 ) -> Report:
     cost = snn.cost(observations)
+    effective_macs = dqn.effective_macs(observations)
     return Report(
         agreement=decisions.agreement,
         dqn_return=float(np.mean(dqn_returns)) if dqn_returns else None,
@@ -256,7 +264,9 @@ def _report(
         decisions=decisions,
         cost=cost,
         cost_model=cost_model,
+        dqn_effective_macs=effective_macs,
         dqn_joules=cost_model.joules(cost.dense_macs),
+        dqn_effective_joules=cost_model.joules(effective_macs),
         snn_joules=cost_model.joules(cost.macs, cost.synops),
     )
 

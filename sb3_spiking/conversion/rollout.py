@@ -91,7 +91,7 @@ class Sample:
     """
     Some of many observations, evenly over the episodes, in bounded memory.
 
-    :param size: how many at least, once there were as many decisions; twice as many at most
+    :param size: how many at least, once there were as many steps; twice as many at most
     """
 
     def __init__(self, size: int) -> None:

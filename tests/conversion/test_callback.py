@@ -308,7 +308,7 @@ def test_the_model_can_be_saved_and_the_copy_used_during_the_training(tmp_path):
         ({"states": 2.5}, "states=2.5"),
         ({"seed": -1}, "seed=-1 must be an integer >= 0"),
         ({"seed": None}, "seed=None"),
-        ({"time_steps": 16}, "time_steps=16: coding='ternary' takes at most 15"),
+        ({"time_steps": 16}, "time_steps=16: coding='ternary' takes at most 14"),
         ({"threshold": "most"}, "threshold='most' must look like"),
         ({"alpha": 0.5}, "coding='ternary' has no alpha; it takes: time_steps"),
         ({"eval_env": "CartPole-v9"}, "eval_env='CartPole-v9' cannot be made: .* did you mean CartPole-v1"),

@@ -158,7 +158,7 @@ def test_robust_rates_are_the_accumulated_output_currents(seed, time_steps, size
 @pytest.mark.parametrize("name", NAMES)
 def test_many_steps_give_the_q_values(name):
     net, features = network(4, 16, 12, 3), states(100, 4)
-    steps = 4000 if METHODS[name].coding.latency(2) == METHODS[name].coding.time_steps else 15
+    steps = 4000 if METHODS[name].coding.latency(2) == METHODS[name].coding.time_steps else 14
     spiking = converted(net, features, name, steps, threshold="max")
     np.testing.assert_allclose(spiking(features), net(features), atol=5e-3)
 
@@ -168,7 +168,7 @@ def test_digits_in_place_of_a_trained_torso(name):
     model = dqn(IMAGE, policy="CnnPolicy", net_arch=[])
     teacher, batch = load_dqn(model), observations(IMAGE, n=16)
     values = teacher.q_values(batch)[0]
-    snn = convert(teacher, batch, coding=name, time_steps=15, threshold="max")
+    snn = convert(teacher, batch, coding=name, time_steps=14, threshold="max")
     assert np.abs(snn.q_values(batch)[0] - values).max() < 1e-3 * values.std()
     np.testing.assert_array_equal(snn.predict(batch)[0], teacher.predict(batch)[0])
 
@@ -283,7 +283,7 @@ def test_all_actions_share_a_scale():
     # One for each action would change which is the best.
     net = fully_connected(([[1.0]], [0.0]), ([[1.0], [3.0]], [0.5, 0.0]))
     features = th.tensor([[0.125], [1.0]])
-    spiking = converted(net, features, "ternary", 15, threshold="max")
+    spiking = converted(net, features, "ternary", 14, threshold="max")
     assert spiking(features).argmax(1).tolist() == [0, 1]
     assert spiking.output_spikes(features).argmax(1).tolist() == [0, 1]
 

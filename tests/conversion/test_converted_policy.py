@@ -185,7 +185,7 @@ def set_to(*keys):
         (set_to("format", "sb3-spiking converted policy, version 2"), "is no sb3-spiking converted policy, version 1"),
         (set_to("coding", "name", "poisson"), "coding='poisson' is unknown"),
         (set_to("coding", "name", ["rate"]), "is unknown"),
-        (set_to("coding", "time_steps", 16), "takes at most 15"),
+        (set_to("coding", "time_steps", 16), "takes at most 14"),
         (set_to("coding", "time_steps", "10"), "time_steps='10'"),
         (set_to("coding", "alpha", 0.5), "has no 'alpha'"),
         (set_to("coding", None), "NoneType"),

@@ -38,7 +38,7 @@ def case(request):
     """Return a DQN and its states."""
     if request.param == "convolutional":
         return convolutional()
-    return network(4, 32, 32, 3, dtype=th.float32), states(1000, 4, dtype=th.float32)
+    return network(4, 32, 32, 3, dtype=th.float32), states(6000, 4, dtype=th.float32)
 
 
 def test_a_short_code_decides_more_often_as_the_dqn_after_fine_tuning(case):
@@ -63,7 +63,7 @@ def test_the_dqn_and_its_thresholds_are_not_changed(case):
     net, features = case
     values = thresholds(net, features, THRESHOLD)
     weights, before = copy.deepcopy(net.state_dict()), copy.deepcopy(values)
-    student, after = finetune(net, values, Rate(4), features, 5)
+    student, after = finetune(net, values, Rate(4), features[:9], 5)  # too few to hold any out
     for name, tensor in net.state_dict().items():
         assert th.equal(tensor, weights[name])
         assert not th.equal(tensor, student.state_dict()[name])
@@ -174,3 +174,12 @@ def test_a_policy_can_be_converted_and_fine_tuned_at_once():
 
     assert error(tuned) < error(plain)
     np.testing.assert_array_equal(teacher.q_values(batch)[0], before)
+
+
+def test_training_that_helps_no_decision_is_not_kept(case):
+    net, features = case
+    values = thresholds(net, features, THRESHOLD)
+    student, after = finetune(net, values, Rate(4), features, 5, learning_rate=10.0)
+    for name, tensor in net.state_dict().items():
+        assert th.equal(tensor, student.state_dict()[name])
+    assert all(th.equal(one, other) for one, other in zip(values, after, strict=True))

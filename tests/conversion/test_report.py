@@ -113,7 +113,7 @@ def test_agreement_is_that_on_the_states_the_spiking_policy_met(cartpole, report
 
 def test_both_play_the_same_episodes(cartpole, report):
     teacher, _ = cartpole
-    same = compare(teacher, convert(teacher, env="CartPole-v1", states=50, time_steps=15), "CartPole-v1", 5, seed=3)
+    same = compare(teacher, convert(teacher, env="CartPole-v1", states=50, time_steps=14), "CartPole-v1", 5, seed=3)
     assert same.agreement == 1.0
     assert same.snn_returns == same.dqn_returns == report.dqn_returns
     assert report.snn_returns != report.dqn_returns
@@ -128,7 +128,7 @@ def test_environments_that_are_there_are_used_and_left_open(cartpole, report):
 
 
 def test_random_actions_do_not_count_as_disagreements():
-    snn, teacher = converted(time_steps=15)
+    snn, teacher = converted(time_steps=14)
     found = compare(teacher, snn, DummyVecEnv([random_env] * 4), episodes=8, epsilon=1.0)
     assert found.agreement == 1.0
     assert found.dqn_returns == found.snn_returns
