@@ -115,13 +115,14 @@ def summary() -> str:
         agent = path.stem.removeprefix("agreement-")
         lines += _table(agent, {name: shares for name, shares in record.items() if name in DIGIT_CODINGS})
         lines += _table(agent, {name: shares for name, shares in record.items() if name not in DIGIT_CODINGS})
-    lines += ["\n| agent | DQN | spiking network | equal decisions | synops | energy |", "|---" * 6 + "|"]
+    columns = "agent | DQN | spiking network | equal decisions | synops | energy | DQN | DQN, zeros skipped"
+    lines += [f"\n| {columns} |", "|---" * 8 + "|"]
     for path in sorted(RECORDS.glob("returns-*.json")):
         report: dict[str, Any] = json.loads(path.read_text())
-        of_dqn, of_snn = (_mean_and_error(report[key]) for key in ("dqn_returns", "snn_returns"))
-        energy = f"{1e9 * report['snn_joules']:.0f} nJ (DQN: {1e9 * report['dqn_joules']:.0f} nJ)"
-        cells = [path.stem.removeprefix("returns-"), of_dqn, of_snn, f"{100 * report['agreement']:.2f} %"]
-        cells += [f"{report['cost']['synops']:.0f}", energy]
+        cells = [path.stem.removeprefix("returns-")]
+        cells += [_mean_and_error(report[key]) for key in ("dqn_returns", "snn_returns")]
+        cells += [f"{100 * report['agreement']:.2f} %", f"{report['cost']['synops']:.0f}"]
+        cells += [f"{1e9 * report[key]:.0f} nJ" for key in ("snn_joules", "dqn_joules", "dqn_effective_joules")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

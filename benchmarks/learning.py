@@ -190,7 +190,7 @@ def make_model(task: Task, agent: Agent, seed: int) -> BaseAlgorithm:
     )
 
 
-def train(task: Task, agent: Agent, seed: int) -> dict[str, Any]:
+def train(task: Task, agent: Agent, seed: int, save: Path | None = None) -> dict[str, Any]:
     """Train and return the record of the run: its settings, versions, wall-clock and curve."""
     model = make_model(task, agent, seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -206,6 +206,8 @@ def train(task: Task, agent: Agent, seed: int) -> dict[str, Any]:
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         curve = np.load(Path(folder) / "evaluations.npz")
         timesteps, returns = curve["timesteps"].tolist(), curve["results"].mean(axis=1).tolist()
+    if save is not None:
+        model.save(save)
     return {
         "timesteps": timesteps,
         "returns": returns,
@@ -307,6 +309,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", metavar="task", help=f"{', '.join(TASKS)}; all of them if none is named")
     parser.add_argument("--agent", help="train this one")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", type=Path, help="save the trained agent there, for example to convert it")
     parser.add_argument("--missing", action="store_true", help="print the arguments of the runs still to do and stop")
     parser.add_argument("--summary", action="store_true", help="print the table of the records and stop")
     parser.add_argument("--figure", type=Path, help="draw the curves of the records into this file and stop")
@@ -331,7 +334,7 @@ def main() -> None:
             "task": name,
             "agent": args.agent,
             "seed": args.seed,
-            **train(task, task.agents[args.agent], args.seed),
+            **train(task, task.agents[args.agent], args.seed, args.save),
         }
         path = record_path(name, args.agent, args.seed)
         path.parent.mkdir(parents=True, exist_ok=True)
