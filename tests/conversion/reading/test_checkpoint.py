@@ -1,16 +1,8 @@
 """Checkpoints are read as `DQN.load` would, but as data: nothing in the file runs, and nothing but errors of ours."""
 
 import base64
-import copy
-import io
-import json
 import os
 import pickle
-import struct
-import tracemalloc
-import warnings
-import zipfile
-from contextlib import suppress
 
 import cloudpickle
 import gymnasium as gym
@@ -18,201 +10,35 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
-from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.dqn.policies import DQNPolicy
 
 from sb3_spiking.conversion.agent import load_dqn
-from sb3_spiking.conversion.reading import archive
-from sb3_spiking.conversion.reading.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from sb3_spiking.conversion.reading.checkpoint import read_checkpoint
 from sb3_spiking.conversion.reading.inspection import inspect_zip
 from sb3_spiking.policies import ConvExtractor
 from tests.conftest import REFERENCE
-
-BOX = spaces.Box(np.float32([-1.0, 2.0, -np.inf]), np.float32([1.0, 3.0, np.inf]))
-IMAGE = spaces.Box(0, 255, (2, 36, 40), np.uint8)
-GRID = spaces.Box(0, 255, (4, 10, 12), np.uint8)
-MIXED = spaces.Dict(
-    image=IMAGE,
-    box=BOX,
-    discrete=spaces.Discrete(4),
-    bits=spaces.MultiBinary([2, 2]),
-    many=spaces.MultiDiscrete([2, 3]),
+from tests.conversion.reading.agents import (
+    AGENTS,
+    BOX,
+    CONVOLUTIONAL,
+    GRID,
+    Evil,
+    OwnActivation,
+    OwnConvExtractor,
+    OwnExtractor,
+    OwnPolicy,
+    Spaces,
+    convolutional,
+    data_of,
+    dqn,
+    pickled,
+    refused,
+    rewritten,
+    torch_file,
+    with_conv_arch,
+    with_data,
 )
-
-
-class Spaces(gym.Env):
-    """Nothing but an observation and an action space."""
-
-    def __init__(self, observation_space=BOX, action_space=None):
-        self.observation_space = copy.deepcopy(observation_space)
-        self.action_space = action_space or spaces.Discrete(3)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return self.observation_space.sample(), {}
-
-    def step(self, action):
-        return self.observation_space.sample(), 0.0, False, False, {}
-
-
-class Evil:
-    """Unpickling this makes a folder."""
-
-    def __init__(self, folder):
-        self.folder = str(folder)
-
-    def __reduce__(self):
-        return os.mkdir, (self.folder,)
-
-
-class OwnPolicy(DQNPolicy):
-    pass
-
-
-class OwnExtractor(FlattenExtractor):
-    pass
-
-
-class OwnConvExtractor(ConvExtractor):
-    pass
-
-
-class OwnActivation(th.nn.ReLU):
-    pass
-
-
-def dqn(observation_space=BOX, policy="MlpPolicy", algorithm=DQN, env=None, **policy_kwargs):
-    env = env or Spaces(observation_space)
-    return algorithm(policy, env, buffer_size=10, device="cpu", policy_kwargs=policy_kwargs)
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """Return a good file."""
-    path = tmp_path_factory.mktemp("saved") / "dqn.zip"
-    dqn(net_arch=[8], activation_fn=th.nn.ReLU).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def saved_grid(tmp_path_factory):
-    """Return a good file of an agent with convolutions of our own."""
-    path = tmp_path_factory.mktemp("saved") / "grid.zip"
-    dqn(**AGENTS["small grid"]).save(path)
-    return path
-
-
-@pytest.fixture
-def evil(tmp_path):
-    """Return what makes a folder when unpickled, and prove that nothing did."""
-    folder = tmp_path / "executed"
-    yield Evil(folder)
-    assert not folder.exists()
-
-
-def rewritten(path, target, **changes):
-    """Copy a zip file with other members; None leaves one out. Underscores stand for dots."""
-    changes = {name.replace("_pth", ".pth").replace("_optimizer", ".optimizer"): new for name, new in changes.items()}
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as copied:
-        for name in source.namelist():
-            content = changes.get(name, source.read(name))
-            if content is not None:
-                copied.writestr(name, content)
-    return target
-
-
-def data_of(path):
-    with zipfile.ZipFile(path) as source:
-        return json.loads(source.read("data"))
-
-
-def with_data(path, target, **changes):
-    return rewritten(path, target, data=json.dumps({**data_of(path), **changes}))
-
-
-def with_state(path, target, change):
-    """Copy a zip file with another state dict."""
-    with zipfile.ZipFile(path) as source:
-        state = th.load(io.BytesIO(source.read("policy.pth")), weights_only=True)
-    return rewritten(path, target, policy_pth=torch_file(change(state)))
-
-
-def torch_file(value):
-    buffer = io.BytesIO()
-    th.save(value, buffer)
-    return buffer.getvalue()
-
-
-def pickled(value, **clear):
-    return {":type:": "<class 'x'>", **clear, ":serialized:": base64.b64encode(cloudpickle.dumps(value)).decode()}
-
-
-def refused(path):
-    """Return why a file is refused, in one printable line that names the file."""
-    with pytest.raises(CheckpointError) as caught:
-        read_checkpoint(path)
-    text = str(caught.value)
-    assert text.isprintable()
-    assert str(path) in text
-    return text
-
-
-def convolutional(observation_space=GRID, policy="CnnPolicy", net_arch=(), **extractor_kwargs):
-    return {
-        "observation_space": observation_space,
-        "policy": policy,
-        "net_arch": list(net_arch),
-        "features_extractor_class": ConvExtractor,
-        "features_extractor_kwargs": extractor_kwargs,
-    }
-
-
-CONVOLUTIONAL = {
-    "grid": {key: value for key, value in convolutional().items() if key != "features_extractor_kwargs"},
-    "grid by size": convolutional(conv_arch=None),
-    "small grid": convolutional(conv_arch="small"),
-    "grid with hidden layers": convolutional(net_arch=[16, 8], conv_arch=[[5, 3, 1]]),
-    "strided grid": convolutional(conv_arch=((5, 2, 3),)),
-    "deep grid": convolutional(conv_arch=[(6, 3, 1), [7, 4, 2], (8, 1, 1), [9, 2, 20]]),
-    "image by size": convolutional(IMAGE),
-    "nature image": convolutional(IMAGE, conv_arch="nature"),
-    "image of ones own": convolutional(IMAGE, conv_arch=[[4, 8, 4]]),
-    "scaled grid": {
-        **convolutional(spaces.Box(-1, 1, (2, 10, 10), np.float32), normalized_image=True, normalize=False),
-        "normalize_images": False,
-    },
-    "raw grid": {**convolutional(conv_arch="small"), "normalize_images": False},
-    "no image": {**convolutional(spaces.Box(-1, 1, (2, 5, 5))), "normalize_images": False, "policy": "MlpPolicy"},
-    "grid in a dict": convolutional(spaces.Dict(grid=GRID), "MultiInputPolicy", conv_arch=[[6, 3, 2]]),
-}
-AGENTS = {
-    "mlp": {},
-    "deep": {"net_arch": [32, 16, 8], "activation_fn": th.nn.Tanh},
-    "linear": {"net_arch": []},
-    "discrete": {"observation_space": spaces.Discrete(5)},
-    "multidiscrete": {"observation_space": spaces.MultiDiscrete([3, 4])},
-    "multibinary": {"observation_space": spaces.MultiBinary(6)},
-    "float64": {"observation_space": spaces.Box(-1, 1, (2, 3), np.float64)},
-    "optimizer": {"optimizer_class": th.optim.SGD, "optimizer_kwargs": {"momentum": 0.5}},
-    "cnn": {"observation_space": IMAGE, "policy": "CnnPolicy"},
-    "small cnn": {
-        "observation_space": IMAGE,
-        "policy": "CnnPolicy",
-        "net_arch": [16],
-        "features_extractor_kwargs": {"features_dim": 32},
-    },
-    "scaled image": {
-        "observation_space": spaces.Box(0, 1, (1, 36, 36), np.float32),
-        "policy": "CnnPolicy",
-        "normalize_images": False,
-    },
-    "flat image": {"observation_space": IMAGE, "features_extractor_class": FlattenExtractor, "net_arch": [4]},
-    "dict": {"observation_space": MIXED, "policy": "MultiInputPolicy", "net_arch": [8]},
-    **CONVOLUTIONAL,
-}
 
 
 def check_equal(checkpoint, model, network):
@@ -465,11 +291,6 @@ def test_agents_of_other_algorithms_that_spike_are_refused_as_such(tmp_path):
 # Convolutions that a file describes.
 
 
-def with_conv_arch(path, target, conv_arch):
-    kwargs = {"features_extractor_class": ConvExtractor, "features_extractor_kwargs": {"conv_arch": conv_arch}}
-    return with_data(path, target, policy_kwargs=pickled(kwargs))
-
-
 FORM = "conv_arch is neither a name nor a list of convolutions"
 
 
@@ -547,295 +368,3 @@ def test_only_the_extractors_own_name_is_taken_for_it(tmp_path, saved_grid, modu
     kwargs = {":type:": "", ":serialized:": base64.b64encode(content).decode()}
     path = with_data(saved_grid, tmp_path / "other.zip", policy_kwargs=kwargs)
     assert f"{module}.ConvExtractor; only those of SB3" in refused(path)
-
-
-# Damaged files.
-
-
-def test_no_file(tmp_path):
-    assert "no such file" in refused(tmp_path / "missing.zip")
-    assert "no such file" in refused(tmp_path)
-    with pytest.raises(CheckpointError, match="no such file"):
-        inspect_zip(tmp_path / "missing.zip")
-
-
-def test_damaged(tmp_path, saved):
-    content = bytearray(saved.read_bytes())
-    content[content.index(b"policy.pth") + 3000] ^= 1
-    path = tmp_path / "damaged.zip"
-    path.write_bytes(content)
-    assert "'policy.pth' is damaged; save or download" in refused(path)
-
-
-@pytest.mark.parametrize("part", [0.0, 0.001, 0.3, 0.6, 0.9, 0.999])
-def test_truncated(tmp_path, saved, part):
-    content = saved.read_bytes()
-    path = tmp_path / "truncated.zip"
-    path.write_bytes(content[: int(len(content) * part)])
-    assert "download it again" in refused(path)  # even where it ends in a zip file of torch's
-    with pytest.raises(CheckpointError, match="download it again"):
-        inspect_zip(path)
-
-
-@pytest.mark.parametrize("member", ["data", "policy_pth"])
-def test_missing_members(tmp_path, saved, member):
-    path = rewritten(saved, tmp_path / "missing.zip", **{member: None})
-    assert "0 members" in refused(path)
-    assert any("0 members" in problem for problem in inspect_zip(path).problems)
-
-
-@pytest.mark.parametrize("member", ["data", "policy.pth", "_stable_baselines3_version"])
-def test_members_that_are_there_twice(tmp_path, saved, member):
-    path = rewritten(saved, tmp_path / "twice.zip")
-    with zipfile.ZipFile(path, "a") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        file.writestr(member, file.read(member))
-    assert "2 members" in refused(path)
-    assert [name for name, _ in inspect_zip(path).members].count(member) == 2
-
-
-def test_names_are_taken_exactly(tmp_path, saved):
-    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(tmp_path / "renamed.zip", "w") as renamed:
-        for name in source.namelist():
-            renamed.writestr(f"./{name}", source.read(name))
-    assert "0 members 'data'" in refused(tmp_path / "renamed.zip")
-
-
-def test_files_without_version_and_timesteps(tmp_path, saved):
-    data = {key: value for key, value in data_of(saved).items() if key != "num_timesteps"}
-    path = rewritten(saved, tmp_path / "bare.zip", data=json.dumps(data), _stable_baselines3_version=None)
-    checkpoint = read_checkpoint(path)
-    assert (checkpoint.sb3_version, checkpoint.timesteps) == (None, None)
-
-
-def test_too_large(saved, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_DATA", 1000)
-    assert "more than any agent needs" in refused(saved)
-
-
-def test_zip_bombs_are_not_unpacked(tmp_path, saved):
-    """Neither by an honest header, nor by one that promises less."""
-    path = rewritten(saved, tmp_path / "bomb.zip", data=None)
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("data", b" " * 2**25)
-    content = path.read_bytes()
-    lying = tmp_path / "lying.zip"
-    lying.write_bytes(content.replace(struct.pack("<I", 2**25), struct.pack("<I", 1000)))
-    tracemalloc.start()
-    assert "more than any agent needs" in refused(path)
-    assert "damaged" in refused(lying)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**22
-
-
-def test_bombs_inside_torch_files_are_not_unpacked(tmp_path, saved):
-    with zipfile.ZipFile(saved) as source:
-        inner = zipfile.ZipFile(io.BytesIO(source.read("policy.pth")))
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
-        for name in inner.namelist():
-            file.writestr(name, inner.read(name) + b"\0" * 10_000)
-    assert "damaged" in refused(rewritten(saved, tmp_path / "bomb.zip", policy_pth=packed.getvalue()))
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"a":' * 50_000])
-def test_data_that_is_no_json_object(tmp_path, saved, content):
-    path = rewritten(saved, tmp_path / "data.zip", data=content)
-    assert "'data'" in refused(path)
-    assert any("'data'" in problem for problem in inspect_zip(path).problems)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "reason"),
-    [
-        ("policy_class", None, "policy class"),
-        ("policy_class", "stable_baselines3.dqn.policies.DQNPolicy", "policy class"),
-        ("policy_kwargs", None, "policy_kwargs is no dict"),
-        ("policy_kwargs", [], "policy_kwargs is no dict"),
-        ("policy_kwargs", {"normalize_images": 1}, "normalize_images is no bool"),
-        ("policy_kwargs", {"activation_fn": "ReLU"}, "activation function"),
-        ("policy_kwargs", {"features_extractor_class": "NatureCNN"}, "features extractor"),
-        ("policy_kwargs", {"features_extractor_kwargs": 3}, "features_extractor_kwargs is no dict"),
-        ("policy_kwargs", {":serialized:": 5}, "no text"),
-        ("policy_kwargs", {":serialized:": "A"}, "padding|base64|pickle"),
-        ("policy_kwargs", {":serialized:": ""}, "broken pickle"),
-        ("observation_space", None, "no Box"),
-        ("observation_space", {"n": 3}, "no Box"),
-        ("action_space", pickled(BOX), "action_space is no Discrete"),
-        ("num_timesteps", "many", "num_timesteps is no int"),
-        ("num_timesteps", True, "num_timesteps is no int"),
-    ],
-)
-def test_wrong_values_are_named(tmp_path, saved, key, value, reason):
-    path = with_data(saved, tmp_path / "wrong.zip", **{key: value})
-    assert any(part in refused(path) for part in reason.split("|"))
-    inspect_zip(path)
-
-
-def test_texts_from_the_file_cannot_write_to_the_terminal(tmp_path, saved):
-    evil = "q_net.\x1b[2J\nname\u202e"
-    path = with_state(saved, tmp_path / "terminal.zip", lambda state: {**state, evil: th.zeros(1)})
-    path = with_data(path, tmp_path / "both.zip", policy_kwargs={"\x1b[2J": "\ud800", "net_arch": [8]})
-    refused(path)
-    contents = inspect_zip(path)
-    assert contents.policy_kwargs.isprintable()
-    assert all(name.isprintable() for name in contents.tensors)
-
-
-FIRST = "q_net.q_net.0.weight"
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda state: {}, "missing"),
-        (lambda state: [], "no tensors by name"),
-        (lambda state: {**state, "n": 3}, "no tensors by name"),
-        (lambda state: {**state, 3: th.zeros(1)}, "no tensors by name"),
-        (lambda state: {key: value for key, value in state.items() if key != "q_net.q_net.0.bias"}, "q_net.0.bias"),
-        (lambda state: {key.replace("q_net", "actor"): value for key, value in state.items()}, "missing"),
-        (lambda state: {**state, "q_net.q_net.1.weight": th.zeros(8)}, "unknown ['q_net.1.weight']"),
-        (lambda state: {**state, FIRST: th.full((8, 3), th.nan)}, "not finite"),
-        (lambda state: {**state, FIRST: th.full((8, 3), -th.inf)}, "not finite"),
-        (lambda state: {**state, FIRST: th.zeros(8, 4)}, "(8, 4)"),
-        (lambda state: {**state, FIRST: th.zeros(9, 3)}, "shape"),
-        (lambda state: {**state, "q_net.q_net.0.bias": th.zeros(9)}, "(9,)"),
-        (lambda state: {**state, "q_net.q_net.2.weight": th.zeros(4, 8)}, "(4, 8)"),
-        (lambda state: {**state, FIRST: th.zeros(())}, "no dense float32"),
-        (lambda state: {**state, FIRST: th.zeros(0, 3)}, "no dense float32"),
-        (lambda state: {**state, FIRST: th.zeros(8, 3).double()}, "no dense float32"),
-        (lambda state: {**state, FIRST: th.zeros(8, 3, dtype=th.complex64)}, "no dense float32"),
-        (lambda state: {**state, FIRST: th.zeros(8, 3).to_sparse()}, "no dense float32"),
-        (lambda state: {**state, FIRST: th.zeros(8, 3, device="meta")}, "no dense float32"),
-        (lambda state: {**state, FIRST: th.zeros(1).expand(2**40, 3)}, "no dense float32"),
-        (lambda state: {**state, FIRST: th.nn.Parameter(th.zeros(8, 3))}, "no dense float32"),
-        (lambda state: {**state, FIRST: th.nested.nested_tensor([th.zeros(2), th.zeros(3)])}, "no dense float32"),
-        (lambda state: {**state, FIRST: th.quantize_per_tensor(th.zeros(8, 3), 1.0, 0, th.qint8)}, "no dense float32"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore")
-def test_weights_that_do_not_fit(tmp_path, saved, change, reason):
-    path = with_state(saved, tmp_path / "weights.zip", change)
-    assert reason in refused(path)
-    inspect_zip(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "key", "space"),
-    [
-        ("mlp", "observation_space", spaces.Discrete(4)),
-        ("mlp", "observation_space", spaces.Dict(a=BOX)),
-        ("mlp", "action_space", spaces.Discrete(4)),
-        ("cnn", "observation_space", BOX),
-        ("cnn", "observation_space", spaces.Box(0, 255, (2, 40, 50), np.uint8)),
-        ("cnn", "observation_space", spaces.Box(0, 255, (2, 35, 40), np.uint8)),
-        ("cnn", "observation_space", spaces.Box(0, 254, (2, 36, 40), np.uint8)),
-        ("grid", "observation_space", BOX),
-        ("grid", "observation_space", spaces.Discrete(3)),
-        ("grid", "observation_space", spaces.Dict(grid=GRID, more=BOX)),
-        ("grid", "observation_space", spaces.Box(0, 255, (3, 10, 12), np.uint8)),
-        ("grid", "observation_space", spaces.Box(0, 255, (4, 10, 13), np.uint8)),
-        ("grid", "observation_space", spaces.Box(0, 255, (4, 2, 12), np.uint8)),
-        pytest.param(
-            *("grid", "observation_space", spaces.Box(0, 255, (0, 10, 12), np.uint8)),
-            marks=pytest.mark.filterwarnings("ignore:Initializing zero-element tensors"),
-        ),
-        ("grid", "observation_space", spaces.Box(0, 255, (4, 36, 40), np.uint8)),
-        ("grid", "observation_space", spaces.Box(0, 254, (4, 10, 12), np.uint8)),
-        ("dict", "observation_space", BOX),
-        ("dict", "observation_space", spaces.Dict({**MIXED.spaces, "image": BOX})),
-        ("dict", "observation_space", spaces.Dict({**MIXED.spaces, "one more": spaces.Discrete(2)})),
-    ],
-)
-def test_spaces_of_another_agent(tmp_path, name, key, space):
-    dqn(**AGENTS[name]).save(tmp_path / "agent.zip")
-    refused(with_data(tmp_path / "agent.zip", tmp_path / "other.zip", **{key: pickled(space)}))
-
-
-def test_quantiles_of_another_agent(tmp_path):
-    contrib = pytest.importorskip("sb3_contrib", reason="QR-DQN is in sb3-contrib")
-    dqn(algorithm=contrib.QRDQN, n_quantiles=6).save(tmp_path / "agent.zip")
-    for wrong in ({}, {"n_quantiles": 5}, {"n_quantiles": 0}, {"n_quantiles": "6"}, {"n_quantiles": 6.0}):
-        refused(with_data(tmp_path / "agent.zip", tmp_path / "other.zip", policy_kwargs=wrong))
-
-
-# Whatever else there may be in a file.
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
-    max_leaves=5,
-)
-READ = ["policy_class", "policy_kwargs", "observation_space", "action_space", "num_timesteps", "learning_rate"]
-fuzzing = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def survives(path):
-    """Read a file of any content: a checkpoint or our error, nothing else."""
-    with suppress(CheckpointError):
-        assert isinstance(read_checkpoint(path), Checkpoint)
-    inspect_zip(path)
-
-
-@given(st.sampled_from(READ), JSON)
-@fuzzing
-def test_any_json_value_at_the_first_level(tmp_path, saved, key, value):
-    survives(with_data(saved, tmp_path / "fuzzed.zip", **{key: value}))
-
-
-@given(st.sampled_from(READ), st.text(max_size=10) | st.sampled_from([":serialized:", ":type:", "net_arch"]), JSON)
-@fuzzing
-def test_any_json_value_at_the_second_level(tmp_path, saved, key, inner, value):
-    old = data_of(saved)[key]
-    old = old if isinstance(old, dict) else {}
-    survives(with_data(saved, tmp_path / "fuzzed.zip", **{key: {**old, inner: value}}))
-
-
-@given(
-    st.sampled_from(["net_arch", "activation_fn", "normalize_images", "features_extractor_class", "n_quantiles"])
-    | st.just("features_extractor_kwargs"),
-    JSON,
-)
-@fuzzing
-def test_any_argument_of_the_policy(tmp_path, saved, name, value):
-    survives(with_data(saved, tmp_path / "fuzzed.zip", policy_kwargs={name: value}))
-
-
-@given(JSON | st.lists(st.lists(st.integers(-1, 12), min_size=2, max_size=4), max_size=3))
-@fuzzing
-@pytest.mark.filterwarnings("ignore")
-def test_any_convolutions(tmp_path, saved_grid, conv_arch):
-    survives(with_conv_arch(saved_grid, tmp_path / "fuzzed.zip", conv_arch))
-
-
-@given(st.sampled_from(READ[:4]), st.data())
-@fuzzing
-def test_any_changed_byte_of_a_pickle(tmp_path, saved, key, draw):
-    item = data_of(saved)[key]
-    content = bytearray(base64.b64decode(item[":serialized:"]))
-    content[draw.draw(st.integers(0, len(content) - 1))] = draw.draw(st.integers(0, 255))
-    item[":serialized:"] = base64.b64encode(content).decode()
-    survives(with_data(saved, tmp_path / "fuzzed.zip", **{key: item}))
-
-
-@given(st.data())
-@fuzzing
-@pytest.mark.filterwarnings("ignore")
-def test_any_changed_byte_of_the_weights(tmp_path, saved, draw):
-    with zipfile.ZipFile(saved) as source:
-        content = bytearray(source.read("policy.pth"))
-    for _ in range(draw.draw(st.integers(1, 3))):
-        content[draw.draw(st.integers(0, len(content) - 1))] = draw.draw(st.integers(0, 255))
-    survives(rewritten(saved, tmp_path / "fuzzed.zip", policy_pth=bytes(content)))
-
-
-@given(st.data())
-@fuzzing
-def test_any_changed_byte_of_the_file(tmp_path, saved, draw):
-    content = bytearray(saved.read_bytes())
-    content[draw.draw(st.integers(0, len(content) - 1))] = draw.draw(st.integers(0, 255))
-    path = tmp_path / "fuzzed.zip"
-    path.write_bytes(content)
-    with suppress(CheckpointError):  # of inspect_zip, where this is no zip file any more
-        survives(path)
