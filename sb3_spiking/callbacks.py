@@ -98,7 +98,7 @@ class SpikeMonitorCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         if self.n_calls % self.log_freq == 0:
-            with _randomness_untouched():
+            with randomness_untouched():
                 self._measure()
         return True
 
@@ -128,8 +128,10 @@ class SpikeMonitorCallback(BaseCallback):
             return model.replay_buffer.sample(size, env=model.get_vec_normalize_env()).observations
         met: Any = model._last_obs
         if isinstance(model, OnPolicyAlgorithm) and model.rollout_buffer.pos > 0:
-            met = _each(model.rollout_buffer.observations, lambda all_of: _last(all_of[: model.rollout_buffer.pos]))
-        return _each(met, lambda array: th.as_tensor(array, device=model.device))
+            met = each_entry(
+                model.rollout_buffer.observations, lambda all_of: _last(all_of[: model.rollout_buffer.pos])
+            )
+        return each_entry(met, lambda array: th.as_tensor(array, device=model.device))
 
 
 def _last(rollout: np.ndarray) -> np.ndarray:
@@ -137,8 +139,14 @@ def _last(rollout: np.ndarray) -> np.ndarray:
     return rollout.reshape(-1, *rollout.shape[2:])[-MAX_DECISIONS:]
 
 
-def _each(observations: Any, function: Callable[[Any], Any]) -> Any:
-    """Apply a function to an observation, or to each entry of a Dict."""
+def each_entry(observations: Any, function: Callable[[Any], Any]) -> Any:
+    """
+    Apply a function to an observation, or to each entry of a Dict.
+
+    :param observations: arrays or tensors, or a dict of them
+    :param function: of one of them
+    :return: its results, in the same form
+    """
     if isinstance(observations, dict):
         return {name: function(entry) for name, entry in observations.items()}
     return function(observations)
@@ -196,7 +204,7 @@ def _spiking_policy(callback: BaseCallback) -> SpikingPolicy:
 
 
 @contextmanager
-def _randomness_untouched() -> Iterator[None]:
+def randomness_untouched() -> Iterator[None]:
     """Give back the random states that sampling a replay buffer and Poisson encoders draw from."""
     state = np.random.get_state()  # noqa: NPY002 (SB3 samples from it)
     try:

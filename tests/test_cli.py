@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.dqn.policies import DQNPolicy
 
 import sb3_spiking
 from sb3_spiking.cli import main
@@ -177,6 +178,37 @@ def test_bad_files_are_one_clear_line(dqn, tmp_path, capsys):
     assert "no complete zip file" in refused(capsys, "convert", tmp_path / "half.zip")
     assert "no complete zip file" in refused(capsys, "inspect", tmp_path / "half.zip")
     assert "agent.json" in refused(capsys, "evaluate", dqn)
+
+
+class OwnPolicy(DQNPolicy):
+    """SB3's policy under another name."""
+
+
+def test_a_policy_of_ones_own_is_run_when_its_file_is_trusted(tmp_path, capsys):
+    own = tmp_path / "dqn-CartPole-v1.zip"
+    model = DQN(OwnPolicy, "CartPole-v1", policy_kwargs={"net_arch": [16]}, buffer_size=100, seed=0)
+    model.save(own)
+    assert "--trust" in refused(capsys, "convert", own, *FEW)
+    assert main(["convert", str(own), *FEW, "--trust", "--coding", "few-spike", "-q"]) == 0
+    observations = np.random.default_rng(0).uniform(-0.1, 0.1, (5, 4)).astype(np.float32)
+    with th.no_grad():
+        wanted = model.q_net(th.from_numpy(observations)).numpy()
+    values, _ = SpikingQPolicy.load(tmp_path / "dqn-CartPole-v1_snn.zip").q_values(observations)
+    np.testing.assert_allclose(values, wanted, atol=1e-3)
+
+
+def test_a_trusted_file_that_sb3_cannot_load_is_one_clear_line(dqn, tmp_path, capsys):
+    broken = tmp_path / "broken-CartPole-v1.zip"
+    with zipfile.ZipFile(dqn) as source, zipfile.ZipFile(broken, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "data":
+                data = json.loads(content)
+                data["policy_class"][":serialized:"] = base64.b64encode(b"cnosuchmodule\nPolicy\n.").decode()
+                content = json.dumps(data).encode()
+            target.writestr(name, content)
+    assert "--trust" in refused(capsys, "convert", broken)
+    assert "No module named 'nosuchmodule'" in refused(capsys, "convert", broken, "--trust")
 
 
 def test_evaluate_plays_what_was_converted(dqn, capsys):

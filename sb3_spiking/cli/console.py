@@ -31,15 +31,14 @@ def warn(text: str) -> None:
     err.print(f"warning: {text}", style="yellow", markup=False)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """
     Print a table.
 
     :param columns: headings; those after the first are aligned to the right
     :param rows: texts of each row
-    :param title: above it
     """
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         grid.add_column(column, justify="right" if index else "left", no_wrap=True)
     for row in rows:

@@ -151,7 +151,7 @@ def _sweeps(
     args: argparse.Namespace, dqn: DenseQPolicy, calibration: Observation, test: Observation, method: Method
 ) -> dict[str, dict[str, Agreement]]:
     """Try other values: for the figure fewer time steps, and what was asked for."""
-    longest = max(TIME_SWEEP) if args.sweep_time else method.coding.time_steps
+    longest = max(TIME_SWEEP) if args.sweep_time else min(method.coding.time_steps, 64)
     steps = sorted({method.coding.time_steps, *(steps for steps in TIME_SWEEP if steps <= longest)})
     methods = {str(count): changed for count in steps if (changed := _with_time_steps(method, count)) is not None}
     tried = {"time steps": methods}

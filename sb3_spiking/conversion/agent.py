@@ -14,6 +14,7 @@ from torch import nn
 
 from sb3_spiking.conversion.dense import dense_network
 from sb3_spiking.conversion.policy import DenseQPolicy
+from sb3_spiking.conversion.reading.archive import reading
 from sb3_spiking.conversion.reading.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from sb3_spiking.conversion.reading.saved_weights import check_entries
 from sb3_spiking.policies.common import SpikingPolicy
@@ -63,7 +64,8 @@ def read_or_trust(path: str | Path, trust: bool = False) -> Checkpoint:
     except CheckpointError as error:
         if not (trust and "--trust" in str(error)):
             raise
-    return checkpoint_of(DQN.load(path, device="cpu"))
+    with reading(path):  # which may fail in any way, as its author pleases
+        return checkpoint_of(DQN.load(path, device="cpu"))
 
 
 def checkpoint_of(model: OffPolicyAlgorithm) -> Checkpoint:

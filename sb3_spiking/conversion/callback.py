@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, unwrap_vec_normalize
 from stable_baselines3.her import HerReplayBuffer
 
-from sb3_spiking.callbacks import _each, _randomness_untouched
+from sb3_spiking.callbacks import each_entry, randomness_untouched
 from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.converter import convert_policy
 from sb3_spiking.conversion.environment import EnvError, EnvSpec, check_spaces
@@ -126,7 +126,7 @@ class ConversionCallback(BaseCallback):
         snn.origin["timesteps"] = self.num_timesteps
         returns, decisions = self._play(dqn, snn)
         mean_return = float(np.mean(returns))
-        some = _each(states, lambda array: array[:MAX_RECORDED])
+        some = each_entry(states, lambda array: array[:MAX_RECORDED])
         self.logger.record("conversion/snn_return", mean_return)
         self.logger.record("conversion/agreement", decisions.agreement)
         self.logger.record("conversion/q_error", decisions.q_error)
@@ -227,7 +227,7 @@ def _training_untouched(model: BaseAlgorithm) -> Iterator[None]:
     """Give back all the random states that a training draws from; the evaluation's environment may use any of them."""
     state, actions = random.getstate(), model.action_space.np_random.bit_generator.state
     try:
-        with _randomness_untouched():
+        with randomness_untouched():
             yield
     finally:
         random.setstate(state)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sb3_spiking.conversion.calibration import Threshold
-from sb3_spiking.conversion.codings import CODINGS, Coding, FewSpike, Rate, Residual, Signed, Ternary
+from sb3_spiking.conversion.codings import Coding, FewSpike, Rate, Residual, Signed, Ternary
 from sb3_spiking.snn.arguments import choice
 
 
@@ -67,6 +67,3 @@ def make_method(
         dataclasses.replace(method.coding, **constants),
         Threshold.parse(threshold or str(method.threshold), per_neuron),
     )
-
-
-__all__ = ["CODINGS", "DEFAULT", "METHODS", "Method", "make_method"]

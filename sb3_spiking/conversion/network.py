@@ -71,18 +71,29 @@ class ConvertedNetwork(nn.Module):
             states.append([residue for residue in residues if residue is not None])
         return th.cat(values) * self.output_scale, tuple(th.cat(membranes) for membranes in zip(*states, strict=True))
 
+    def readouts(self, features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Return both ways to read decisions that are made from rest, in one run.
+
+        :param features: preprocessed observations, ``[N, ...]``
+        :return: Q-values, ``[N, actions]``; and what output neurons that spike would send, without what is left in
+            their membranes, ``[N, actions]``, from 0 to ``output_scale``
+        """
+        values, sent = [], []
+        for rows in self.parts(features):
+            *_, output = self._layers(features[rows])
+            values.append(self.coding.readout(output.drive))
+            sent.append(self.coding.decode(self.coding.fire(output.drive)))
+        return th.cat(values) * self.output_scale, th.cat(sent) * self.output_scale
+
     def output_spikes(self, features: th.Tensor) -> th.Tensor:
         """
-        Return what output neurons that spike would send, from rest: Q-values without what is left in membranes.
+        Return what output neurons that spike would send: the second of the readouts.
 
         :param features: preprocessed observations, ``[N, ...]``
         :return: ``[N, actions]``, from 0 to ``output_scale``
         """
-        rates = []
-        for rows in self.parts(features):
-            *_, output = self._layers(features[rows])
-            rates.append(self.coding.decode(self.coding.fire(output.drive)))
-        return th.cat(rates) * self.output_scale
+        return self.readouts(features)[1]
 
     def activations(self, features: th.Tensor) -> list[th.Tensor]:
         """

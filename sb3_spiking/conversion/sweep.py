@@ -40,6 +40,7 @@ def sweep(
         if method.threshold not in calibrated:
             calibrated[method.threshold] = thresholds(dqn.network, features, method.threshold)
         network = convert_layers(dqn.network, calibrated[method.threshold], method.coding)
-        results[name] = agreement_of(wanted, network(tested).numpy(), network.output_spikes(tested).numpy())
+        values, sent = network.readouts(tested)
+        results[name] = agreement_of(wanted, values.numpy(), sent.numpy())
         progress()
     return results
