@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import DQN, PPO
-from stable_baselines3.dqn.policies import DQNPolicy
 
 import sb3_spiking
 from sb3_spiking.cli import main
@@ -180,20 +179,20 @@ def test_bad_files_are_one_clear_line(dqn, tmp_path, capsys):
     assert "agent.json" in refused(capsys, "evaluate", dqn)
 
 
-class OwnPolicy(DQNPolicy):
-    """SB3's policy under another name."""
-
-
-def test_a_policy_of_ones_own_is_run_when_its_file_is_trusted(tmp_path, capsys):
-    own = tmp_path / "dqn-CartPole-v1.zip"
-    model = DQN(OwnPolicy, "CartPole-v1", policy_kwargs={"net_arch": [16]}, buffer_size=100, seed=0)
+@pytest.mark.parametrize("quantiles", [False, True])
+def test_a_policy_of_ones_own_is_run_when_its_file_is_trusted(tmp_path, capsys, quantiles):
+    algorithm = pytest.importorskip("sb3_contrib", reason="QR-DQN is in sb3-contrib").QRDQN if quantiles else DQN
+    own_policy = type("OwnPolicy", (algorithm.policy_aliases["MlpPolicy"],), {})
+    own = tmp_path / "agent-CartPole-v1.zip"
+    model = algorithm(own_policy, "CartPole-v1", policy_kwargs={"net_arch": [16]}, buffer_size=100, seed=0)
     model.save(own)
     assert "--trust" in refused(capsys, "convert", own, *FEW)
     assert main(["convert", str(own), *FEW, "--trust", "--coding", "few-spike", "-q"]) == 0
     observations = np.random.default_rng(0).uniform(-0.1, 0.1, (5, 4)).astype(np.float32)
     with th.no_grad():
-        wanted = model.q_net(th.from_numpy(observations)).numpy()
-    values, _ = SpikingQPolicy.load(tmp_path / "dqn-CartPole-v1_snn.zip").q_values(observations)
+        network = model.quantile_net if quantiles else model.q_net
+        wanted = network(th.from_numpy(observations)).reshape(5, -1, 2).mean(dim=1).numpy()
+    values, _ = SpikingQPolicy.load(tmp_path / "agent-CartPole-v1_snn.zip").q_values(observations)
     np.testing.assert_allclose(values, wanted, atol=1e-3)
 
 

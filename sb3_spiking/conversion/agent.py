@@ -15,7 +15,8 @@ from torch import nn
 from sb3_spiking.conversion.dense import dense_network
 from sb3_spiking.conversion.policy import DenseQPolicy
 from sb3_spiking.conversion.reading.archive import reading
-from sb3_spiking.conversion.reading.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from sb3_spiking.conversion.reading.checkpoint import Checkpoint, NeedsCodeError, read_checkpoint
+from sb3_spiking.conversion.reading.inspection import inspect_zip
 from sb3_spiking.conversion.reading.saved_weights import check_entries
 from sb3_spiking.policies.common import SpikingPolicy
 from sb3_spiking.policies.observations import ConvExtractor
@@ -28,7 +29,7 @@ def load_dqn(source: Source, trust: bool = False) -> DenseQPolicy:
     Return a trained DQN or QRDQN as a policy of plain layers.
 
     :param source: a model, or the file of one, which is read as data
-    :param trust: where a file needs code to be read, run it with ``DQN.load``
+    :param trust: where a file needs code to be read, load it with SB3, which runs it
     :return: a policy that decides as the agent does
     :raises ValueError: if it is another agent, or its network is no stack of ReLU layers
     """
@@ -61,11 +62,19 @@ def read_or_trust(path: str | Path, trust: bool = False) -> Checkpoint:
     """
     try:
         return read_checkpoint(path)
-    except CheckpointError as error:
-        if not (trust and "--trust" in str(error)):
+    except NeedsCodeError:
+        if not trust:
             raise
     with reading(path):  # which may fail in any way, as its author pleases
-        return checkpoint_of(DQN.load(path, device="cpu"))
+        return checkpoint_of(_load(path))
+
+
+def _load(path: str | Path) -> OffPolicyAlgorithm:
+    if not any(name.startswith("quantile_net.") for name in inspect_zip(path).tensors):
+        return DQN.load(path, device="cpu")
+    from sb3_contrib import QRDQN
+
+    return QRDQN.load(path, device="cpu")
 
 
 def checkpoint_of(model: OffPolicyAlgorithm) -> Checkpoint:

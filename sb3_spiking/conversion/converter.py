@@ -51,7 +51,7 @@ def convert(
     :param states: how many states to collect
     :param epsilon: probability of a random action while collecting
     :param seed: of the environments, and of the fine-tuning
-    :param trust: where a file needs code to be read, run it with ``DQN.load``
+    :param trust: where a file needs code to be read, load it with SB3, which runs it
     :param progress: is told how many states have just been collected
     :param constants: others of the coding's values, for example ``initial=0.0``
     :return: a policy that spikes

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 import json
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import torch as th
 
 from sb3_spiking.conversion.reading.inert_pickles import InertPickle
+from sb3_spiking.conversion.reading.saved_tensors import read_tensors
 
 MAX_DATA = 64 * 2**20
 """Bytes of the agent's JSON; it has some 10 kB, and megabytes where image bounds are in it."""
@@ -20,6 +20,8 @@ MAX_WEIGHTS = 2**30
 """Bytes of the weights; Atari's network and its target have 14 MB."""
 MAX_RATIO = 100
 """How far a member may be compressed; SB3 does not compress at all."""
+LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+"""A pickled number: with it torch's files began before they were zip files."""
 
 
 class CheckpointError(ValueError):
@@ -27,6 +29,14 @@ class CheckpointError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
+
+
+class NeedsCodeError(CheckpointError):
+    """A file that only SB3 can read, running the code in it."""
+
+
+TRUST = "if you trust its author, --trust (trust=True) loads it with SB3, which runs code in the file"
+"""The way out of `NeedsCodeError`."""
 
 
 def printable(text: str, length: int = 600) -> str:
@@ -54,7 +64,8 @@ def reading(what: object) -> Iterator[None]:
     except Exception as error:
         # Our own refusals and those of json are ValueErrors; the text of any other error needs its name.
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise CheckpointError(f"{what}: {reason}") from error
+        kind = NeedsCodeError if isinstance(error, NeedsCodeError) else CheckpointError
+        raise kind(f"{what}: {reason}") from error
 
 
 @contextmanager
@@ -131,27 +142,13 @@ def read_weights(archive: zipfile.ZipFile) -> dict[str, th.Tensor]:
     :param archive: the open zip file
     :return: tensors by name, networks and target networks
     :raises ValueError: if it is missing, too large, damaged or holds more than tensors
+    :raises NeedsCodeError: if torch wrote it before 1.6
     """
     content = read_member(archive, "policy.pth", MAX_WEIGHTS)
-    try:
-        _check_unpacked(content)
-        state = th.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Torch's own text would recommend loading it unsafely.
-        raise ValueError("'policy.pth' is damaged or holds more than tensors") from error
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, th.Tensor) for name, tensor in state.items()
-    ):
-        raise ValueError("'policy.pth' holds no tensors by name")
-    return dict(state)
-
-
-def _check_unpacked(content: bytes) -> None:
-    """Refuse a zip bomb in torch's own format, which is a zip file without compression."""
-    if content.startswith(b"PK"):
-        with zipfile.ZipFile(io.BytesIO(content)) as inner:
-            if sum(info.file_size for info in inner.infolist()) > len(content):
-                raise ValueError("compressed")
+    if content.startswith(LEGACY_TORCH):
+        raise NeedsCodeError(f"'policy.pth' was written by torch before 1.6; {TRUST}")
+    with reading("'policy.pth' is damaged or holds more than tensors"):
+        return read_tensors(content)
 
 
 def read_version(archive: zipfile.ZipFile) -> str | None:

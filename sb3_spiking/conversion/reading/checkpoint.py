@@ -9,7 +9,9 @@ import torch as th
 from gymnasium import spaces
 
 from sb3_spiking.conversion.reading.archive import (
+    TRUST,
     CheckpointError,
+    NeedsCodeError,
     open_archive,
     read_data,
     read_pickle,
@@ -28,7 +30,7 @@ from sb3_spiking.conversion.reading.saved_weights import (
 )
 from sb3_spiking.snn.convolutions import ConvArch
 
-__all__ = ["Checkpoint", "CheckpointError", "algorithm_of", "read_checkpoint"]
+__all__ = ["Checkpoint", "CheckpointError", "NeedsCodeError", "algorithm_of", "read_checkpoint"]
 
 NETWORKS = {"DQN": "q_net", "QRDQN": "quantile_net"}
 """The algorithms that can be read, and what their online network and its last layers are both called."""
@@ -95,7 +97,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
     :param path: a zip file written by ``model.save``, by SB3 1.0 or later
     :return: what is in it, checked: the weights are finite and fit the spaces
-    :raises CheckpointError: if the file is damaged, of another algorithm, or needs code of its own
+    :raises NeedsCodeError: if the file needs code of its own
+    :raises CheckpointError: if it is damaged or of another algorithm
     """
     path = Path(path)
     with reading(path), open_archive(path) as (archive, sha256):
@@ -154,10 +157,7 @@ def _recognize(data: Mapping[str, Any]) -> tuple[str, str]:
         raise ValueError(f"is a {algorithm} agent; only DQN and QRDQN can be converted")
     if isinstance(saved, Name) and saved.module.startswith("sb3_spiking.policies."):
         raise ValueError(f"spikes already, with the policy {saved}: use it as it is; there is nothing to convert")
-    raise ValueError(
-        f"has a policy class {_shown(saved)}, which is not SB3's; if you trust its author, "
-        "--trust (trust=True) loads it with DQN.load, which runs code in the file"
-    )
+    raise NeedsCodeError(f"has a policy class {_shown(saved)}, which is not SB3's; {TRUST}")
 
 
 def _attribute(data: Mapping[str, Any], key: str) -> Any:

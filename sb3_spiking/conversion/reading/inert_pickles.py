@@ -41,9 +41,20 @@ class Made:
     entries: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Persistent:
+    """
+    What a pickle leaves to its file, as torch's do with the numbers of a tensor.
+
+    :param id: how the file knows it
+    """
+
+    id: Any
+
+
 class InertPickle:
     """
-    A pickle's values, as far as they are plain, with `Name` and `Made` for the rest.
+    A pickle's values, as far as they are plain, with `Name`, `Made` and `Persistent` for the rest.
 
     The stack and the memo are those of `pickle.Unpickler`; where that one imports or calls, this one takes a note.
     A dict keeps its string keys only: hashing what a hostile pickle nests could take forever.
@@ -124,7 +135,7 @@ class InertPickle:
                 if isinstance(stack[-1], Made):
                     stack[-1].state = state
             case "BINPERSID":
-                stack[-1] = None
+                stack[-1] = Persistent(stack[-1])
             case "MEMOIZE":
                 self._memo[len(self._memo)] = stack[-1]
             case "PUT" | "BINPUT" | "LONG_BINPUT":

@@ -1,8 +1,10 @@
 """Checkpoints are read as `DQN.load` would, but as data: nothing in the file runs, and nothing but errors of ours."""
 
 import base64
+import io
 import os
 import pickle
+import zipfile
 
 import cloudpickle
 import gymnasium as gym
@@ -13,7 +15,7 @@ from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.dqn.policies import DQNPolicy
 
-from sb3_spiking.conversion.agent import load_dqn
+from sb3_spiking.conversion.agent import load_dqn, read_or_trust
 from sb3_spiking.conversion.reading.checkpoint import read_checkpoint
 from sb3_spiking.conversion.reading.inspection import inspect_zip
 from sb3_spiking.policies import ConvExtractor
@@ -227,6 +229,18 @@ def test_policies_of_ones_own_need_trust(tmp_path, local):
     assert "--trust" in text
     assert local or "OwnPolicy" in text
     assert inspect_zip(tmp_path / "agent.zip").algorithm is None
+
+
+def test_weights_of_torch_before_its_zip_files_need_trust(tmp_path, saved):
+    old = io.BytesIO()
+    with zipfile.ZipFile(saved) as archive:
+        state = th.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
+    th.save(state, old, _use_new_zipfile_serialization=False)
+    path = rewritten(saved, tmp_path / "old.zip", policy_pth=old.getvalue())
+    assert "torch before 1.6; if you trust its author, --trust" in refused(path)
+    read = read_or_trust(path, trust=True)
+    for name, tensor in read_checkpoint(saved).weights.items():
+        assert th.equal(read.weights[name], tensor)
 
 
 @pytest.mark.parametrize(
