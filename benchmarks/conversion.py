@@ -26,8 +26,8 @@ import torch as th
 
 from sb3_spiking.conversion import EnvSpec, calibration_states, compare, convert, load_dqn
 from sb3_spiking.conversion.converter import convert_policy
-from sb3_spiking.conversion.environment import find_env
 from sb3_spiking.conversion.methods import METHODS, make_method
+from sb3_spiking.conversion.named_environment import find_env
 from sb3_spiking.conversion.policy import DenseQPolicy
 
 RECORDS = Path("docs/data/conversion")

@@ -8,7 +8,8 @@ from typing import Any
 from gymnasium import spaces
 
 from sb3_spiking.cli.console import note, warn
-from sb3_spiking.conversion.environment import EnvSpec, check_spaces, find_env
+from sb3_spiking.conversion.environment import EnvSpec, check_spaces
+from sb3_spiking.conversion.named_environment import find_env
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
