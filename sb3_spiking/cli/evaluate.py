@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     snn = SpikingQPolicy.load(args.path)
     spec = _spec(args, snn)
     if args.video is not None:
+        note("filming the first episode, which takes a while")
         film(snn, spec, args.seed, args.epsilon, args.video)
         note(f"written: {args.video}")
     shown = rendered(spec, "human") if args.render else spec
