@@ -168,6 +168,17 @@ class SpikingPolicy(ABC):
         with _evaluating(extractor):
             return BaseModel.extract_features(model, observations, extractor)
 
+    def set_training_mode(self, mode: bool) -> None:
+        """
+        Put the policy into training or evaluation mode; target networks stay in evaluation mode, as in SB3.
+
+        :param mode: training or evaluation
+        """
+        for name, network in self._modules.items():  # type: ignore[attr-defined]
+            if not name.endswith("_target"):
+                _set_mode(network, mode)
+        self.training = mode
+
     def make_critic_features_extractor(self) -> BaseFeaturesExtractor:
         """Make the features extractor of an ANN critic, which never spikes."""
         extractor_class, kwargs = self.extractors.critic
@@ -213,6 +224,18 @@ def arch_of(net_arch: NetArch, key: str) -> list[int]:
     :return: its sizes
     """
     return net_arch[key] if isinstance(net_arch, dict) else net_arch
+
+
+def _set_mode(module: nn.Module, mode: bool) -> None:
+    """Do what ``nn.Module.train`` does: SB3 asks for it at each prediction, and torch takes a small network's time."""
+    modules = [module]
+    while modules:
+        module = modules.pop()
+        if type(module).train is nn.Module.train:
+            module.__dict__["training"] = mode
+            modules += [part for part in module._modules.values() if part is not None]
+        else:  # a module with a mode of its own, such as batch normalisation that stays frozen
+            module.train(mode)
 
 
 def _check_activation(activation_fn: type[nn.Module] | None) -> None:

@@ -45,7 +45,7 @@ class SpikingLayer(nn.Module):
         self.synapses = synapses
         self.current_norm = nn.Identity() if current_norm is None else current_norm
         self.neuron = neuron.build(surrogate)
-        self._product_dtype = choice("precision", precision, PRECISIONS)
+        self.product_dtype = choice("precision", precision, PRECISIONS)
 
     def current(self, inputs: th.Tensor) -> th.Tensor:
         """
@@ -61,10 +61,10 @@ class SpikingLayer(nn.Module):
         return self.current_norm(products).unflatten(0, inputs.shape[:2])
 
     def _products(self, inputs: th.Tensor) -> th.Tensor:
-        if self._product_dtype is None:
+        if self.product_dtype is None:
             return self.synapses(inputs)
-        rounded = {name: p.to(self._product_dtype) for name, p in self.synapses.named_parameters()}
-        return functional_call(self.synapses, rounded, (inputs.to(self._product_dtype),)).to(inputs.dtype)
+        rounded = {name: p.to(self.product_dtype) for name, p in self.synapses.named_parameters()}
+        return functional_call(self.synapses, rounded, (inputs.to(self.product_dtype),)).to(inputs.dtype)
 
     def forward(self, inputs: th.Tensor, recording: Recording | None = None) -> th.Tensor:
         """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch as th
 from torch import nn
 
-from sb3_spiking.snn import kernels
+from sb3_spiking.snn import acting, kernels
 from sb3_spiking.snn.arguments import hidden_sizes
 from sb3_spiking.snn.decoders import Decoder
 from sb3_spiking.snn.inputs import Part, make_input
@@ -50,6 +50,7 @@ class SpikingNetwork(nn.Module):
         options = options or SpikingOptions()
         self.options = options
         parts = [Part("", (inputs,))] if isinstance(inputs, int) else inputs
+        self.size = sum(part.size for part in parts)
         self.encoder = make_input(parts, options)
         hidden = hidden_sizes("net_arch", net_arch)
         population = options.decoder_population
@@ -62,6 +63,7 @@ class SpikingNetwork(nn.Module):
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.output = output or nn.Identity()
         kernels.warm_up()
+        acting.warm_up(self)
 
     def forward(self, features: th.Tensor, recording: Recording | None = None) -> th.Tensor:
         """
@@ -72,10 +74,13 @@ class SpikingNetwork(nn.Module):
         :return: ``[N, out_dim]``
         :raises ValueError: if a feature is NaN or infinite
         """
-        spikes = self.encoder(features, recording)
-        for layer in self.layers:
-            spikes = layer(spikes, recording)
-        return self.output(self.decoder(spikes, recording))
+        decoded = acting.decide(self, features) if recording is None else None
+        if decoded is None:
+            spikes = self.encoder(features, recording)
+            for layer in self.layers:
+                spikes = layer(spikes, recording)
+            decoded = self.decoder(spikes, recording)
+        return self.output(decoded)
 
     @th.no_grad()
     def record(self, features: th.Tensor) -> Recording:

@@ -146,7 +146,7 @@ def test_record_shows_the_decision_that_was_made():
     synapses = {record.name: record.dense_macs for record in recording.synapses}
     assert synapses == {"hidden0": 40 * 16, "hidden1": 16 * 8, "output": 8 * 20, "decoder": 20}
     with th.no_grad():
-        assert th.equal(th.tanh(network.decoder(output.spikes)), network(observations))
+        th.testing.assert_close(th.tanh(network.decoder(output.spikes)), network(observations))
 
 
 def test_record_keeps_the_precision_of_the_network():

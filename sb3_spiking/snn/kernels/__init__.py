@@ -8,19 +8,21 @@ surrogates, half precision) is run by the node itself.
 numba is imported with the first network rather than with the package: it takes a third of a second.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch as th
 from spikingjelly.activation_based import neuron
 
-from sb3_spiking.snn.kernels.equations import Charge, Equations
+from sb3_spiking.snn.kernels.equations import Charge, Equations, charge_constants
 from sb3_spiking.snn.kernels.unrolled import SURROGATES
 from sb3_spiking.snn.nodes import DynamicNode
 
 if TYPE_CHECKING:
     from spikingjelly.activation_based.neuron import BaseNode
 
-__all__ = ["Equations", "equations_of", "fire", "regular_spikes", "simulate", "supports", "warm_up"]
+__all__ = ["Equations", "dynamics_of", "equations_of", "fire", "regular_spikes", "simulate", "supports", "warm_up"]
 
 _SHAPES = {function: shape for shape, function in SURROGATES.items()}
 
@@ -43,14 +45,15 @@ def equations_of(node: "BaseNode", current: th.Tensor) -> Equations | None:
     :param current: the input current that will be given to the kernel
     :return: the equations, or None where the node must run itself
     """
-    if not supports(current) or not (node.v_reset in (None, 0.0) or type(node) is DynamicNode):
-        return None
     shape = _SHAPES.get(type(node.surrogate_function))
-    charge = _charge_of(node)
-    if shape is None or charge is None or not node.surrogate_function.spiking:
+    read = _charge_of(node)
+    if not supports(current) or shape is None or read is None:
         return None
+    charge, constants, leak = read
     return Equations(
-        **charge,
+        charge,
+        constants=constants,
+        leak=leak,
         threshold=node.v_threshold,
         soft_reset=node.v_reset is None,
         detach_reset=node.detach_reset,
@@ -59,20 +62,39 @@ def equations_of(node: "BaseNode", current: th.Tensor) -> Equations | None:
     )
 
 
-def _charge_of(node: "BaseNode") -> dict[str, Any] | None:
-    # Exact types: a subclass may have other dynamics.
+def dynamics_of(nodes: "Sequence[BaseNode]") -> np.ndarray | None:
+    """
+    Read off the nodes of several layers what the acting kernel needs.
+
+    :param nodes: SpikingJelly nodes; their attributes are read anew at each call
+    :return: a row for each layer: charge, its five constants, threshold, whether the reset is soft; None where a node
+        must run itself
+    """
+    rows = []
+    for node in nodes:
+        read = _charge_of(node)
+        if read is None:
+            return None
+        charge, constants, leak = read
+        rows.append((charge, *charge_constants(constants, leak), node.v_threshold, node.v_reset is None))
+    return np.array(rows, np.float64)
+
+
+def _charge_of(node: "BaseNode") -> tuple[Charge, tuple[float, ...], th.Tensor | None] | None:
+    """Return the charge, its constants and its learnt leak; exact types: a subclass may have other dynamics."""
     kind = type(node)
+    if not node.surrogate_function.spiking or not (node.v_reset in (None, 0.0) or kind is DynamicNode):
+        return None
     if kind is neuron.CUBALIFNode:
-        return {"charge": Charge.CUBA, "constants": (node.c_decay, node.v_decay)}
+        return Charge.CUBA, (node.c_decay, node.v_decay), None
     if kind is neuron.LIFNode and not node.decay_input:
-        return {"charge": Charge.LEAK, "constants": (node.tau,)}
+        return Charge.LEAK, (node.tau,), None
     if kind is neuron.ParametricLIFNode and not node.decay_input:
-        return {"charge": Charge.LEARNT_LEAK, "leak": node.w.sigmoid()}
+        return Charge.LEARNT_LEAK, (), node.w.sigmoid()
     if kind is neuron.IFNode:
-        return {"charge": Charge.INTEGRATE}
+        return Charge.INTEGRATE, (), None
     if kind is DynamicNode:
-        constants = (node.c_decay, node.theta_v, node.theta_u, node.v_reset, node.theta_s)
-        return {"charge": Charge.DYNAMIC, "constants": constants}
+        return Charge.DYNAMIC, (node.c_decay, node.theta_v, node.theta_u, node.v_reset, node.theta_s), None
     return None
 
 

@@ -1,9 +1,12 @@
 """What the kernels know of a neuron: plain numbers, read off a SpikingJelly node."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 import torch as th
+
+CONSTANTS = 5
 
 
 class Charge(IntEnum):
@@ -52,3 +55,15 @@ class Equations(NamedTuple):
     alpha: float
     constants: tuple[float, ...] = ()
     leak: th.Tensor | None = None
+
+
+def charge_constants(constants: Sequence[float], leak: th.Tensor | None) -> list[float]:
+    """
+    Return the constants as the kernels take them.
+
+    :param constants: ``k0, k1, ...``
+    :param leak: scalar tensor, the learnt leak, which is ``k0`` where there is one
+    :return: five numbers, padded with 0
+    """
+    given = list(constants) if leak is None else [leak.item()]
+    return given + [0.0] * (CONSTANTS - len(given))

@@ -14,23 +14,23 @@ import numpy as np
 import torch as th
 
 from sb3_spiking.snn.kernels import unrolled
-from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape
+from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape, charge_constants
 
 BLOCK = 512
 
 _CUBA, _LEAK, _LEARNT_LEAK = int(Charge.CUBA), int(Charge.LEAK), int(Charge.LEARNT_LEAK)
 _DYNAMIC = int(Charge.DYNAMIC)
-_CONSTANTS = 5
 _RECT, _TRIANGLE, _ATAN = int(SurrogateShape.RECT), int(SurrogateShape.TRIANGLE), int(SurrogateShape.ATAN)
 
 
-def _jit(function: Any) -> Any:
+def _jit(function: Any, fastmath: Any = False) -> Any:
     """Compile, and cache on disk where there is a place for it."""
-    # Rounding must equal SpikingJelly's, operation by operation: no fastmath, no contraction.
+    # Without fastmath rounding equals SpikingJelly's, operation by operation, without contraction.
+    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+        return numba.njit(function, cache=True, **options)
     except RuntimeError:  # Neither the package's folder nor the user's is writable.
-        return numba.njit(function, nogil=True, error_model="numpy")
+        return numba.njit(function, **options)
 
 
 @_jit
@@ -214,10 +214,7 @@ def _flat(tensor: th.Tensor) -> np.ndarray:
 
 
 def _charge_constants(equations: Equations) -> tuple[int, np.ndarray]:
-    constants = np.zeros(_CONSTANTS)
-    given = equations.constants if equations.leak is None else (equations.leak.item(),)
-    constants[: len(given)] = given
-    return int(equations.charge), constants
+    return int(equations.charge), np.array(charge_constants(equations.constants, equations.leak))
 
 
 def _run(equations: Equations, current: th.Tensor, keep_membrane: bool) -> tuple[th.Tensor, th.Tensor]:

@@ -1,0 +1,190 @@
+"""
+Acting: a decision for a few observations in three calls, whatever the number of layers.
+
+The equations are those of the modules, whose parameters are read where they lie. What the kernels do not cover is left
+to the modules: other devices and precisions, large batches, gradients, convolutions, normalised currents,
+intra-layer connections, and everything that is being watched, by hooks or by counters of torch's operations.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch as th
+from spikingjelly.activation_based.base import MemoryModule
+from torch import nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from sb3_spiking.snn import kernels
+from sb3_spiking.snn.decoders import Decoder, Max
+from sb3_spiking.snn.encoders import FIRING_THRESHOLD, MIN_STD, DeterministicEncoder
+from sb3_spiking.snn.layers import SpikingLayer
+from sb3_spiking.snn.recording import is_constant
+
+if TYPE_CHECKING:
+    from sb3_spiking.snn.networks import SpikingNetwork
+
+MAX_ROWS = 64
+"""Observations times time steps up to which this is faster than the modules; more rows make better matrix products."""
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """
+    The parameters of a network, sharing their memory.
+
+    :param receptive_fields: means and widths of a deterministic encoder; None for other input stages
+    :param weights: of each layer, ``[J, K]``
+    :param biases: of each layer, ``[J]``
+    :param readout: step weights, weight and bias of a linear decoder, and whether each output has its own population;
+        None for other decoders
+    """
+
+    receptive_fields: tuple[np.ndarray, np.ndarray] | None
+    weights: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+    readout: tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """
+    How the kernels run a network, and what must not have changed since.
+
+    :param slots: owner, name and content of each submodule and parameter
+    :param hooks: where hooks would be
+    :param parameters: the parameters
+    :param pointers: where they lie; the arrays keep that memory alive, so nothing else can come to lie there
+    :param nodes: the neurons of each layer
+    :param arrays: the parameters; None where the modules must run themselves
+    """
+
+    slots: tuple[tuple[dict[str, Any], str, Any], ...]
+    hooks: tuple[dict[int, Any], ...]
+    parameters: tuple[th.Tensor, ...]
+    pointers: list[int]
+    nodes: tuple[MemoryModule, ...]
+    arrays: _Arrays | None
+
+    def holds(self) -> bool:
+        """Return whether the network still has the modules and parameters that it had."""
+        return all(owner.get(name) is content for owner, name, content in self.slots) and self.pointers == [
+            parameter.data_ptr() for parameter in self.parameters
+        ]
+
+
+_PLANS: "WeakKeyDictionary[SpikingNetwork, _Plan]" = WeakKeyDictionary()
+
+
+def decide(network: "SpikingNetwork", features: th.Tensor) -> th.Tensor | None:
+    """
+    Decide for a few observations, without gradients.
+
+    :param network: who decides
+    :param features: ``[N, size]``
+    :return: decoded values, ``[N, out_dim]``; None where the modules must run themselves
+    :raises ValueError: if a feature is NaN or infinite
+    """
+    size, time_steps = len(features), network.options.time_steps
+    few = 0 < size * time_steps <= MAX_ROWS
+    if th.is_grad_enabled() or not few or features.dtype is not th.float32 or features.device.type != "cpu":
+        return None
+    if (
+        is_in_torch_dispatch_mode() or th._C._len_torch_function_stack() > 0
+    ):  # someone counts or traces torch's operations
+        return None
+    plan = _PLANS.get(network)
+    if plan is None or not plan.holds():
+        plan = _PLANS[network] = _plan(network)
+    arrays = plan.arrays
+    dynamics = None if arrays is None or any(plan.hooks) else kernels.dynamics_of(plan.nodes)
+    if arrays is None or dynamics is None:
+        return None
+    from sb3_spiking.snn.kernels import acting
+
+    inputs = _inputs(network, arrays, features)
+    spikes = acting.layers(inputs, size, time_steps, arrays.weights, arrays.biases, dynamics)
+    if arrays.readout is None:
+        return network.decoder(th.from_numpy(spikes).unflatten(0, (time_steps, size)))
+    return th.from_numpy(acting.decode(spikes, *arrays.readout))
+
+
+def _inputs(network: "SpikingNetwork", arrays: _Arrays, features: th.Tensor) -> np.ndarray:
+    """Return the input of the first layer, ``[T * N, K]``, or ``[N, K]`` where it is constant."""
+    from sb3_spiking.snn.kernels import acting
+
+    if arrays.receptive_fields is not None:
+        observations = features.detach().contiguous().numpy()
+        spikes, finite = acting.encode(
+            observations, *arrays.receptive_fields, MIN_STD, FIRING_THRESHOLD, network.options.time_steps
+        )
+        if finite:
+            return spikes
+    inputs = network.encoder(features)  # which also says what is wrong with an observation
+    return (inputs[0] if is_constant(inputs) else inputs.flatten(0, 1)).contiguous().numpy()
+
+
+def warm_up(network: "SpikingNetwork") -> None:
+    """
+    Compile the kernels for networks like this one, or load them from numba's cache, so that no decision waits for it.
+
+    :param network: any network
+    """
+    with th.no_grad():
+        decide(network, th.zeros(1, network.size))
+
+
+def _plan(network: "SpikingNetwork") -> _Plan:
+    layers = [(layer, layer.synapses, layer.current_norm, layer.neuron) for layer in network.layers]
+    modules: list[nn.Module] = [network.encoder, network.decoder, *itertools.chain(*layers)]
+    slots = [
+        (owner, name, content)
+        for module in [network, network.get_submodule("layers"), *modules]
+        for owner in (module._modules, module._parameters)
+        for name, content in owner.items()
+    ]
+    parameters = tuple(content for _, _, content in slots if isinstance(content, th.Tensor))
+    return _Plan(
+        slots=tuple(slots),
+        hooks=tuple(hooks for module in modules for hooks in (module._forward_hooks, module._forward_pre_hooks)),
+        parameters=parameters,
+        pointers=[parameter.data_ptr() for parameter in parameters],
+        nodes=tuple(layer.neuron for layer in network.layers),
+        arrays=_arrays(network) if _is_covered(network, parameters) else None,
+    )
+
+
+def _is_covered(network: "SpikingNetwork", parameters: tuple[th.Tensor, ...]) -> bool:
+    """Tell whether the modules are what the kernels know."""
+    known = all(p.device.type == "cpu" and p.dtype is th.float32 and p.is_contiguous() for p in parameters)
+    return known and all(
+        type(layer) is SpikingLayer
+        and layer.product_dtype is None
+        and type(layer.current_norm) is nn.Identity
+        and type(layer.synapses) is nn.Linear
+        for layer in network.layers
+    )
+
+
+def _arrays(network: "SpikingNetwork") -> _Arrays:
+    encoder, decoder = network.encoder, network.decoder
+    return _Arrays(
+        (_view(encoder.mean), _view(encoder.std)) if type(encoder) is DeterministicEncoder else None,
+        tuple(_view(layer.synapses.get_parameter("weight")) for layer in network.layers),
+        tuple(_view(layer.synapses.get_parameter("bias")) for layer in network.layers),
+        _readout(decoder, network.options.time_steps),
+    )
+
+
+def _readout(decoder: Decoder, time_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
+    if isinstance(decoder.statistic, Max):
+        return None
+    weights, divisor = decoder.statistic.step_weights(time_steps)
+    step_weights = np.array(weights, np.float32) / np.float32(divisor)
+    return step_weights, _view(decoder.weight), _view(decoder.bias), decoder.population is not None
+
+
+def _view(parameter: th.Tensor) -> np.ndarray:
+    return parameter.detach().numpy()

@@ -1,0 +1,326 @@
+"""Deciding for a few observations gives what the modules give, with the parameters of this very moment."""
+
+import copy
+import gc
+import pickle
+import threading
+
+import numpy as np
+import pytest
+import torch as th
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from sb3_spiking.snn import SpikingNetwork, SpikingOptions, acting
+from sb3_spiking.snn.decoders import DECODERS
+from sb3_spiking.snn.encoders import ENCODERS
+from sb3_spiking.snn.inputs import Part
+from sb3_spiking.snn.neurons import NEURONS
+
+NEAR = 1e-5
+"""Membranes so near to the threshold may fall on either side of it: sums are taken in another order."""
+
+
+def by_modules(network, features):
+    """Return what the modules decide: they run themselves where gradients are wanted."""
+    with th.enable_grad():
+        return network(features).detach()
+
+
+def by_kernels(network, features):
+    with th.no_grad():
+        decided = acting.decide(network, features)
+        assert decided is not None
+        return network.output(decided)
+
+
+def far_from_thresholds(network, features):
+    """Return for which observations no membrane is near its threshold."""
+    margins = [p.margin.abs().amin(dim=(0, 2)) for p in network.record(features).populations if p.margin is not None]
+    return th.stack(margins).amin(dim=0) > NEAR
+
+
+def assert_same_decisions(network, features, share=0.95):
+    clear = far_from_thresholds(network, features)
+    assert clear.double().mean() > share
+    decided = th.cat([by_kernels(network, batch) for batch in features.split(4)])
+    th.testing.assert_close(decided[clear], by_modules(network, features)[clear], rtol=1e-5, atol=1e-5)
+
+
+def observations(rows, size, seed=0):
+    """Return ordinary, extreme and tiny ones."""
+    generator = th.Generator().manual_seed(seed)
+    scale = 10.0 ** th.randint(-3, 4, (rows, 1), generator=generator)
+    return scale * th.randn(rows, size, generator=generator)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(sorted(NEURONS)),
+    st.sampled_from(sorted(ENCODERS)),
+    st.sampled_from(sorted(DECODERS)),
+    st.sampled_from([None, 1, 3, 10]),
+    st.sampled_from(["hard", "soft"]),
+    st.lists(st.integers(1, 33), min_size=1, max_size=3),
+    st.integers(1, 9),
+    st.integers(0, 2**16),
+)
+def test_every_combination_equals_its_modules(neuron, encoder, decoder, population, reset, arch, time_steps, seed):
+    th.manual_seed(seed)
+    options = SpikingOptions(
+        time_steps=time_steps,
+        neuron=neuron,
+        neuron_kwargs=None if neuron == "dynamic" else {"reset": reset},
+        encoder=encoder,
+        encoder_population=4,
+        decoder=decoder,
+        decoder_population=population,
+    )
+    network = SpikingNetwork(3, 2, arch, options, nn.Tanh())
+    features = observations(4, 3, seed)
+    if encoder == "poisson":
+        state = th.get_rng_state()
+        decided = by_kernels(network, features)
+        th.set_rng_state(state)
+        expected = by_modules(network, features)
+        assert (decided - expected).abs().lt(1e-4).double().mean() > 0.7  # the same draws: few membranes are near
+    else:
+        clear = far_from_thresholds(network, features)
+        decided = by_kernels(network, features)
+        th.testing.assert_close(decided[clear], by_modules(network, features)[clear], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_ten_thousand_observations_of_a_popsan_actor():
+    th.manual_seed(0)
+    network = SpikingNetwork(17, 6, (256, 256), SpikingOptions(), nn.Tanh())
+    assert_same_decisions(network, observations(10_000, 17))
+
+
+def test_an_actor_decides_as_its_modules():
+    th.manual_seed(0)
+    assert_same_decisions(SpikingNetwork(17, 6, (64, 64), SpikingOptions(), nn.Tanh()), observations(400, 17))
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("neuron", ["cuba_lif", "if"])
+def test_ties_at_the_threshold_spike_as_in_the_modules(neuron, reset):
+    # Every number is a small multiple of a power of 2, so sums are exact in any order, and many equal the threshold.
+    generator = th.Generator().manual_seed(0)
+    options = SpikingOptions(time_steps=4, neuron=neuron, neuron_kwargs={"reset": reset}, encoder="direct")
+    network = SpikingNetwork(8, 2, (32, 32), options)
+    with th.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(th.randint(-4, 5, parameter.shape, generator=generator) / 8)
+    features = th.randint(-4, 5, (300, 8), generator=generator) / 2
+    margins = [record.margin for record in network.record(features).populations if record.margin is not None]
+    assert sum((margin == 0).sum().item() for margin in margins) > 100
+    decided = th.cat([by_kernels(network, batch) for batch in features.split(16)])
+    th.testing.assert_close(decided, by_modules(network, features), rtol=0.0, atol=1e-6)
+
+
+def test_observations_do_not_disturb_each_other():
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    features = observations(12, 5)
+    one_by_one = th.cat([by_kernels(network, row[None]) for row in features])
+    clear = far_from_thresholds(network, features)
+    th.testing.assert_close(by_kernels(network, features)[clear], one_by_one[clear])
+
+
+def test_a_decision_repeats_to_the_last_bit():
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    features = observations(3, 5)
+    assert th.equal(by_kernels(network, features), by_kernels(network, features))
+
+
+def double(tensor):
+    return 2.0 * tensor
+
+
+CHANGES = {
+    "step of an optimiser": lambda p: th.optim.SGD([p], 1.0).step(setattr(p, "grad", -p.detach().clone()) or None),
+    "in place": lambda p: p.detach().mul_(2.0),
+    "behind the version counter": lambda p: p.data.mul_(2.0),
+    "other memory": lambda p: setattr(p, "data", double(p.data)),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+@pytest.mark.parametrize(
+    "where", ["encoder.mean", "layers.0.synapses.weight", "layers.1.synapses.bias", "decoder.weight"]
+)
+def test_the_parameters_of_this_moment_decide(how, where):
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    features = observations(3, 5)
+    before = by_kernels(network, features)
+    parameter = network.get_parameter(where)
+    wanted = double(parameter.detach())
+    CHANGES[how](parameter)
+    th.testing.assert_close(parameter.detach(), wanted)
+    after = by_kernels(network, features)
+    assert not th.equal(before, after)
+    th.testing.assert_close(after, by_modules(network, features))
+
+
+def test_loaded_and_replaced_parameters_and_modules_decide():
+    network, other = (SpikingNetwork(5, 3, (16, 16), SpikingOptions()) for _ in range(2))
+    features = observations(3, 5)
+    assert not th.allclose(by_kernels(network, features), by_kernels(other, features))
+    network.load_state_dict(other.state_dict())
+    th.testing.assert_close(by_kernels(network, features), by_kernels(other, features))
+    network.layers[0].synapses.weight = nn.Parameter(th.zeros(16, 50))
+    th.testing.assert_close(by_kernels(network, features), by_modules(network, features))
+    network.layers[1] = SpikingOptions(neuron="if").layer("hidden1", nn.Linear(16, 16))
+    th.testing.assert_close(by_kernels(network, features), by_modules(network, features))
+    network.decoder = copy.deepcopy(other.decoder)
+    network.decoder.bias.data += 1.0
+    th.testing.assert_close(by_kernels(network, features), by_modules(network, features))
+
+
+def test_a_changed_neuron_decides():
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    features = observations(3, 5)
+    before = by_kernels(network, features)
+    network.layers[0].neuron.v_threshold = 0.125
+    after = by_kernels(network, features)
+    assert not th.equal(before, after)
+    th.testing.assert_close(after, by_modules(network, features))
+
+
+@pytest.mark.parametrize("watched", ["encoder", "layers.0", "layers.1.synapses", "layers.0.neuron", "decoder"])
+def test_whoever_watches_sees_every_decision(watched):
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    features = observations(3, 5)
+    calls = []
+    by_kernels(network, features)
+    handle = network.get_submodule(watched).register_forward_hook(lambda *_: calls.append(1))
+    with th.no_grad():
+        watching = network(features)
+    assert calls == [1]
+    th.testing.assert_close(watching, by_modules(network, features))
+    handle.remove()
+    by_kernels(network, features)
+
+
+class CountProducts(TorchFunctionMode):
+    """Counts linear maps."""
+
+    products = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.products += function is nn.functional.linear
+        return function(*args, **(kwargs or {}))
+
+
+def test_counters_of_torchs_operations_see_every_decision():
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    features = observations(3, 5)
+    with th.no_grad(), CountProducts() as function_mode:
+        network(features)
+    assert function_mode.products == 3
+    with th.no_grad(), FlopCounterMode(display=False) as dispatch_mode:
+        network(features)
+    assert dispatch_mode.get_total_flops() == 2 * 15 * (50 * 16 + 16 * 16 + 16 * 30)
+
+
+UNCOVERED = {
+    "normalised currents": SpikingOptions(membrane_norm="layer"),
+    "intra-layer connections": SpikingOptions(intra_connections=True),
+    "half precision": SpikingOptions(precision="bfloat16"),
+}
+
+
+@pytest.mark.parametrize("options", UNCOVERED.values(), ids=UNCOVERED)
+def test_what_is_not_covered_runs_itself(options):
+    network = SpikingNetwork(5, 3, (16,), options)
+    features = observations(3, 5)
+    with th.no_grad():
+        assert acting.decide(network, features) is None
+        th.testing.assert_close(network(features), by_modules(network, features))
+
+
+def test_other_dtypes_gradients_and_large_batches_run_themselves():
+    network = SpikingNetwork(5, 3, (16,), SpikingOptions())
+    assert acting.decide(network, observations(1, 5)) is None  # gradients are wanted
+    with th.no_grad():
+        assert acting.decide(network, observations(1000, 5)) is None
+        assert acting.decide(network, observations(0, 5)) is None
+        assert network(observations(0, 5)).shape == (0, 3)
+        network.double()
+        assert acting.decide(network, observations(1, 5)) is None
+        assert acting.decide(network, observations(1, 5).double()) is None
+        assert network(observations(1, 5).double()).dtype is th.float64
+
+
+def test_convolutions_hand_their_spikes_over():
+    network = SpikingNetwork([Part("", (4, 10, 10))], 3, (32,), SpikingOptions(conv_arch="small"))
+    features = th.rand(3, 400, generator=th.Generator().manual_seed(0))
+    th.testing.assert_close(by_kernels(network, features), by_modules(network, features), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+@pytest.mark.parametrize("bad", [th.nan, th.inf, -th.inf])
+def test_nan_and_infinity_are_refused_by_dimension(encoder, bad):
+    network = SpikingNetwork(5, 3, (16,), SpikingOptions(encoder=encoder))
+    features = observations(3, 5)
+    features[1, 2] = bad
+    with th.no_grad(), pytest.raises(ValueError, match="dimension 2"):
+        network(features)
+
+
+def test_copies_have_parameters_of_their_own():
+    network = SpikingNetwork(5, 3, (16,), SpikingOptions())
+    features = observations(3, 5)
+    expected = by_kernels(network, features)
+    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert th.equal(by_kernels(other, features), expected)
+        with th.no_grad():
+            other.decoder.bias.add_(1.0)
+        th.testing.assert_close(by_kernels(other, features), expected + 1.0)
+    assert th.equal(by_kernels(network, features), expected)
+
+
+def test_a_network_that_is_gone_leaves_nothing():
+    network = SpikingNetwork(5, 3, (16,), SpikingOptions())
+    by_kernels(network, observations(3, 5))
+    gc.collect()
+    known = len(acting._PLANS)
+    del network
+    gc.collect()
+    assert len(acting._PLANS) == known - 1
+
+
+def test_threads_decide_as_one():
+    network = SpikingNetwork(17, 6, (64, 64), SpikingOptions())
+    features = observations(64, 17)
+    expected = [by_kernels(network, row[None]) for row in features]
+    wrong = []
+
+    def decide():
+        for row, wanted in zip(features, expected, strict=True):
+            if not th.equal(by_kernels(network, row[None]), wanted):
+                wrong.append(row)
+
+    threads = [threading.Thread(target=decide) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_nothing_is_compiled_after_construction():
+    from sb3_spiking.snn.kernels import acting as compiled
+
+    networks = [
+        SpikingNetwork(5, 3, arch, SpikingOptions(encoder=name)) for arch in ((8,), (8, 8)) for name in ENCODERS
+    ]
+    before = [len(kernel.signatures) for kernel in (compiled.encode, compiled.layers, compiled.decode)]
+    for network in networks:
+        for rows in (1, 8):
+            by_kernels(network, observations(rows, 5))
+            by_kernels(network, th.from_numpy(np.asfortranarray(observations(rows, 5).numpy())))
+    assert [len(kernel.signatures) for kernel in (compiled.encode, compiled.layers, compiled.decode)] == before
