@@ -8,7 +8,7 @@ The tables behind docs/performance.md, all of them or some:
 
 ``contestants.py`` says who is measured and ``subjects.py`` what. In each round all the contestants are measured one
 after the other; the ratio to the first of them is the median over the rounds of the ratio within a round, with its
-quartiles, so that a busy machine slows down both sides of it. One thread.
+quartiles, so that a busy machine slows down both sides of it. One thread; times are the processor's.
 
 ``--summary`` prints the Markdown tables of the record.
 """

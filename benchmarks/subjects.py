@@ -165,7 +165,7 @@ def memory(at_least: float) -> Iterator[Case]:
 
 def imports(at_least: float) -> Iterator[Case]:
     """Measure imports, a fresh process for each figure."""
-    script = "import time; start = time.perf_counter(); import {}; print(1e3 * (time.perf_counter() - start))"
+    script = "import time; start = time.process_time(); import {}; print(1e3 * (time.process_time() - start))"
     packages = ("stable_baselines3", "sb3_spiking")
     yield Case("fresh process", {name: printed([sys.executable, "-c", script.format(name)]) for name in packages})
 
