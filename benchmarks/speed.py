@@ -74,7 +74,7 @@ def summary(record: dict[str, Any]) -> str:
     lines: list[str] = []
     for name, entry in ((name, record[name]) for name in SUBJECTS if name in record):
         contestants = list(entry["cases"][0]["statistics"])
-        lines += [f"### {name}", "", f"{entry['what']}. {_source(entry)}", ""]
+        lines += [f"### {name}", "", f"Measured: {entry['what']}. {_source(entry)}", ""]
         lines += [f"| {' | '.join([entry['unit'], *contestants])} |", "|---" * (len(contestants) + 1) + "|"]
         for case in entry["cases"]:
             first, *others = case["statistics"].values()
@@ -95,8 +95,11 @@ def _quartiles(statistics: dict[str, float]) -> str:
 
 def _source(entry: dict[str, Any]) -> str:
     commit, *dirty = entry["commit"].split("-")
-    marks = f"`{'-'.join([commit[:10], *dirty])}`"
-    return f"{entry['repeats']} rounds, {entry['date'][:10]}, commit {marks}, load {entry['load_average']:.1f}."
+    code = f"commit `{'-'.join([commit[:10], *dirty])}`, torch {entry['versions']['torch']}"
+    machine = (
+        f"{entry['machine']['cpu']}, {entry['machine']['cores']} cores under a load of {entry['load_average']:.1f}"
+    )
+    return f"{entry['repeats']} rounds on {entry['date'][:10]}; {code}; {machine}."
 
 
 def read(path: Path) -> dict[str, Any]:

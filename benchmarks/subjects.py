@@ -187,5 +187,5 @@ SUBJECTS = {
     "growth": Subject("actor network alone, forward + backward, batch 64; T = 5, width 256 if not said", "ms", growth),
     "conversion": Subject("decisions of a DQN for CartPole-v1 and of its conversions", "ms", conversion),
     "memory": Subject("peak growth in forward + backward of the actor network alone", "MiB", memory, most_repeats=3),
-    "import": Subject("import", "ms", imports),
+    "import": Subject("importing a package and all that it imports", "ms", imports),
 }
