@@ -11,6 +11,7 @@ import torch as th
 from sb3_spiking.snn import kernels
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="benchmarks are in the repository alone")
 
 
 @pytest.fixture(autouse=True)
