@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs pytest format serve clean
+.PHONY: help demo test lint types docs pytest bench format serve clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ docs: $(READY)  ## build the site, warnings are errors
 
 pytest: $(READY)  ## all the tests, the slow ones too
 	$(BIN)/pytest
+
+bench: $(READY)  ## measure the speed of everything and write docs/data/speed/cpu.json
+	$(BIN)/python benchmarks/speed.py
 
 format: $(READY)  ## put the code into its form
 	$(BIN)/ruff check --fix .

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from provenance import provenance
 
 from sb3_spiking.conversion import EnvSpec, calibration_states, compare, convert, load_dqn
 from sb3_spiking.conversion.converter import convert_policy
@@ -112,6 +113,7 @@ def summary() -> str:
     lines: list[str] = []
     for path in sorted([*RECORDS.glob("agreement-*.json"), *RECORDS.glob("finetuning-*.json")]):
         record: Results = json.loads(path.read_text())
+        record.pop("provenance", None)
         agent = path.stem.removeprefix("agreement-")
         lines += _table(agent, {name: shares for name, shares in record.items() if name in DIGIT_CODINGS})
         lines += _table(agent, {name: shares for name, shares in record.items() if name not in DIGIT_CODINGS})
@@ -164,8 +166,9 @@ def main() -> None:
         parser.error("name what to measure, and agents")
     th.set_num_threads(1)
     RECORDS.mkdir(parents=True, exist_ok=True)
+    source = provenance()  # before the records change, which are part of the working tree
     for path in args.agents:
-        record = MEASUREMENTS[args.what](path)
+        record = {**MEASUREMENTS[args.what](path), "provenance": source}
         target = RECORDS / f"{args.what}-{path.stem}.json"
         partial = target.with_suffix(".partial")
         partial.write_text(json.dumps(record) + "\n")

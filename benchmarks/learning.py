@@ -21,8 +21,6 @@ All the runs of a task (or of all the tasks) that have no record yet, two at a t
 
 import argparse
 import json
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
@@ -30,10 +28,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-import stable_baselines3
 import torch as th
+from provenance import provenance
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
@@ -191,7 +188,7 @@ def make_model(task: Task, agent: Agent, seed: int) -> BaseAlgorithm:
 
 
 def train(task: Task, agent: Agent, seed: int, save: Path | None = None) -> dict[str, Any]:
-    """Train and return the record of the run: its settings, versions, wall-clock and curve."""
+    """Train and return the record of the run: its settings, provenance, wall-clock and curve."""
     model = make_model(task, agent, seed)
     with tempfile.TemporaryDirectory() as folder:
         callback = EvalCallback(
@@ -214,21 +211,8 @@ def train(task: Task, agent: Agent, seed: int, save: Path | None = None) -> dict
         "eval_episodes": task.eval_episodes,
         "seconds": round(seconds),
         "cpu_seconds": round(cpu_seconds),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": th.__version__,
-            "stable_baselines3": stable_baselines3.__version__,
-            "gymnasium": gym.__version__,
-        },
-        "commit": commit(),
+        **provenance(),
     }
-
-
-def commit() -> str:
-    """Return the commit of the working tree that runs, marked where it has changes."""
-    folder = Path(__file__).parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def record_path(task: str, agent: str, seed: int) -> Path:

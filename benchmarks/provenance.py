@@ -1,0 +1,39 @@
+"""Where a figure comes from: the code, the versions, the machine and the day."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch as th
+
+PACKAGES = ("gymnasium", "numba", "numpy", "sb3_spiking", "spikingjelly", "stable_baselines3", "torch")
+
+
+def provenance() -> dict[str, Any]:
+    """Return what a record says of the code, the versions and the machine that made it."""
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "commit": commit(),
+        "machine": {"cpu": cpu(), "cores": os.cpu_count(), "os": platform.platform()},
+        "threads": th.get_num_threads(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def commit() -> str:
+    """Return the commit of the working tree that runs, marked where it has changes."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def cpu() -> str:
+    """Return the name of the processor, as well as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

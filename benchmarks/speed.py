@@ -1,0 +1,151 @@
+"""
+Speed evidence: spiking policies beside SB3's own and beside SpikingJelly's nodes, in one run.
+
+The tables behind docs/performance.md, all of them or some:
+
+    python benchmarks/speed.py
+    python benchmarks/speed.py predict td3-step
+
+``contestants.py`` says who is measured and ``subjects.py`` what. In each round all the contestants are measured one
+after the other; the ratio to the first of them is the median over the rounds of the ratio within a round, with its
+quartiles, so that a busy machine slows down both sides of it. One thread; times are the processor's.
+
+``--summary`` prints the Markdown tables of the record.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from provenance import provenance
+from rich.console import Console
+from rich.table import Table
+from subjects import SUBJECTS, Subject
+from timing import interleave, statistics
+
+RECORD = Path("docs/data/speed/cpu.json")
+
+console = Console(highlight=False)
+
+
+def measure(name: str, subject: Subject, repeats: int, warm_up: int, at_least: float) -> dict[str, Any]:
+    """Measure a subject and return its entry in the record."""
+    repeats = min(repeats, subject.most_repeats)
+    cases = []
+    load = os.getloadavg()[0]
+    with console.status(name) as status:
+        for case in subject.cases(at_least):
+            status.update(f"{name}: {case.name}")
+            rounds = interleave(case.measures, repeats, warm_up)
+            summed_up = {contestant: dataclasses.asdict(one) for contestant, one in statistics(rounds).items()}
+            cases.append({"name": case.name, "rounds": rounds, "statistics": summed_up})
+    return {
+        "what": subject.what,
+        "unit": subject.unit,
+        "repeats": repeats,
+        "seconds_per_measurement": at_least,
+        "load_average": load,
+        "cases": cases,
+    }
+
+
+def show(name: str, entry: dict[str, Any]) -> None:
+    """Print a table to the terminal, a line for each contestant."""
+    grid = Table(box=None, pad_edge=False)
+    grid.add_column()
+    grid.add_column()
+    for column in (entry["unit"], "ratio", "quartiles"):
+        grid.add_column(column, justify="right")
+    for case in entry["cases"]:
+        heading = case["name"]
+        for contestant, one in case["statistics"].items():
+            grid.add_row(heading, contestant, _figure(one["median"]), f"{one['ratio']:.2f}", _quartiles(one))
+            heading = ""
+    console.print(f"{name}: {entry['what']}", style="bold", soft_wrap=True)
+    console.print(grid, "")
+
+
+def summary(record: dict[str, Any]) -> str:
+    """Return Markdown tables of a record."""
+    lines: list[str] = []
+    for name, entry in ((name, record[name]) for name in SUBJECTS if name in record):
+        contestants = list(entry["cases"][0]["statistics"])
+        lines += [f"### {name}", "", f"Measured: {entry['what']}. {_source(entry)}", ""]
+        lines += [f"| {' | '.join([entry['unit'], *contestants])} |", "|---" * (len(contestants) + 1) + "|"]
+        for case in entry["cases"]:
+            first, *others = case["statistics"].values()
+            cells = [f"{_figure(one['median'])} ({one['ratio']:.2f}: {_quartiles(one)})" for one in others]
+            lines.append(f"| {' | '.join([case['name'], _figure(first['median']), *cells])} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _figure(value: float) -> str:
+    """Return three significant digits without an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def _quartiles(statistics: dict[str, float]) -> str:
+    return f"{statistics['low']:.2f}-{statistics['high']:.2f}"
+
+
+def _source(entry: dict[str, Any]) -> str:
+    commit, *dirty = entry["commit"].split("-")
+    code = f"commit `{'-'.join([commit[:10], *dirty])}`, torch {entry['versions']['torch']}"
+    machine = (
+        f"{entry['machine']['cpu']}, {entry['machine']['cores']} cores under a load of {entry['load_average']:.1f}"
+    )
+    return f"{entry['repeats']} rounds on {entry['date'][:10]}; {code}; {machine}."
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the entries of a record by subject; none if there is no file."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    """Write a record, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record) + "\n")
+    partial.replace(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("subjects", nargs="*", metavar="subject", help="all of them if none is named")
+    parser.add_argument("--list", action="store_true", help="print the subjects and stop")
+    parser.add_argument("--repeats", type=int, default=15, help="rounds (default: %(default)s)")
+    parser.add_argument("--warm-up", type=int, default=1, help="rounds that do not count (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=0.02, help="that a measurement lasts at least (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, default=RECORD, help="the record (default: %(default)s)")
+    parser.add_argument("--summary", action="store_true", help="print the tables of the record and stop")
+    args = parser.parse_args()
+    unknown = [name for name in args.subjects if name not in SUBJECTS]
+    if unknown:
+        parser.error(f"unknown subject {', '.join(unknown)}; choose from {', '.join(SUBJECTS)}")
+    if args.repeats < 1 or args.warm_up < 0:
+        parser.error("--repeats must be 1 or more, --warm-up 0 or more")
+    if args.list:
+        print("\n".join(f"{name:16}{subject.what}, {subject.unit}" for name, subject in SUBJECTS.items()))
+        return
+    if args.summary:
+        print(summary(read(args.json)))
+        return
+    th.set_num_threads(1)
+    th.manual_seed(0)
+    source = provenance()  # before the record changes, which is part of the working tree
+    for name in args.subjects or SUBJECTS:
+        entry = {**measure(name, SUBJECTS[name], args.repeats, args.warm_up, args.seconds), **source}
+        write(args.json, {**read(args.json), name: entry})
+        show(name, entry)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""What is measured: training steps, updates, decisions, networks alone, memory, imports."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from contestants import ACTIONS, ACTORS, IMAGES, OBSERVATIONS, VECTORS, NoiseEnv, make_actor, make_agents
+from gymnasium import spaces
+from stable_baselines3 import DQN, PPO, SAC, TD3
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from timing import Measure, milliseconds_per_call, printed, seconds
+from torch import nn
+
+from sb3_spiking.conversion import SpikingQPolicy, convert
+
+STEPS = 20
+"""Environment steps of a slice of training; even, as TD3 updates its actor every other step."""
+HALF_CHEETAH = (spaces.Box(-np.inf, np.inf, (OBSERVATIONS,)), spaces.Box(-1.0, 1.0, (ACTIONS,)))
+FRAMES = (spaces.Box(0, 255, (84, 84, 4), np.uint8), spaces.Discrete(6))
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    One row of a subject's table.
+
+    :param name: its heading
+    :param measures: of each contestant, the one that the others are compared with first
+    """
+
+    name: str
+    measures: dict[str, Measure]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """
+    One table.
+
+    :param what: is measured
+    :param unit: of the figures
+    :param cases: makes its rows one after the other, given the seconds that a measurement lasts at least
+    :param most_repeats: rounds that are enough
+    """
+
+    what: str
+    unit: str
+    cases: Callable[[float], Iterator[Case]]
+    most_repeats: int = sys.maxsize
+
+
+def training(algorithm: type[OffPolicyAlgorithm], env: str, at_least: float) -> Iterator[Case]:
+    """Measure steps per second of ``learn``; a slice of it lasts longer than any ``at_least``."""
+    arguments = {"batch_size": 256, "learning_starts": 256, "buffer_size": 10_000}
+    agents = make_agents(algorithm, VECTORS, partial(gym.make, env), **arguments)
+    for agent in agents.values():
+        agent.learn(256 + STEPS)
+
+    def measure(agent: OffPolicyAlgorithm) -> Measure:
+        learn = partial(agent.learn, STEPS, reset_num_timesteps=False)
+        return lambda: STEPS / seconds(learn)
+
+    yield Case(env, {name: measure(agent) for name, agent in agents.items()})
+
+
+def ppo_update(at_least: float) -> Iterator[Case]:
+    """Measure ``train`` on a full rollout."""
+    agents = make_agents(PPO, VECTORS, partial(gym.make, "HalfCheetah-v5"), n_steps=512, n_epochs=1, batch_size=64)
+    for agent in agents.values():
+        agent.learn(512)
+    yield Case("512 steps", {name: milliseconds_per_call(agent.train, at_least) for name, agent in agents.items()})
+
+
+def dqn_cnn_update(at_least: float) -> Iterator[Case]:
+    """Measure ``train`` on images."""
+    agents = make_agents(DQN, IMAGES, partial(NoiseEnv, *FRAMES), buffer_size=256, learning_starts=256)
+    for agent in agents.values():
+        agent.learn(256)
+    updates = {name: partial(agent.train, gradient_steps=1, batch_size=32) for name, agent in agents.items()}
+    yield Case("batch 32", {name: milliseconds_per_call(update, at_least) for name, update in updates.items()})
+
+
+def predict(at_least: float) -> Iterator[Case]:
+    """Measure decisions of whole agents."""
+    agents = make_agents(TD3, VECTORS, partial(NoiseEnv, *HALF_CHEETAH), buffer_size=1)
+    for count in (1, 8, 64):
+        observations = np.random.default_rng(0).standard_normal((count, OBSERVATIONS)).astype(np.float32)
+        decisions = {name: partial(agent.predict, observations, deterministic=True) for name, agent in agents.items()}
+        yield Case(
+            f"{count} observations" if count > 1 else "1 observation",
+            {name: milliseconds_per_call(decide, at_least) for name, decide in decisions.items()},
+        )
+
+
+@th.no_grad()
+def forward(network: nn.Module, observations: th.Tensor) -> None:
+    """Decide."""
+    network(observations)
+
+
+def forward_backward(network: nn.Module, observations: th.Tensor) -> None:
+    """Decide, and go back to the weights."""
+    network.zero_grad()
+    network(observations).sum().backward()
+
+
+def networks(
+    name: str, run: Callable[[nn.Module, th.Tensor], None], actors: dict[str, nn.Module], batch: int, at_least: float
+) -> Case:
+    """Measure networks on a batch."""
+    observations = th.randn(batch, OBSERVATIONS)
+    calls = {contestant: partial(run, network, observations) for contestant, network in actors.items()}
+    return Case(name, {contestant: milliseconds_per_call(call, at_least) for contestant, call in calls.items()})
+
+
+def actor(at_least: float) -> Iterator[Case]:
+    """Measure the actor network alone, by batch size."""
+    actors = {name: make_actor(name) for name in ACTORS}
+    for name, run in {"forward": forward, "forward + backward": forward_backward}.items():
+        for batch in (1, 32, 256, 1024, 4096):
+            yield networks(f"{name}, batch {batch}", run, actors, batch, at_least)
+
+
+def growth(at_least: float) -> Iterator[Case]:
+    """Measure the actor network alone, by time steps and by width."""
+    some = ("mlp", "nodes", "spiking")
+    for steps in (1, 2, 4, 8, 16, 32):
+        actors = {name: make_actor(name, time_steps=steps) for name in some}
+        yield networks(f"T = {steps}", forward_backward, actors, 64, at_least)
+    for width in (64, 128, 256, 512, 1024, 2048):
+        actors = {name: make_actor(name, (width, width)) for name in some}
+        yield networks(f"width {width}", forward_backward, actors, 64, at_least)
+
+
+def conversion(at_least: float) -> Iterator[Case]:
+    """Measure decisions of a DQN and of what it is converted to."""
+    dqn = DQN("MlpPolicy", "CartPole-v1", buffer_size=1, seed=0, device="cpu")
+    states = np.random.default_rng(0).uniform(-1.0, 1.0, (1000, 4)).astype(np.float32)
+    policies: dict[str, DQN | SpikingQPolicy] = {
+        "dqn": dqn,
+        "ternary, T = 10": convert(dqn, states),
+        "rate, T = 64": convert(dqn, states, coding="rate", time_steps=64),
+    }
+    for batch in (1, 256):
+        decisions = {
+            name: partial(policy.predict, states[:batch], deterministic=True) for name, policy in policies.items()
+        }
+        yield Case(
+            f"batch {batch}",
+            {name: milliseconds_per_call(decide, at_least) for name, decide in decisions.items()},
+        )
+
+
+def memory(at_least: float) -> Iterator[Case]:
+    """Measure memory, a fresh process for each figure."""
+    script = str(Path(__file__).with_name("peak_memory.py"))
+    for batch in (256, 4096):
+        yield Case(f"batch {batch}", {name: printed([sys.executable, script, name, str(batch)]) for name in ACTORS})
+
+
+def imports(at_least: float) -> Iterator[Case]:
+    """Measure imports, a fresh process for each figure."""
+    script = "import time; start = time.process_time(); import {}; print(1e3 * (time.process_time() - start))"
+    packages = ("stable_baselines3", "sb3_spiking")
+    yield Case("fresh process", {name: printed([sys.executable, "-c", script.format(name)]) for name in packages})
+
+
+SUBJECTS = {
+    "td3-step": Subject(
+        "TD3.learn, one gradient step of batch 256 each", "steps/s", partial(training, TD3, "HalfCheetah-v5")
+    ),
+    "td3-step-ant": Subject(
+        "TD3.learn, one gradient step of batch 256 each", "steps/s", partial(training, TD3, "Ant-v5")
+    ),
+    "sac-step": Subject(
+        "SAC.learn, one gradient step of batch 256 each", "steps/s", partial(training, SAC, "HalfCheetah-v5")
+    ),
+    "ppo-update": Subject("PPO.train, one epoch of a rollout on HalfCheetah-v5 in batches of 64", "ms", ppo_update),
+    "dqn-cnn-update": Subject("DQN.train, one gradient step on frames of 84 x 84 x 4, T = 4", "ms", dqn_cnn_update),
+    "predict": Subject("TD3.predict, observations of HalfCheetah-v5", "ms", predict),
+    "actor": Subject("actor network alone", "ms", actor),
+    "growth": Subject("actor network alone, forward + backward, batch 64; T = 5, width 256 if not said", "ms", growth),
+    "conversion": Subject("decisions of a DQN for CartPole-v1 and of its conversions", "ms", conversion),
+    "memory": Subject("peak growth in forward + backward of the actor network alone", "MiB", memory, most_repeats=3),
+    "import": Subject("importing a package and all that it imports", "ms", imports),
+}

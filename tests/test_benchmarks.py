@@ -1,0 +1,137 @@
+"""The benchmarks measure what they say: statistics, contestants, provenance, one subject from end to end."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch as th
+
+from sb3_spiking.snn import kernels
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="benchmarks are in the repository alone")
+
+
+@pytest.fixture(autouse=True)
+def siblings(monkeypatch):
+    """Let benchmarks import each other, as they do when run as scripts."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+def run(monkeypatch, script, *arguments):
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
+
+
+def test_ratios_are_taken_within_rounds():
+    from timing import statistics
+
+    # The machine is ten times as slow in the second round and twice as slow in the third.
+    summed_up = statistics({"first": [1.0, 10.0, 2.0], "second": [3.0, 20.0, 10.0]})
+    assert summed_up["first"].ratio == summed_up["first"].low == summed_up["first"].high == 1.0
+    second = summed_up["second"]
+    assert second.median == 10.0
+    assert second.ratio == 3.0  # of 3, 2 and 5; the medians' ratio is 5
+    assert (second.low, second.high) == (2.5, 4.0)
+
+
+def test_rounds_alternate_and_warm_up_does_not_count():
+    from timing import interleave
+
+    calls = []
+
+    def measure(name):
+        calls.append(name)
+        return float(len(calls))
+
+    rounds = interleave({"a": lambda: measure("a"), "b": lambda: measure("b")}, repeats=2, warm_up=1)
+    assert calls == ["a", "b"] * 3
+    assert rounds == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+
+
+def test_a_measurement_lasts_long_enough(monkeypatch):
+    import timing
+
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "process_time", lambda: now[0])
+
+    def call():
+        now[0] += 0.003
+
+    measure = timing.milliseconds_per_call(call, at_least=0.02)
+    start = now[0]
+    assert measure() == pytest.approx(3.0)
+    assert now[0] - start >= 0.02
+
+
+@pytest.mark.parametrize("name", ["plain", "nodes"])
+def test_nodes_decide_and_learn_the_same_without_kernels(name, monkeypatch):
+    from contestants import OBSERVATIONS, make_actor
+
+    observations = 2 * th.randn(32, OBSERVATIONS)
+    ours, theirs = make_actor("spiking"), make_actor(name)
+    theirs.load_state_dict(ours.state_dict())
+    wanted = ours(observations)
+    wanted.sum().backward()
+    monkeypatch.delattr(kernels, "fire")
+    actions = theirs(observations)
+    assert th.equal(actions, wanted)
+    actions.sum().backward()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        th.testing.assert_close(one.grad, other.grad)
+
+
+def test_provenance_says_what_a_figure_depends_on():
+    from provenance import PACKAGES, provenance
+
+    source = provenance()
+    assert source.keys() == {"versions", "commit", "machine", "threads", "date"}
+    assert source["versions"].keys() == {"python", *PACKAGES}
+    assert source["machine"].keys() == {"cpu", "cores", "os"}
+    assert source["threads"] == 1
+    assert json.dumps(source)
+
+
+def test_a_subject_from_the_command_line(monkeypatch, tmp_path, capsys):
+    record = tmp_path / "cpu.json"
+    record.write_text(json.dumps({"predict": "an earlier run", "actor": "another subject"}))
+    short = ("--repeats", 2, "--warm-up", 0, "--seconds", 0)
+    run(monkeypatch, "speed.py", "predict", *short, "--json", record)
+    assert "1 observation" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == [record]
+    entries = json.loads(record.read_text())
+    assert entries["actor"] == "another subject"
+    entry = entries["predict"]
+    assert entry["unit"] == "ms"
+    assert len(entry["commit"]) >= 40
+    assert [case["name"] for case in entry["cases"]] == ["1 observation", "8 observations", "64 observations"]
+    for case in entry["cases"]:
+        assert list(case["rounds"]) == ["mlp", "plain", "nodes", "spiking", "spiking-bfloat16"]
+        assert all(len(figures) == 2 and min(figures) > 0 for figures in case["rounds"].values())
+        assert case["statistics"]["mlp"]["ratio"] == 1.0
+    record.write_text(json.dumps({"predict": entry}))
+    run(monkeypatch, "speed.py", "--summary", "--json", record)
+    tables = capsys.readouterr().out
+    assert "| ms | mlp | plain | nodes | spiking | spiking-bfloat16 |" in tables
+    assert "| 8 observations | " in tables
+
+
+def test_an_unknown_subject_is_named(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "speed.py", "flying")
+    assert "unknown subject flying; choose from td3-step" in capsys.readouterr().err
+
+
+def test_conversion_tables_read_records_with_and_without_provenance(monkeypatch, tmp_path):
+    import conversion
+
+    monkeypatch.setattr(conversion, "RECORDS", tmp_path)
+    path = tmp_path / "agreement-dqn.json"
+    record = {"rate": {"4": [0.5, 0.7]}}
+    path.write_text(json.dumps(record))
+    without = conversion.summary()
+    path.write_text(json.dumps({**record, "provenance": {"commit": "0"}}))
+    assert conversion.summary() == without
+    assert "| rate | 60.0 +- 10.0 |" in without
