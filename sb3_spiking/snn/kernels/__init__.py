@@ -9,7 +9,8 @@ numba is imported with the first network rather than with the package: it takes 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch as th
@@ -45,7 +46,8 @@ def equations_of(node: "BaseNode", current: th.Tensor) -> Equations | None:
     :param current: the input current that will be given to the kernel
     :return: the equations, or None where the node must run itself
     """
-    shape = _SHAPES.get(type(node.surrogate_function))
+    surrogate = _surrogate_of(node)
+    shape = _SHAPES.get(type(surrogate))
     read = _charge_of(node)
     if not supports(current) or shape is None or read is None:
         return None
@@ -58,7 +60,7 @@ def equations_of(node: "BaseNode", current: th.Tensor) -> Equations | None:
         soft_reset=node.v_reset is None,
         detach_reset=node.detach_reset,
         surrogate=shape,
-        alpha=float(node.surrogate_function.alpha),
+        alpha=float(surrogate.alpha),
     )
 
 
@@ -76,14 +78,25 @@ def dynamics_of(nodes: "Sequence[BaseNode]") -> np.ndarray | None:
         if read is None:
             return None
         charge, constants, leak = read
-        rows.append((charge, *charge_constants(constants, leak), node.v_threshold, node.v_reset is None))
+        rows.append((int(charge), *charge_constants(constants, leak), node.v_threshold, node.v_reset is None))
+    return _array(tuple(rows))
+
+
+@lru_cache(maxsize=256)
+def _array(rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
+    """Making an array takes longer than reading the nodes, which hardly ever change."""
     return np.array(rows, np.float64)
+
+
+def _surrogate_of(node: "BaseNode") -> Any:
+    # As an attribute it would take 3 us to find, in each layer of each decision.
+    return node._modules["surrogate_function"]
 
 
 def _charge_of(node: "BaseNode") -> tuple[Charge, tuple[float, ...], th.Tensor | None] | None:
     """Return the charge, its constants and its learnt leak; exact types: a subclass may have other dynamics."""
     kind = type(node)
-    if not node.surrogate_function.spiking or not (node.v_reset in (None, 0.0) or kind is DynamicNode):
+    if not _surrogate_of(node).spiking or not (node.v_reset in (None, 0.0) or kind is DynamicNode):
         return None
     if kind is neuron.CUBALIFNode:
         return Charge.CUBA, (node.c_decay, node.v_decay), None
