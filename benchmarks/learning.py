@@ -153,7 +153,7 @@ TASKS = {
         seeds=FRESH_SEEDS,
     ),
     "ppo-minatar-breakout": Task("PPO", "minatar-breakout", 1_000_000, IMAGES, PPO_MINATAR, n_envs=8, eval_episodes=30),
-    "dqn-minatar-breakout": Task("DQN", "minatar-breakout", 250_000, IMAGE_VALUES, DQN_MINATAR, eval_episodes=30),
+    "dqn-minatar-breakout": Task("DQN", "minatar-breakout", 200_000, IMAGE_VALUES, DQN_MINATAR, eval_episodes=30),
 }
 
 
