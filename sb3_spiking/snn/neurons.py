@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 import torch as th
 from spikingjelly.activation_based import neuron as sj
 from spikingjelly.activation_based.base import MemoryModule
+from torch import nn
 
 from sb3_spiking.snn import kernels
 from sb3_spiking.snn.arguments import choice, decay, finite_float, positive_float
@@ -186,8 +187,7 @@ def fire(node: sj.BaseNode, current: th.Tensor) -> th.Tensor:
     :param current: input current, ``[T, N, features]``
     :return: spikes, 0 or 1, of the same shape
     """
-    watched = node._forward_hooks or node._forward_pre_hooks
-    equations = None if watched else kernels.equations_of(node, current)
+    equations = fused_equations(node, current)
     if equations is not None:
         return kernels.fire(equations, current)
     node.reset()
@@ -195,6 +195,28 @@ def fire(node: sj.BaseNode, current: th.Tensor) -> th.Tensor:
         return node(current)
     finally:
         node.reset()
+
+
+def fused_equations(node: sj.BaseNode, inputs: th.Tensor) -> kernels.Equations | None:
+    """
+    Return what the fused kernels need to run a node.
+
+    :param node: a multi-step SpikingJelly node
+    :param inputs: its input current, or what this is computed from
+    :return: its equations, or None where the node must run itself
+    """
+    return None if is_watched(node) else kernels.equations_of(node, inputs)
+
+
+def is_watched(module: nn.Module) -> bool:
+    """
+    Tell whether somebody looks at what a module does, so that it must run itself.
+
+    :param module: a neuron, or synapses
+    :return: True if it has hooks
+    """
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
 
 
 def record(node: MemoryModule, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

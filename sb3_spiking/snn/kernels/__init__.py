@@ -20,7 +20,7 @@ from sb3_spiking.snn.nodes import DynamicNode
 if TYPE_CHECKING:
     from spikingjelly.activation_based.neuron import BaseNode
 
-__all__ = ["Equations", "equations_of", "fire", "regular_spikes", "simulate", "supports", "warm_up"]
+__all__ = ["Equations", "equations_of", "fire", "fire_connected", "regular_spikes", "simulate", "supports", "warm_up"]
 
 _SHAPES = {function: shape for shape, function in SURROGATES.items()}
 
@@ -87,6 +87,27 @@ def fire(equations: Equations, current: th.Tensor) -> th.Tensor:
     from sb3_spiking.snn.kernels import training
 
     return training.fire(equations, current)
+
+
+def fire_connected(
+    equations: Equations, inputs: th.Tensor, weight: th.Tensor, bias: th.Tensor, activity: th.Tensor | None = None
+) -> th.Tensor:
+    """
+    Run a fully connected layer from rest over all the time steps; differentiable any number of times.
+
+    The current of the neurons is never seen: its memory becomes that of the membranes or of the spikes.
+
+    :param equations: the neuron, see [`equations_of`][sb3_spiking.snn.kernels.equations_of]
+    :param inputs: spikes or anything else, ``[T, N, inputs]``, float32 or float64 on the CPU
+    :param weight: ``[neurons, inputs]``
+    :param bias: ``[neurons]``
+    :param activity: ``[N, inputs]``, what receives the gradient of the inputs of all the steps in their place
+        (straight-through): one product instead of T
+    :return: spikes, 0 or 1, ``[T, N, neurons]``
+    """
+    from sb3_spiking.snn.kernels import training
+
+    return training.fire_connected(equations, inputs, weight, bias, activity)
 
 
 def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
