@@ -9,7 +9,6 @@ from typing import Any
 import torch as th
 from torch import nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from sb3_spiking.snn import kernels, neurons
 from sb3_spiking.snn.arguments import choice
@@ -65,8 +64,8 @@ class SpikingLayer(nn.Module):
     def _products(self, inputs: th.Tensor) -> th.Tensor:
         synapses = self.synapses
         if self._adds_plainly():
-            # Bias after product: this is how the fused layer rounds, and a recording must show the same spikes.
-            return F.linear(inputs, synapses.weight) + synapses.bias  # type: ignore[arg-type, operator]
+            # As the fused layer rounds: whoever looks must see the same spikes.
+            return kernels.product(inputs, synapses.weight) + synapses.bias  # type: ignore[arg-type, operator]
         if self._product_dtype is None:
             return synapses(inputs)
         rounded = {name: p.to(self._product_dtype) for name, p in synapses.named_parameters()}

@@ -9,6 +9,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from sb3_spiking.snn import Recording, SpikingOptions, kernels
 from sb3_spiking.snn.encoders import PoissonEncoder
+from sb3_spiking.snn.kernels import products
 from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.straight_through import activity_of, straight_through
 from sb3_spiking.snn.surrogates import SURROGATES
@@ -63,15 +64,26 @@ def compare(layer, inputs, tolerance):
 @TYPES
 def test_spikes_and_gradients_equal_torchs_and_spikingjellys(neuron, surrogate, reset, dtype, tolerance):
     layer = make_layer(70, 66, neuron, surrogate, reset).to(dtype)
-    compare(layer, (th.rand(5, 9, 70) < 0.2).to(dtype), tolerance)
+    for batch in (9, 110):
+        compare(layer, (th.rand(5, batch, 70) < 0.1).to(dtype), tolerance)
+
+
+def test_large_batches_of_few_spikes_skip_the_silent_inputs(monkeypatch):
+    listed = []
+    few_spikes = products.few_spikes
+    monkeypatch.setattr(products, "few_spikes", lambda *args: listed.append(few_spikes(*args)) or listed[-1])
+    layer = make_layer(70, 66)
+    for batch, density in ((110, 0.1), (110, 0.3), (9, 0.1)):
+        layer((th.rand(5, batch, 70) < density).float())
+    assert [spikes is not None for spikes in listed] == [True, False, False]
 
 
 @given(
     time_steps=st.integers(1, 7),
-    batch=st.sampled_from([0, 1, 2, 60]),
+    batch=st.sampled_from([0, 1, 2, 110]),
     inputs=st.sampled_from([1, 63, 64, 65, 170]),
     neurons=st.sampled_from([1, 60, 64, 65, 513]),
-    density=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    density=st.sampled_from([0.0, 0.1, 0.3, 1.0]),
     dtype=st.sampled_from([th.float32, th.float64]),
     seed=st.integers(0, 2**31),
 )
@@ -188,10 +200,11 @@ def test_the_kernel_is_what_runs(monkeypatch):
 
 
 @pytest.mark.parametrize("inputs", [7, 300])
-def test_recorded_and_watched_layers_show_the_same_spikes(inputs):
+@pytest.mark.parametrize("density", [0.1, 0.3])
+def test_recorded_and_watched_layers_show_the_same_spikes(inputs, density):
     # Currents that round: all of them must round alike.
-    layer = SpikingOptions().layer("hidden0", nn.Linear(inputs, 400))
-    spikes = (th.rand(5, 300, inputs) < 0.3).float()
+    layer = SpikingOptions().layer("hidden0", nn.Linear(inputs, 300))
+    spikes = (th.rand(5, 200, inputs) < density).float()
     recording = Recording()
     fused, recorded = layer(spikes), layer(spikes, recording)
     layer.neuron.register_forward_hook(lambda *_: None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch as th
 from spikingjelly.activation_based import neuron
+from torch.nn import functional
 
 from sb3_spiking.snn.kernels.equations import Charge, Equations
 from sb3_spiking.snn.kernels.unrolled import SURROGATES
@@ -20,7 +21,17 @@ from sb3_spiking.snn.nodes import DynamicNode
 if TYPE_CHECKING:
     from spikingjelly.activation_based.neuron import BaseNode
 
-__all__ = ["Equations", "equations_of", "fire", "fire_connected", "regular_spikes", "simulate", "supports", "warm_up"]
+__all__ = [
+    "Equations",
+    "equations_of",
+    "fire",
+    "fire_connected",
+    "product",
+    "regular_spikes",
+    "simulate",
+    "supports",
+    "warm_up",
+]
 
 _SHAPES = {function: shape for shape, function in SURROGATES.items()}
 
@@ -108,6 +119,21 @@ def fire_connected(
     from sb3_spiking.snn.kernels import training
 
     return training.fire_connected(equations, inputs, weight, bias, activity)
+
+
+def product(inputs: th.Tensor, weight: th.Tensor) -> th.Tensor:
+    """
+    Multiply as ``fire_connected`` does, to the last bit; differentiable any number of times.
+
+    :param inputs: spikes or anything else, ``[..., inputs]``
+    :param weight: ``[neurons, inputs]``
+    :return: ``inputs @ weight.T``, ``[..., neurons]``
+    """
+    if not supports(inputs):
+        return functional.linear(inputs, weight)
+    from sb3_spiking.snn.kernels import products
+
+    return products.differentiable_product(inputs, weight)
 
 
 def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

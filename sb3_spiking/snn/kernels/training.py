@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch as th
 
-from sb3_spiking.snn.kernels import unrolled
+from sb3_spiking.snn.kernels import products, unrolled
+from sb3_spiking.snn.kernels.compilation import jit
 from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape
 
 BLOCK = 512
@@ -25,16 +25,7 @@ _CONSTANTS = 5
 _RECT, _TRIANGLE, _ATAN = int(SurrogateShape.RECT), int(SurrogateShape.TRIANGLE), int(SurrogateShape.ATAN)
 
 
-def _jit(function: Any) -> Any:
-    """Compile, and cache on disk where there is a place for it."""
-    # Rounding must equal SpikingJelly's, operation by operation: no fastmath, no contraction.
-    try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
-    except RuntimeError:  # Neither the package's folder nor the user's is writable.
-        return numba.njit(function, nogil=True, error_model="numpy")
-
-
-@_jit
+@jit
 def _forward(  # type: ignore[no-untyped-def]
     current, bias, spikes, membrane, charge, constants, threshold, soft_reset
 ):
@@ -96,7 +87,7 @@ def _forward(  # type: ignore[no-untyped-def]
                     v[j] = v_reset if fired else v[j]
 
 
-@_jit
+@jit
 def _backward(  # type: ignore[no-untyped-def]
     grad_spikes,
     membrane,
@@ -216,7 +207,7 @@ def _backward(  # type: ignore[no-untyped-def]
     return grad_leak
 
 
-@_jit
+@jit
 def _regular_spikes(activity, spikes, threshold):  # type: ignore[no-untyped-def]
     """``activity`` is ``[M]``, ``spikes`` ``[T, M]``."""
     time_steps, size = spikes.shape
@@ -351,7 +342,7 @@ class _Connected(th.autograd.Function):
         leak: th.Tensor | None,
         equations: Equations,
     ) -> th.Tensor:
-        membrane = _products(inputs, weight)
+        membrane, ctx.few_spikes = products.product(inputs, weight)
         spikes = th.empty_like(membrane)
         _run(equations, membrane, spikes, membrane, bias.detach())
         ctx.constants = _charge_constants(equations)
@@ -373,17 +364,11 @@ class _Connected(th.autograd.Function):
         return (
             gradients.current @ weight if wanted[0] else None,
             gradients.constant @ weight if wanted[1] else None,
-            gradients.current.flatten(0, 1).t() @ inputs.flatten(0, 1) if wanted[2] else None,
+            products.weight_gradient(gradients.current, inputs, ctx.few_spikes) if wanted[2] else None,
             gradients.constant.sum(dim=0) if wanted[3] else None,
             gradients.leak,
             None,
         )
-
-
-def _products(inputs: th.Tensor, weight: th.Tensor) -> th.Tensor:
-    products = inputs.new_empty(*inputs.shape[:-1], len(weight))
-    th.mm(inputs.detach().flatten(0, 1), weight.detach().t(), out=products.flatten(0, 1))
-    return products
 
 
 def _learns(*tensors: th.Tensor | None) -> bool:
@@ -408,7 +393,7 @@ def fire_connected(
         inputs = inputs.detach()
     if _learns(inputs, activity, weight, bias, equations.leak):
         return _Connected.apply(inputs, activity, weight, bias, equations.leak, equations)
-    spikes = _products(inputs, weight)
+    spikes, _ = products.product(inputs, weight)
     _run(equations, spikes, spikes, bias=bias.detach())
     return spikes
 
@@ -439,3 +424,4 @@ def warm_up() -> None:
     _forward(one, one[0], one.copy(), one.copy(), _CUBA, constants, 0.5, False)
     _backward(one, one, one.copy(), one[0].copy(), _CUBA, constants, 0.5, False, False, _RECT, 1.0)
     _regular_spikes(one[0], one.copy(), 0.999)
+    products.warm_up()
