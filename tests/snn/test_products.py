@@ -26,7 +26,7 @@ def test_equal_matrix_products(rows, inputs, neurons, density, dtype, seed):
     spikes = (th.rand(rows, inputs) < density).to(dtype)
     # Whole numbers: their sums are exact in any order.
     weight, gradient = th.randint(-9, 10, (neurons, inputs)).to(dtype), th.randint(-9, 10, (rows, neurons)).to(dtype)
-    listed = SpikeList(spikes.numpy(), int(spikes.sum()))
+    listed = SpikeList.of(spikes)
     current = th.full((rows, neurons), math.nan, dtype=dtype)
     listed.products(weight, current)
     assert th.equal(current, spikes @ weight.t())

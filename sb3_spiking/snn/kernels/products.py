@@ -35,17 +35,31 @@ MIN_SIZE = 64
 
 class SpikeList:
     """
-    Which inputs fired, row by row and input by input.
+    Which inputs fired, row by row.
 
-    :param spikes: 0 or 1, contiguous, ``[R, inputs]``, at least ``MIN_SIZE`` inputs
-    :param total: how many spikes there are
+    :param inputs: those that fired in row r are ``inputs[row_starts[r] : row_starts[r + 1]]``
+    :param row_starts: ``[R + 1]``
+    :param size: number of inputs, at least ``MIN_SIZE``
     """
 
-    def __init__(self, spikes: np.ndarray, total: int) -> None:
-        rows, inputs = spikes.shape
-        self.inputs, self.row_starts = np.empty(total, np.int32), np.empty(rows + 1, np.int64)
-        _list_by_row(spikes.reshape(-1), inputs, self.inputs, self.row_starts)
-        self._size = inputs
+    def __init__(self, inputs: np.ndarray, row_starts: np.ndarray, size: int) -> None:
+        self.inputs = inputs
+        self.row_starts = row_starts
+        self.size = size
+
+    @classmethod
+    def of(cls, spikes: th.Tensor, density: float = 1.0) -> "SpikeList | None":
+        """
+        List the spikes.
+
+        :param spikes: contiguous, ``[R, inputs]``, at least ``MIN_SIZE`` inputs
+        :param density: share of the inputs that may fire
+        :return: the list; None if more of them fire, or something is neither 0 nor 1
+        """
+        rows, size = spikes.shape
+        inputs, row_starts = np.empty(int(density * spikes.numel()), np.int32), np.empty(rows + 1, np.int64)
+        complete = _list_by_row(_flat(spikes), size, inputs, row_starts)
+        return cls(inputs[: row_starts[-1]], row_starts, size) if complete else None
 
     def products(self, weight: th.Tensor, products: th.Tensor) -> None:
         """
@@ -54,20 +68,20 @@ class SpikeList:
         :param weight: ``[neurons, inputs]``, at least ``MIN_SIZE`` neurons
         :param products: where to, ``[R, neurons]``
         """
-        _sum_rows(_flat(weight.t()), len(weight), self.inputs, self.row_starts, _flat(products))
+        _sum_rows(_flat(weight.t().contiguous()), len(weight), self.inputs, self.row_starts, _flat(products))
 
     def weight_gradient(self, gradient: th.Tensor) -> th.Tensor:
         """
         Return ``gradient.T @ spikes``.
 
-        :param gradient: of the products, contiguous, ``[R, neurons]``, at least ``MIN_SIZE`` neurons
+        :param gradient: of the products, ``[R, neurons]``, at least ``MIN_SIZE`` neurons
         :return: ``[neurons, inputs]``
         """
         neurons = gradient.shape[1]
-        rows, input_starts = np.empty_like(self.inputs), np.zeros(self._size + 1, np.int64)
+        rows, input_starts = np.empty_like(self.inputs), np.zeros(self.size + 1, np.int64)
         _list_by_input(self.inputs, self.row_starts, rows, input_starts)
-        sums = gradient.new_empty(self._size, neurons)
-        _sum_rows(_flat(gradient), neurons, rows, input_starts, _flat(sums))
+        sums = gradient.new_empty(self.size, neurons)
+        _sum_rows(_flat(gradient.contiguous()), neurons, rows, input_starts, _flat(sums))
         return sums.t()
 
 
@@ -83,9 +97,7 @@ def few_spikes(inputs: th.Tensor, neurons: int) -> SpikeList | None:
     largest_table = max(rows, size) * neurons * inputs.element_size()
     if rows < MIN_ROWS or min(size, neurons) < MIN_SIZE or largest_table > MAX_TABLE:
         return None
-    values = inputs.numpy()
-    present, ones = _count(values.reshape(-1))
-    return SpikeList(values, ones) if present == ones <= MAX_DENSITY * values.size else None
+    return SpikeList.of(inputs, MAX_DENSITY)
 
 
 def product(inputs: th.Tensor, weight: th.Tensor) -> tuple[th.Tensor, SpikeList | None]:
@@ -140,18 +152,8 @@ def differentiable_product(inputs: th.Tensor, weight: th.Tensor) -> th.Tensor:
 
 
 @jit
-def _count(values):  # type: ignore[no-untyped-def]
-    """Return how many of the values ``[M]`` are not 0, and how many are 1."""
-    present = ones = 0
-    for k in range(values.size):
-        present += values[k] != 0
-        ones += values[k] == 1
-    return present, ones
-
-
-@jit
 def _list_by_row(spikes, size, inputs, row_starts):  # type: ignore[no-untyped-def]
-    """Those of row r, of ``size`` inputs, that fired go to ``inputs[row_starts[r] : row_starts[r + 1]]``."""
+    """Fill in a ``SpikeList`` of rows of ``size`` inputs; return whether all are spikes and there was room for them."""
     n = 0
     row_starts[0] = 0
     for r in range(row_starts.size - 1):
@@ -160,10 +162,14 @@ def _list_by_row(spikes, size, inputs, row_starts):  # type: ignore[no-untyped-d
             first = min(start, size - lanes.BITS)
             bits = lanes.present(spikes, r * size + first) >> np.uint64(start - first)
             while bits != np.uint64(0):
-                inputs[n] = start + lanes.lowest(bits)
+                i = start + lanes.lowest(bits)
+                if n == inputs.size or spikes[r * size + i] != 1:
+                    return False
+                inputs[n] = i
                 bits &= bits - np.uint64(1)
                 n += 1
         row_starts[r + 1] = n
+    return True
 
 
 @jit
@@ -196,12 +202,13 @@ def _sum_rows(table, columns, selected, starts, sums):  # type: ignore[no-untype
 
 
 def _flat(tensor: th.Tensor) -> np.ndarray:
-    return tensor.contiguous().numpy().reshape(-1)
+    return tensor.numpy().reshape(-1)
 
 
 def warm_up() -> None:
     """See [`warm_up`][sb3_spiking.snn.kernels.warm_up]."""
     spikes = th.eye(MIN_SIZE)
-    listed = SpikeList(spikes.numpy(), _count(spikes.numpy().reshape(-1))[0])
-    listed.products(spikes, th.empty_like(spikes))
-    listed.weight_gradient(spikes)
+    listed = SpikeList.of(spikes)
+    if listed is not None:
+        listed.products(spikes, th.empty_like(spikes))
+        listed.weight_gradient(spikes)

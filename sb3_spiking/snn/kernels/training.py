@@ -27,13 +27,13 @@ _RECT, _TRIANGLE, _ATAN = int(SurrogateShape.RECT), int(SurrogateShape.TRIANGLE)
 
 @jit
 def _forward(  # type: ignore[no-untyped-def]
-    current, bias, spikes, membrane, charge, constants, threshold, soft_reset
+    current, given_bias, spikes, membrane, charge, constants, threshold, soft_reset
 ):
     """
     All arrays ``[T, M]``; ``membrane`` may have no rows, then it is not kept.
 
-    ``bias`` is added to each piece of the current as long as itself. ``spikes`` or ``membrane`` may be the memory of
-    ``current``: each loop writes to one array alone, and an element is written after it was read.
+    ``given_bias`` is ``[features]``, a divisor of M. Spikes or membranes may be written where the current lies: each
+    loop writes to one array alone, and an element is written after it was read.
     """
     time_steps, size = current.shape
     keep = membrane.shape[0] > 0
@@ -41,7 +41,11 @@ def _forward(  # type: ignore[no-untyped-def]
     a, b, theta = current.dtype.type(constants[0]), current.dtype.type(constants[1]), current.dtype.type(threshold)
     u_decay, jump = current.dtype.type(constants[2]), current.dtype.type(constants[4])
     v_reset = current.dtype.type(constants[3]) if charge == _DYNAMIC else zero
-    block = bias.size
+    # A block is whole rows of features, so that the same bias goes with all the blocks.
+    block = max(1, BLOCK // given_bias.size) * given_bias.size
+    bias = np.empty(block, current.dtype)
+    for j in range(block):
+        bias[j] = given_bias[j % given_bias.size]
     u = np.empty(block, current.dtype)
     c = np.empty(block, current.dtype)
     v = np.empty(block, current.dtype)
@@ -228,7 +232,7 @@ def _regular_spikes(activity, spikes, threshold):  # type: ignore[no-untyped-def
 
 def _flat(tensor: th.Tensor) -> np.ndarray:
     """Return ``[T, ...]`` as a NumPy view ``[T, M]``."""
-    return tensor.numpy().reshape(tensor.shape[0], -1)
+    return tensor.numpy().reshape(tensor.shape[0], math.prod(tensor.shape[1:]))
 
 
 def _charge_constants(equations: Equations) -> tuple[int, np.ndarray]:
@@ -248,14 +252,11 @@ def _run(
     """Write spikes and, if wanted, membranes; either may lie where the current lies."""
     if current.numel() == 0:
         return
-    dtype = spikes.numpy().dtype
-    # One bias per neuron, repeated up to the size of a block.
-    repeated = np.zeros(BLOCK, dtype) if bias is None else np.tile(bias.numpy(), max(1, BLOCK // len(bias)))
     _forward(
         _flat(current),
-        repeated,
+        (current.new_zeros(1) if bias is None else bias).numpy(),
         _flat(spikes),
-        np.empty((0, 0), dtype) if membrane is None else _flat(membrane),
+        _flat(current[:0] if membrane is None else membrane),
         *_charge_constants(equations),
         equations.threshold,
         equations.soft_reset,
