@@ -23,8 +23,11 @@ def activity_of(spikes: th.Tensor) -> th.Tensor | None:
     Who knows it can sum first: the gradient of a linear map of the spikes is then one product instead of T.
 
     :param spikes: any tensor
-    :return: the activity, or None if the tensor is not what ``straight_through`` returned
+    :return: the activity, or None if the tensor is not what ``straight_through`` returned, or if somebody looks at
+        its own gradient
     """
+    if spikes.is_leaf or spikes.retains_grad or spikes._backward_hooks:
+        return None
     # The node of a function's output is an instance of its backward class.
     node: Any = spikes.grad_fn
     is_straight_through = isinstance(node, _StraightThrough._backward_cls)

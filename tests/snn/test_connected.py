@@ -123,11 +123,13 @@ def test_second_derivatives_equal_those_of_spikingjellys_nodes(neuron, surrogate
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_straight_through_gradient_is_summed_over_the_steps(order):
-    layer = make_layer(6, 8).double()
-    activity = th.rand(3, 6, dtype=th.float64).requires_grad_()
-    drawn = th.bernoulli(activity.detach().expand(5, 3, 6))
-    direction = th.randn(5, 3, 8, dtype=th.float64)
+@pytest.mark.parametrize("batch", [3, 110])
+def test_straight_through_gradient_is_summed_over_the_steps(order, batch):
+    layer = make_layer(70, 66).double()
+    activity = 0.2 * th.rand(batch, 70, dtype=th.float64)
+    activity.requires_grad_()
+    drawn = th.bernoulli(activity.detach().expand(5, batch, 70))
+    direction = th.randn(5, batch, 66, dtype=th.float64)
 
     def derivative(inputs):
         gradient = th.autograd.grad(layer(inputs), activity, direction, create_graph=order == 2)
@@ -138,6 +140,14 @@ def test_straight_through_gradient_is_summed_over_the_steps(order):
     # Any operation in between, and the gradients of the steps go one by one.
     assert activity_of(spikes * 1.0) is None
     th.testing.assert_close(derivative(spikes), derivative(spikes * 1.0), rtol=1e-12, atol=1e-12)
+
+
+def test_spikes_whose_gradient_somebody_looks_at_receive_it():
+    activity = th.rand(3, 6).requires_grad_()
+    spikes = straight_through(activity, th.ones(5, 3, 6))
+    spikes.retain_grad()
+    make_layer(6, 8)(spikes).sum().backward()
+    th.testing.assert_close(spikes.grad.sum(dim=0), activity.grad)
 
 
 def test_encoders_hand_over_their_activity():

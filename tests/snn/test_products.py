@@ -86,3 +86,9 @@ def test_product_has_first_and_second_derivatives(rows):
 
 def test_half_precision_is_torchs():
     assert kernels.product(few().bfloat16(), th.randn(70, MIN_SIZE).bfloat16()).dtype == th.bfloat16
+
+
+@pytest.mark.parametrize("weight", [th.ones(70, MIN_SIZE + 1), th.ones(70, MIN_SIZE, dtype=th.float64)])
+def test_weights_that_do_not_fit_are_an_error(weight):
+    with pytest.raises(RuntimeError):
+        kernels.product(few(), weight)

@@ -110,7 +110,9 @@ def product(inputs: th.Tensor, weight: th.Tensor) -> tuple[th.Tensor, SpikeList 
     """
     rows, weight = inputs.detach().flatten(0, -2).contiguous(), weight.detach()
     products = inputs.new_empty(*inputs.shape[:-1], len(weight))
-    spikes = few_spikes(rows, len(weight))
+    # What does not fit is torch's to complain about: the kernels check nothing.
+    fits = weight.shape[1:] == rows.shape[1:] and weight.dtype == rows.dtype
+    spikes = few_spikes(rows, len(weight)) if fits else None
     if spikes is None:
         th.mm(rows, weight.t(), out=products.flatten(0, -2))
     else:

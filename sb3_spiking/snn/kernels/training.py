@@ -357,9 +357,8 @@ class _Connected(th.autograd.Function):
         if th.is_grad_enabled():
             # The straight-through gradient, as a sum of spikes and of an activity that is worth nothing.
             given = inputs if activity is None else inputs + (activity - activity.detach())
-            spikes = unrolled.fire(ctx.equations, given @ weight.t() + bias, leak)
-            inputs_of_all = (inputs, activity, weight, bias, leak)
-            return (*_differentiable_gradients(spikes, inputs_of_all, grad_spikes), None)
+            spikes = unrolled.fire(ctx.equations, products.differentiable_product(given, weight) + bias, leak)
+            return (*_differentiable_gradients(spikes, (inputs, activity, weight, bias, leak), grad_spikes), None)
         gradients = _run_back(ctx.equations, ctx.constants, membrane, grad_spikes)
         wanted = ctx.needs_input_grad
         return (
