@@ -15,13 +15,13 @@ import numpy as np
 import torch as th
 from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from sb3_spiking.snn import kernels
 from sb3_spiking.snn.decoders import Decoder, Max
 from sb3_spiking.snn.encoders import FIRING_THRESHOLD, MIN_STD, DeterministicEncoder
 from sb3_spiking.snn.layers import SpikingLayer
 from sb3_spiking.snn.recording import is_constant
+from sb3_spiking.snn.watching import operations_are_watched
 
 if TYPE_CHECKING:
     from sb3_spiking.snn.networks import SpikingNetwork
@@ -91,9 +91,7 @@ def decide(network: "SpikingNetwork", features: th.Tensor) -> th.Tensor | None:
     few = 0 < size * time_steps <= MAX_ROWS
     if th.is_grad_enabled() or not few or features.dtype is not th.float32 or features.device.type != "cpu":
         return None
-    if (
-        is_in_torch_dispatch_mode() or th._C._len_torch_function_stack() > 0
-    ):  # someone counts or traces torch's operations
+    if operations_are_watched():
         return None
     plan = _PLANS.get(network)
     if plan is None or not plan.holds():

@@ -24,6 +24,7 @@ from torch import nn
 from sb3_spiking.snn import kernels
 from sb3_spiking.snn.arguments import choice, finite_float, positive_float, positive_int
 from sb3_spiking.snn.recording import Recording
+from sb3_spiking.snn.straight_through import straight_through
 
 FIRING_THRESHOLD = 0.999
 MIN_STD = 1e-2
@@ -115,7 +116,7 @@ class DeterministicEncoder(PopulationEncoder):
     """Regular spikes from soft-reset integrators with a threshold of 0.999."""
 
     def spikes(self, activity: th.Tensor) -> th.Tensor:
-        return _StraightThrough.apply(activity, _regular_spikes(activity.detach(), self.time_steps))
+        return straight_through(activity, _regular_spikes(activity.detach(), self.time_steps))
 
 
 class PoissonEncoder(PopulationEncoder):
@@ -123,7 +124,7 @@ class PoissonEncoder(PopulationEncoder):
 
     def spikes(self, activity: th.Tensor) -> th.Tensor:
         drawn = th.bernoulli(activity.detach().expand(self.time_steps, *activity.shape))
-        return _StraightThrough.apply(activity, drawn)
+        return straight_through(activity, drawn)
 
 
 class AnalogEncoder(PopulationEncoder):
@@ -193,18 +194,6 @@ def make_encoder(
     if issubclass(cls, DirectEncoder):
         return cls(obs_dim, time_steps)
     return cls(obs_dim, population, time_steps, mean_range, std, name)
-
-
-class _StraightThrough(th.autograd.Function):
-    """Spikes forward; backward, the derivative of each spike with respect to the activity is 1."""
-
-    @staticmethod
-    def forward(ctx: th.autograd.function.FunctionCtx, activity: th.Tensor, spikes: th.Tensor) -> th.Tensor:
-        return spikes
-
-    @staticmethod
-    def backward(ctx: th.autograd.function.FunctionCtx, grad_spikes: th.Tensor) -> tuple[th.Tensor, None]:
-        return grad_spikes.sum(dim=0), None
 
 
 def _regular_spikes(activity: th.Tensor, time_steps: int) -> th.Tensor:

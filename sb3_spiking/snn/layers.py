@@ -10,11 +10,13 @@ import torch as th
 from torch import nn
 from torch.func import functional_call
 
-from sb3_spiking.snn import neurons
+from sb3_spiking.snn import kernels, neurons
 from sb3_spiking.snn.arguments import choice
 from sb3_spiking.snn.neurons import Neuron
 from sb3_spiking.snn.recording import Recording, is_constant, synapses_of
+from sb3_spiking.snn.straight_through import activity_of
 from sb3_spiking.snn.surrogates import Surrogate, window
+from sb3_spiking.snn.watching import is_watched, operations_are_watched
 
 PRECISIONS: dict[str, th.dtype | None] = {"float32": None, "bfloat16": th.bfloat16}
 
@@ -61,10 +63,14 @@ class SpikingLayer(nn.Module):
         return self.current_norm(products).unflatten(0, inputs.shape[:2])
 
     def _products(self, inputs: th.Tensor) -> th.Tensor:
+        synapses = self.synapses
+        if self._adds_plainly():
+            # As the fused layer rounds: whoever looks must see the same spikes.
+            return kernels.product(inputs, synapses.weight) + synapses.bias  # type: ignore[arg-type, operator]
         if self.product_dtype is None:
-            return self.synapses(inputs)
-        rounded = {name: p.to(self.product_dtype) for name, p in self.synapses.named_parameters()}
-        return functional_call(self.synapses, rounded, (inputs.to(self.product_dtype),)).to(inputs.dtype)
+            return synapses(inputs)
+        rounded = {name: p.to(self.product_dtype) for name, p in synapses.named_parameters()}
+        return functional_call(synapses, rounded, (inputs.to(self.product_dtype),)).to(inputs.dtype)
 
     def forward(self, inputs: th.Tensor, recording: Recording | None = None) -> th.Tensor:
         """
@@ -74,11 +80,32 @@ class SpikingLayer(nn.Module):
         :param recording: where to add what the layer did; there is no gradient then
         :return: spikes, ``[T, N, ...]``
         """
-        current = self.current(inputs)
         if recording is None:
-            return self._fire(current)
+            return self._run(inputs)
+        current = self.current(inputs)
         recording.add_synapses(self.name, synapses_of(self.synapses), inputs)
         return self._record(current, recording)
+
+    def _run(self, inputs: th.Tensor) -> th.Tensor:
+        equations = self._fused_equations(inputs)
+        if equations is None:
+            return self._fire(self.current(inputs))
+        synapses: nn.Linear = self.synapses  # type: ignore[assignment]
+        return kernels.fire_connected(equations, inputs, synapses.weight, synapses.bias, activity_of(inputs))
+
+    def _fused_equations(self, inputs: th.Tensor) -> kernels.Equations | None:
+        """Return what runs synapses and neurons at once, None where they run one after the other."""
+        norm = self.current_norm
+        if not self._adds_plainly() or is_constant(inputs) or type(norm) is not nn.Identity or is_watched(norm):
+            return None
+        return neurons.fused_equations(self.neuron, inputs)
+
+    def _adds_plainly(self) -> bool:
+        """Tell whether the synapses are one product and a bias, in full precision, and nobody looks."""
+        # Exact type: a subclass, or a parametrization, may do something else.
+        plain = type(self.synapses) is nn.Linear and self.synapses.bias is not None
+        looked_at = is_watched(self.synapses) or operations_are_watched()
+        return plain and self.product_dtype is None and not looked_at
 
     def _fire(self, current: th.Tensor) -> th.Tensor:
         return neurons.fire(self.neuron, current)
@@ -128,6 +155,9 @@ class IntraConnectedLayer(SpikingLayer):
     def __init__(self, populations: int, name: str, synapses: nn.Linear, *args: Any) -> None:
         super().__init__(name, synapses, *args)
         self.intra = IntraConnections(populations, synapses.out_features // populations)
+
+    def _run(self, inputs: th.Tensor) -> th.Tensor:
+        return self._fire(self.current(inputs))
 
     def _fire(self, current: th.Tensor) -> th.Tensor:
         self.neuron.reset()

@@ -24,6 +24,7 @@ from sb3_spiking.snn import kernels
 from sb3_spiking.snn.arguments import choice, decay, finite_float, positive_float
 from sb3_spiking.snn.nodes import DynamicNode
 from sb3_spiking.snn.surrogates import Surrogate
+from sb3_spiking.snn.watching import is_watched
 
 Reset = Literal["hard", "soft"]
 RESETS: dict[str, float | None] = {"hard": 0.0, "soft": None}
@@ -186,8 +187,7 @@ def fire(node: sj.BaseNode, current: th.Tensor) -> th.Tensor:
     :param current: input current, ``[T, N, features]``
     :return: spikes, 0 or 1, of the same shape
     """
-    watched = node._forward_hooks or node._forward_pre_hooks
-    equations = None if watched else kernels.equations_of(node, current)
+    equations = fused_equations(node, current)
     if equations is not None:
         return kernels.fire(equations, current)
     node.reset()
@@ -195,6 +195,17 @@ def fire(node: sj.BaseNode, current: th.Tensor) -> th.Tensor:
         return node(current)
     finally:
         node.reset()
+
+
+def fused_equations(node: sj.BaseNode, inputs: th.Tensor) -> kernels.Equations | None:
+    """
+    Return what the fused kernels need to run a node.
+
+    :param node: a multi-step SpikingJelly node
+    :param inputs: its input current, or what this is computed from
+    :return: its equations, or None where the node must run itself
+    """
+    return None if is_watched(node) else kernels.equations_of(node, inputs)
 
 
 def record(node: MemoryModule, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

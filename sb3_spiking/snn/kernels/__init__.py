@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch as th
 from spikingjelly.activation_based import neuron
+from torch.nn import functional
 
 from sb3_spiking.snn.kernels.equations import Charge, Equations, charge_constants
 from sb3_spiking.snn.kernels.unrolled import SURROGATES
@@ -23,7 +24,18 @@ from sb3_spiking.snn.nodes import DynamicNode
 if TYPE_CHECKING:
     from spikingjelly.activation_based.neuron import BaseNode
 
-__all__ = ["Equations", "dynamics_of", "equations_of", "fire", "regular_spikes", "simulate", "supports", "warm_up"]
+__all__ = [
+    "Equations",
+    "dynamics_of",
+    "equations_of",
+    "fire",
+    "fire_connected",
+    "product",
+    "regular_spikes",
+    "simulate",
+    "supports",
+    "warm_up",
+]
 
 _SHAPES = {function: shape for shape, function in SURROGATES.items()}
 
@@ -122,6 +134,42 @@ def fire(equations: Equations, current: th.Tensor) -> th.Tensor:
     from sb3_spiking.snn.kernels import training
 
     return training.fire(equations, current)
+
+
+def fire_connected(
+    equations: Equations, inputs: th.Tensor, weight: th.Tensor, bias: th.Tensor, activity: th.Tensor | None = None
+) -> th.Tensor:
+    """
+    Run a fully connected layer from rest over all the time steps; differentiable any number of times.
+
+    The current of the neurons is never seen: its memory becomes that of the membranes or of the spikes.
+
+    :param equations: the neuron, see [`equations_of`][sb3_spiking.snn.kernels.equations_of]
+    :param inputs: spikes or anything else, ``[T, N, inputs]``, float32 or float64 on the CPU
+    :param weight: ``[neurons, inputs]``
+    :param bias: ``[neurons]``
+    :param activity: ``[N, inputs]``, what receives the gradient of the inputs of all the steps in their place
+        (straight-through): one product instead of T
+    :return: spikes, 0 or 1, ``[T, N, neurons]``
+    """
+    from sb3_spiking.snn.kernels import training
+
+    return training.fire_connected(equations, inputs, weight, bias, activity)
+
+
+def product(inputs: th.Tensor, weight: th.Tensor) -> th.Tensor:
+    """
+    Multiply as ``fire_connected`` does, to the last bit; differentiable any number of times.
+
+    :param inputs: spikes or anything else, ``[..., inputs]``
+    :param weight: ``[neurons, inputs]``
+    :return: ``inputs @ weight.T``, ``[..., neurons]``
+    """
+    if not supports(inputs):
+        return functional.linear(inputs, weight)
+    from sb3_spiking.snn.kernels import products
+
+    return products.differentiable_product(inputs, weight)
 
 
 def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

@@ -6,17 +6,12 @@ are read where the parameters lie, row by row, so there is no copy that could be
 than torch's, so a membrane within rounding of its threshold may fall on the other side of it.
 """
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 
-from sb3_spiking.snn.kernels.training import _forward as forward
-from sb3_spiking.snn.kernels.training import _jit as jit
-
-
-def _jit_sums(function: Any) -> Any:
-    """Compile a function whose sums may be taken in any order, as torch's are."""
-    return jit(function, fastmath={"reassoc", "contract", "nsz"})
+from sb3_spiking.snn.kernels.compilation import UNORDERED, jit
+from sb3_spiking.snn.kernels.training import forward
 
 
 @jit
@@ -49,9 +44,9 @@ def encode(observations, mean, std, min_std, threshold, time_steps):  # type: ig
     return spikes, True
 
 
-@_jit_sums
-def _currents(inputs, weight, bias, current):  # type: ignore[no-untyped-def]
-    """``current = inputs @ weight.T + bias``, ``[R, K]`` to ``[R, J]``: two neurons and four rows at a time."""
+@partial(jit, fastmath=UNORDERED)
+def _currents(inputs, weight, current):  # type: ignore[no-untyped-def]
+    """``current = inputs @ weight.T``, ``[R, K]`` to ``[R, J]``: two neurons and four rows at a time."""
     rows, _ = inputs.shape
     neurons, fan_in = weight.shape
     zero = np.float32(0.0)
@@ -82,7 +77,6 @@ def _currents(inputs, weight, bias, current):  # type: ignore[no-untyped-def]
                 b += u[i] * s[i]
             current[r, j], current[r, k] = a, b
             r += 1
-    current += bias
 
 
 @jit
@@ -99,13 +93,13 @@ def layers(inputs, size, time_steps, weights, biases, dynamics):  # type: ignore
         neurons = weights[layer].shape[0]
         current = np.empty((time_steps, size * neurons), np.float32)
         if len(inputs) == time_steps * size:
-            _currents(inputs, weights[layer], biases[layer], current.reshape((time_steps * size, neurons)))
+            _currents(inputs, weights[layer], current.reshape((time_steps * size, neurons)))
         else:
-            _currents(inputs, weights[layer], biases[layer], current[0].reshape((size, neurons)))
+            _currents(inputs, weights[layer], current[0].reshape((size, neurons)))
             current[1:] = current[0]
         spikes = np.empty((time_steps, size * neurons), np.float32)
         row = dynamics[layer]
-        forward(current, spikes, no_membrane, int(row[0]), row[1:6], row[6], row[7] > 0.0)
+        forward(current, biases[layer], spikes, no_membrane, int(row[0]), row[1:6], row[6], row[7] > 0.0)
         inputs = spikes.reshape((time_steps * size, neurons))
     return inputs
 

@@ -7,13 +7,14 @@ Only the pre-spike membranes ``h`` are kept for the backward pass: spikes and re
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch as th
 
-from sb3_spiking.snn.kernels import unrolled
+from sb3_spiking.snn.kernels import products, unrolled
+from sb3_spiking.snn.kernels.compilation import jit
 from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape, charge_constants
 
 BLOCK = 512
@@ -23,30 +24,32 @@ _DYNAMIC = int(Charge.DYNAMIC)
 _RECT, _TRIANGLE, _ATAN = int(SurrogateShape.RECT), int(SurrogateShape.TRIANGLE), int(SurrogateShape.ATAN)
 
 
-def _jit(function: Any, fastmath: Any = False) -> Any:
-    """Compile, and cache on disk where there is a place for it."""
-    # Without fastmath rounding equals SpikingJelly's, operation by operation, without contraction.
-    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
-    try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:  # Neither the package's folder nor the user's is writable.
-        return numba.njit(function, **options)
+@jit
+def forward(  # type: ignore[no-untyped-def]
+    current, given_bias, spikes, membrane, charge, constants, threshold, soft_reset
+):
+    """
+    All arrays ``[T, M]``; ``membrane`` may have no rows, then it is not kept.
 
-
-@_jit
-def _forward(current, spikes, membrane, charge, constants, threshold, soft_reset):  # type: ignore[no-untyped-def]
-    """All arrays ``[T, M]``; ``membrane`` may have no rows, then it is not kept."""
+    ``given_bias`` is ``[features]``, a divisor of M. Spikes or membranes may be written where the current lies: each
+    loop writes to one array alone, and an element is written after it was read.
+    """
     time_steps, size = current.shape
     keep = membrane.shape[0] > 0
     zero, one = current.dtype.type(0.0), current.dtype.type(1.0)
     a, b, theta = current.dtype.type(constants[0]), current.dtype.type(constants[1]), current.dtype.type(threshold)
     u_decay, jump = current.dtype.type(constants[2]), current.dtype.type(constants[4])
     v_reset = current.dtype.type(constants[3]) if charge == _DYNAMIC else zero
-    u = np.empty(BLOCK, current.dtype)
-    c = np.empty(BLOCK, current.dtype)
-    v = np.empty(BLOCK, current.dtype)
-    for start in range(0, size, BLOCK):
-        n = min(BLOCK, size - start)
+    # A block is whole rows of features, so that the same bias goes with all the blocks.
+    block = max(1, BLOCK // given_bias.size) * given_bias.size
+    bias = np.empty(block, current.dtype)
+    for j in range(block):
+        bias[j] = given_bias[j % given_bias.size]
+    u = np.empty(block, current.dtype)
+    c = np.empty(block, current.dtype)
+    v = np.empty(block, current.dtype)
+    for start in range(0, size, block):
+        n = min(block, size - start)
         c[:] = zero
         u[:] = zero
         v[:] = zero
@@ -55,25 +58,27 @@ def _forward(current, spikes, membrane, charge, constants, threshold, soft_reset
             s = spikes[t, start : start + n]
             if charge == _CUBA:
                 for j in range(n):
-                    c[j] = c[j] * a + x[j]
+                    c[j] = c[j] * a + (x[j] + bias[j])
                     v[j] = v[j] * b + c[j]
             elif charge == _LEAK:
                 for j in range(n):
-                    v[j] = v[j] - v[j] / a + x[j]
+                    v[j] = v[j] - v[j] / a + (x[j] + bias[j])
             elif charge == _LEARNT_LEAK:
                 for j in range(n):
-                    v[j] = v[j] - v[j] * a + x[j]
+                    v[j] = v[j] - v[j] * a + (x[j] + bias[j])
             elif charge == _DYNAMIC:
                 for j in range(n):
-                    c[j] = c[j] * a + x[j]
+                    c[j] = c[j] * a + (x[j] + bias[j])
                     v[j] = v[j] * v[j] - u[j] + c[j]
                     u[j] = u[j] + (v[j] * b - u[j] * u_decay)
                     u[j] = u[j] + jump if v[j] - theta >= zero else u[j]
             else:
                 for j in range(n):
-                    v[j] = v[j] + x[j]
+                    v[j] = v[j] + (x[j] + bias[j])
             if keep:
-                membrane[t, start : start + n] = v[:n]
+                h = membrane[t, start : start + n]
+                for j in range(n):
+                    h[j] = v[j]
             if soft_reset:
                 for j in range(n):
                     s[j] = one if v[j] - theta >= zero else zero
@@ -85,12 +90,24 @@ def _forward(current, spikes, membrane, charge, constants, threshold, soft_reset
                     v[j] = v_reset if fired else v[j]
 
 
-@_jit
+@jit
 def _backward(  # type: ignore[no-untyped-def]
-    grad_spikes, membrane, grad_current, charge, constants, threshold, soft_reset, detach_reset, surrogate, alpha
+    grad_spikes,
+    membrane,
+    grad_current,
+    grad_sum,
+    charge,
+    constants,
+    threshold,
+    soft_reset,
+    detach_reset,
+    surrogate,
+    alpha,
 ):
     """
     Backpropagation through time, all arrays ``[T, M]``; returns the gradient of the learnt leak.
+
+    ``grad_sum`` is ``[M]``, the gradient of a current that is constant over the steps.
 
     With ``g(.)`` the surrogate, from the last step to the first::
 
@@ -117,6 +134,8 @@ def _backward(  # type: ignore[no-untyped-def]
         dc[:] = zero
         du[:] = zero
         dv[:] = zero
+        sums = grad_sum[start : start + n]
+        sums[:] = zero
         for t in range(time_steps - 1, -1, -1):
             h = membrane[t, start : start + n]
             ds = grad_spikes[t, start : start + n]
@@ -186,10 +205,12 @@ def _backward(  # type: ignore[no-untyped-def]
             else:
                 for j in range(n):
                     dx[j] = dv[j]
+            for j in range(n):
+                sums[j] = sums[j] + dx[j]
     return grad_leak
 
 
-@_jit
+@jit
 def _regular_spikes(activity, spikes, threshold):  # type: ignore[no-untyped-def]
     """``activity`` is ``[M]``, ``spikes`` ``[T, M]``."""
     time_steps, size = spikes.shape
@@ -210,27 +231,77 @@ def _regular_spikes(activity, spikes, threshold):  # type: ignore[no-untyped-def
 
 def _flat(tensor: th.Tensor) -> np.ndarray:
     """Return ``[T, ...]`` as a NumPy view ``[T, M]``."""
-    return tensor.numpy().reshape(tensor.shape[0], -1)
+    return tensor.numpy().reshape(tensor.shape[0], math.prod(tensor.shape[1:]))
 
 
 def _charge_constants(equations: Equations) -> tuple[int, np.ndarray]:
     return int(equations.charge), np.array(charge_constants(equations.constants, equations.leak))
 
 
-def _run(equations: Equations, current: th.Tensor, keep_membrane: bool) -> tuple[th.Tensor, th.Tensor]:
-    current = current.detach().contiguous()
-    spikes = th.empty_like(current)
-    membrane = th.empty_like(current) if keep_membrane else current.new_empty((0, *current.shape[1:]))
-    if current.numel() > 0:
-        _forward(
-            _flat(current),
-            _flat(spikes),
-            _flat(membrane) if keep_membrane else np.empty((0, 0), spikes.numpy().dtype),
-            *_charge_constants(equations),
+def _run(
+    equations: Equations,
+    current: th.Tensor,
+    spikes: th.Tensor,
+    membrane: th.Tensor | None = None,
+    bias: th.Tensor | None = None,
+) -> None:
+    """Write spikes and, if wanted, membranes; either may lie where the current lies."""
+    if current.numel() == 0:
+        return
+    forward(
+        _flat(current),
+        (current.new_zeros(1) if bias is None else bias).numpy(),
+        _flat(spikes),
+        _flat(current[:0] if membrane is None else membrane),
+        *_charge_constants(equations),
+        equations.threshold,
+        equations.soft_reset,
+    )
+
+
+class _Gradients(NamedTuple):
+    """
+    What the neurons pass on.
+
+    :param current: gradient of the current, ``[T, N, ...]``
+    :param constant: gradient of a current that is constant over the steps, ``[N, ...]``
+    :param leak: gradient of the learnt leak, None where there is none
+    """
+
+    current: th.Tensor
+    constant: th.Tensor
+    leak: th.Tensor | None
+
+
+def _run_back(
+    equations: Equations, constants: tuple[int, np.ndarray], membrane: th.Tensor, grad_spikes: th.Tensor
+) -> _Gradients:
+    grad_current, grad_sum = th.empty_like(membrane), th.empty_like(membrane[0])
+    grad_leak = 0.0
+    if membrane.numel() > 0:
+        grad_leak = _backward(
+            _flat(grad_spikes.contiguous()),
+            _flat(membrane),
+            _flat(grad_current),
+            grad_sum.numpy().reshape(-1),
+            *constants,
             equations.threshold,
             equations.soft_reset,
+            equations.detach_reset,
+            int(equations.surrogate),
+            equations.alpha,
         )
-    return spikes, membrane
+    learns = equations.charge == Charge.LEARNT_LEAK
+    return _Gradients(grad_current, grad_sum, membrane.new_tensor(grad_leak) if learns else None)
+
+
+def _differentiable_gradients(
+    spikes: th.Tensor, inputs: Sequence[th.Tensor | None], grad_spikes: th.Tensor
+) -> list[th.Tensor | None]:
+    """Return the gradients with a graph of their own; ``once_differentiable`` would drop it without a word."""
+    learnt = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
+    gradients = iter(th.autograd.grad(spikes, learnt, grad_spikes, create_graph=True))
+    return [next(gradients) if tensor is not None and tensor.requires_grad else None for tensor in inputs]
 
 
 class _Fire(th.autograd.Function):
@@ -238,7 +309,7 @@ class _Fire(th.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, current: th.Tensor, leak: th.Tensor | None, equations: Equations) -> th.Tensor:
-        spikes, membrane = _run(equations, current, keep_membrane=True)
+        spikes, membrane = simulate(equations, current)
         ctx.constants = _charge_constants(equations)
         # A tensor with a graph in ctx would leak; saved tensors do not.
         ctx.equations = equations._replace(leak=None)
@@ -246,50 +317,89 @@ class _Fire(th.autograd.Function):
         return spikes
 
     @staticmethod
-    def backward(ctx: Any, grad_spikes: th.Tensor) -> tuple[th.Tensor, th.Tensor | None, None]:
+    def backward(ctx: Any, grad_spikes: th.Tensor) -> tuple[th.Tensor | None, ...]:
         membrane, current, leak = ctx.saved_tensors
-        equations: Equations = ctx.equations
         if th.is_grad_enabled():
-            return _differentiable_backward(equations, current, leak, grad_spikes)
-        grad_current = th.empty_like(membrane)
-        grad_leak = 0.0
-        if membrane.numel() > 0:
-            grad_leak = _backward(
-                _flat(grad_spikes.contiguous()),
-                _flat(membrane),
-                _flat(grad_current),
-                *ctx.constants,
-                equations.threshold,
-                equations.soft_reset,
-                equations.detach_reset,
-                int(equations.surrogate),
-                equations.alpha,
-            )
-        return grad_current, None if leak is None else membrane.new_tensor(grad_leak), None
+            spikes = unrolled.fire(ctx.equations, current, leak)
+            return (*_differentiable_gradients(spikes, (current, leak), grad_spikes), None)
+        gradients = _run_back(ctx.equations, ctx.constants, membrane, grad_spikes)
+        return gradients.current, gradients.leak, None
 
 
-def _differentiable_backward(
-    equations: Equations, current: th.Tensor, leak: th.Tensor | None, grad_spikes: th.Tensor
-) -> tuple[th.Tensor, th.Tensor | None, None]:
-    """Return the gradients with a graph of their own; ``once_differentiable`` would drop it without a word."""
-    inputs = [tensor for tensor in (current, leak) if tensor is not None and tensor.requires_grad]
-    spikes = unrolled.fire(equations, current, leak)
-    gradients = iter(th.autograd.grad(spikes, inputs, grad_spikes, create_graph=True))
-    grad_current = next(gradients) if current.requires_grad else None
-    return grad_current, next(gradients, None), None  # type: ignore[return-value]
+class _Connected(th.autograd.Function):
+    """The same of a fully connected layer: its current becomes its membranes, in place."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: th.Tensor,
+        activity: th.Tensor | None,
+        weight: th.Tensor,
+        bias: th.Tensor,
+        leak: th.Tensor | None,
+        equations: Equations,
+    ) -> th.Tensor:
+        membrane, ctx.few_spikes = products.product(inputs, weight)
+        spikes = th.empty_like(membrane)
+        _run(equations, membrane, spikes, membrane, bias.detach())
+        ctx.constants = _charge_constants(equations)
+        ctx.equations = equations._replace(leak=None)
+        ctx.save_for_backward(membrane, inputs, activity, weight, bias, leak)
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, grad_spikes: th.Tensor) -> tuple[th.Tensor | None, ...]:
+        membrane, inputs, activity, weight, bias, leak = ctx.saved_tensors
+        if th.is_grad_enabled():
+            # The straight-through gradient, as a sum of spikes and of an activity that is worth nothing.
+            given = inputs if activity is None else inputs + (activity - activity.detach())
+            spikes = unrolled.fire(ctx.equations, products.differentiable_product(given, weight) + bias, leak)
+            return (*_differentiable_gradients(spikes, (inputs, activity, weight, bias, leak), grad_spikes), None)
+        gradients = _run_back(ctx.equations, ctx.constants, membrane, grad_spikes)
+        wanted = ctx.needs_input_grad
+        return (
+            gradients.current @ weight if wanted[0] else None,
+            gradients.constant @ weight if wanted[1] else None,
+            products.weight_gradient(gradients.current, inputs, ctx.few_spikes) if wanted[2] else None,
+            gradients.constant.sum(dim=0) if wanted[3] else None,
+            gradients.leak,
+            None,
+        )
+
+
+def _learns(*tensors: th.Tensor | None) -> bool:
+    return th.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def fire(equations: Equations, current: th.Tensor) -> th.Tensor:
     """See [`fire`][sb3_spiking.snn.kernels.fire]."""
-    learns = current.requires_grad or (equations.leak is not None and equations.leak.requires_grad)
-    if learns and th.is_grad_enabled():
+    if _learns(current, equations.leak):
         return _Fire.apply(current, equations.leak, equations)
-    return _run(equations, current, keep_membrane=False)[0]
+    current = current.detach().contiguous()
+    spikes = th.empty_like(current)
+    _run(equations, current, spikes)
+    return spikes
+
+
+def fire_connected(
+    equations: Equations, inputs: th.Tensor, weight: th.Tensor, bias: th.Tensor, activity: th.Tensor | None
+) -> th.Tensor:
+    """See [`fire_connected`][sb3_spiking.snn.kernels.fire_connected]."""
+    if activity is not None:
+        inputs = inputs.detach()
+    if _learns(inputs, activity, weight, bias, equations.leak):
+        return _Connected.apply(inputs, activity, weight, bias, equations.leak, equations)
+    spikes, _ = products.product(inputs, weight)
+    _run(equations, spikes, spikes, bias=bias.detach())
+    return spikes
 
 
 def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     """See [`simulate`][sb3_spiking.snn.kernels.simulate]."""
-    return _run(equations, current, keep_membrane=True)
+    current = current.detach().contiguous()
+    spikes, membrane = th.empty_like(current), th.empty_like(current)
+    _run(equations, current, spikes, membrane)
+    return spikes, membrane
 
 
 def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th.Tensor:
@@ -303,10 +413,11 @@ def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th
 
 def warm_up() -> None:
     """See [`warm_up`][sb3_spiking.snn.kernels.warm_up]."""
-    if _forward.signatures:
+    if forward.signatures:
         return
     one = np.zeros((1, 1), np.float32)
     constants = np.array([0.5, 0.75, 0.0, 0.0, 0.0])
-    _forward(one, one.copy(), one.copy(), _CUBA, constants, 0.5, False)
-    _backward(one, one, one.copy(), _CUBA, constants, 0.5, False, False, _RECT, 1.0)
+    forward(one, one[0], one.copy(), one.copy(), _CUBA, constants, 0.5, False)
+    _backward(one, one, one.copy(), one[0].copy(), _CUBA, constants, 0.5, False, False, _RECT, 1.0)
     _regular_spikes(one[0], one.copy(), 0.999)
+    products.warm_up()

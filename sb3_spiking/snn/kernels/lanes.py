@@ -1,0 +1,107 @@
+"""
+Short vectors for numba: a sum of rows stays in the processor's registers, and a row's zeros are found 64 at a time.
+
+numba's arrays live in memory, and its loops are made of scalars: a sum over rows is then read and written once per row.
+A value of the type ``Lanes`` is a piece of a row, 256 bytes, that LLVM keeps in whatever vector registers there are.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import typing
+from numba.extending import intrinsic, models, register_model
+
+BYTES = 256
+"""Size of a vector: half of AVX2's registers."""
+
+BITS = 64
+"""Numbers that ``present`` looks at."""
+
+_Generated = tuple[typing.Signature, Callable[..., Any]]
+
+
+class Lanes(types.Type):
+    """
+    A vector of numbers.
+
+    :param dtype: numba's type of the numbers
+    """
+
+    def __init__(self, dtype: types.Type) -> None:
+        self.dtype = dtype
+        self.size = 8 * BYTES // dtype.bitwidth
+        super().__init__(f"Lanes({dtype})")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, lanes: Lanes) -> None:
+        super().__init__(manager, lanes, ir.VectorType(manager.lookup(lanes.dtype).get_value_type(), lanes.size))
+
+
+def _pointer(context: Any, builder: Any, kind: types.Array, place: Any, vector: ir.VectorType) -> Any:
+    """Return the place ``(array, start)`` as a pointer to a vector."""
+    array, start = place
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+
+
+@intrinsic
+def zeros(_context: Any, array: types.Array) -> _Generated:
+    """Return a vector of zeros of an array's type."""
+    lanes = Lanes(array.dtype)
+    return lanes(array), lambda context, builder, signature, args: context.get_value_type(lanes)(None)
+
+
+@intrinsic
+def load(_context: Any, array: types.Array, start: types.Integer) -> _Generated:
+    """Return the vector at ``array[start]`` of a flat array; nothing is checked."""
+    lanes = Lanes(array.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, array, args, context.get_value_type(lanes))
+        return builder.load(pointer, align=array.dtype.bitwidth // 8)
+
+    return lanes(array, types.intp), generate
+
+
+@intrinsic
+def store(_context: Any, lanes: Lanes, array: types.Array, start: types.Integer) -> _Generated:
+    """Write a vector to ``array[start]`` and on, of a flat array; nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector, *place = args
+        builder.store(vector, _pointer(context, builder, array, place, vector.type), align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(lanes, array, types.intp), generate
+
+
+@intrinsic
+def add(_context: Any, a: Lanes, b: Lanes) -> _Generated:
+    """Return the sum of two vectors."""
+    return a(a, b), lambda context, builder, signature, args: builder.fadd(*args)
+
+
+@intrinsic
+def present(_context: Any, array: types.Array, start: types.Integer) -> _Generated:
+    """Return 64 bits; bit ``k`` tells whether ``array[start + k]`` of a flat array is not zero; nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(context.get_value_type(array.dtype), BITS)
+        values = builder.load(_pointer(context, builder, array, args, vector), align=array.dtype.bitwidth // 8)
+        return builder.bitcast(builder.fcmp_unordered("!=", values, vector(None)), ir.IntType(BITS))
+
+    return types.uint64(array, types.intp), generate
+
+
+@intrinsic
+def lowest(_context: Any, bits: types.Integer) -> _Generated:
+    """Return the number of the lowest bit that is set; there must be one."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), generate

@@ -1,0 +1,224 @@
+"""A fully connected layer in one kernel is torch's product and SpikingJelly's neurons, derivatives included."""
+
+import pytest
+import torch as th
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from sb3_spiking.snn import Recording, SpikingOptions, kernels
+from sb3_spiking.snn.encoders import PoissonEncoder
+from sb3_spiking.snn.kernels import products
+from sb3_spiking.snn.neurons import NEURONS
+from sb3_spiking.snn.straight_through import activity_of, straight_through
+from sb3_spiking.snn.surrogates import SURROGATES
+
+
+def make_layer(inputs, neurons, neuron="cuba_lif", surrogate="rect", reset="hard"):
+    kwargs = {} if neuron == "dynamic" else {"reset": reset}
+    options = SpikingOptions(neuron=neuron, neuron_kwargs=kwargs, surrogate=surrogate)
+    layer = options.layer("hidden0", nn.Linear(inputs, neurons))
+    with th.no_grad():
+        # Sums of few multiples of 1/16 are exact in any order: no spike depends on how a product rounds.
+        for parameter in (layer.synapses.weight, layer.synapses.bias):
+            parameter.copy_(th.randint(-8, 9, parameter.shape) / 16)
+    return layer
+
+
+def step_by_step(layer, inputs):
+    """Torch's product, and SpikingJelly's own loop."""
+    layer.neuron.reset()
+    spikes = layer.neuron(layer.synapses(inputs))
+    layer.neuron.reset()
+    return spikes
+
+
+def gradients(execute, layer, inputs, grad):
+    spikes = execute(inputs)
+    return spikes.detach(), th.autograd.grad(spikes, [inputs, *layer.parameters()], grad)
+
+
+ALL = pytest.mark.parametrize(
+    ("neuron", "surrogate", "reset"),
+    [(n, s, r) for n in NEURONS for s in SURROGATES for r in ("hard", "soft") if (n, r) != ("dynamic", "soft")],
+)
+TYPES = pytest.mark.parametrize(("dtype", "tolerance"), [(th.float32, 1e-5), (th.float64, 1e-10)])
+
+
+def compare(layer, inputs, tolerance):
+    grad = th.randn(*inputs.shape[:2], layer.synapses.out_features, dtype=inputs.dtype)
+    inputs = inputs.requires_grad_()
+    spikes, own = gradients(layer, layer, inputs, grad)
+    expected, theirs = gradients(lambda x: step_by_step(layer, x), layer, inputs, grad)
+    assert th.equal(spikes, expected)
+    with th.no_grad():
+        assert th.equal(layer(inputs), expected)
+    for a, b in zip(own, theirs, strict=True):
+        # Relative to the largest: a sum whose terms cancel has no relative error of its own.
+        scale = b.abs().max().item() if b.numel() > 0 else 0.0
+        th.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * scale)
+
+
+@ALL
+@TYPES
+def test_spikes_and_gradients_equal_torchs_and_spikingjellys(neuron, surrogate, reset, dtype, tolerance):
+    layer = make_layer(70, 66, neuron, surrogate, reset).to(dtype)
+    for batch in (9, 110):
+        compare(layer, (th.rand(5, batch, 70) < 0.1).to(dtype), tolerance)
+
+
+def test_large_batches_of_few_spikes_skip_the_silent_inputs(monkeypatch):
+    listed = []
+    few_spikes = products.few_spikes
+    monkeypatch.setattr(products, "few_spikes", lambda *args: listed.append(few_spikes(*args)) or listed[-1])
+    layer = make_layer(70, 66)
+    for batch, density in ((110, 0.1), (110, 0.3), (9, 0.1)):
+        layer((th.rand(5, batch, 70) < density).float())
+    assert [spikes is not None for spikes in listed] == [True, False, False]
+
+
+@given(
+    time_steps=st.integers(1, 7),
+    batch=st.sampled_from([0, 1, 2, 110]),
+    inputs=st.sampled_from([1, 63, 64, 65, 170]),
+    neurons=st.sampled_from([1, 60, 64, 65, 513]),
+    density=st.sampled_from([0.0, 0.1, 0.3, 1.0]),
+    dtype=st.sampled_from([th.float32, th.float64]),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_shape_and_density(time_steps, batch, inputs, neurons, density, dtype, seed):
+    th.manual_seed(seed)
+    layer = make_layer(inputs, neurons).to(dtype)
+    spikes = (th.rand(time_steps, batch, inputs) < density).to(dtype)
+    compare(layer, spikes, 1e-5 if dtype == th.float32 else 1e-10)
+
+
+def test_inputs_need_not_be_spikes():
+    compare(make_layer(20, 30), th.randint(-4, 5, (5, 3, 20)) / 4, 1e-5)
+
+
+def test_inputs_in_any_memory_order():
+    layer = make_layer(20, 30)
+    inputs = (th.rand(3, 5, 20) < 0.5).float()
+    compare(layer, inputs.transpose(0, 1), 1e-5)
+
+
+@ALL
+def test_second_derivatives_equal_those_of_spikingjellys_nodes(neuron, surrogate, reset):
+    layer = make_layer(6, 8, neuron, surrogate, reset).double()
+    inputs = th.rand(4, 3, 6, dtype=th.float64).requires_grad_()
+    grad = th.randn(4, 3, 8, dtype=th.float64, requires_grad=True)
+
+    def second(execute):
+        learnt = [inputs, *layer.parameters()]
+        first = th.autograd.grad(execute(inputs), learnt, grad, create_graph=True)
+        curvature = sum(gradient.square().sum() for gradient in first)
+        return th.autograd.grad(curvature, [*learnt, grad], allow_unused=True, materialize_grads=True)
+
+    fused, own = second(layer), second(lambda x: step_by_step(layer, x))
+    assert fused[-1].abs().sum() > 0
+    th.testing.assert_close(fused, own, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("batch", [3, 110])
+def test_straight_through_gradient_is_summed_over_the_steps(order, batch):
+    layer = make_layer(70, 66).double()
+    activity = 0.2 * th.rand(batch, 70, dtype=th.float64)
+    activity.requires_grad_()
+    drawn = th.bernoulli(activity.detach().expand(5, batch, 70))
+    direction = th.randn(5, batch, 66, dtype=th.float64)
+
+    def derivative(inputs):
+        gradient = th.autograd.grad(layer(inputs), activity, direction, create_graph=order == 2)
+        return gradient if order == 1 else th.autograd.grad(gradient[0].square().sum(), [*layer.parameters()])
+
+    spikes = straight_through(activity, drawn)
+    assert activity_of(spikes) is not None
+    # Any operation in between, and the gradients of the steps go one by one.
+    assert activity_of(spikes * 1.0) is None
+    th.testing.assert_close(derivative(spikes), derivative(spikes * 1.0), rtol=1e-12, atol=1e-12)
+
+
+def test_spikes_whose_gradient_somebody_looks_at_receive_it():
+    activity = th.rand(3, 6).requires_grad_()
+    spikes = straight_through(activity, th.ones(5, 3, 6))
+    spikes.retain_grad()
+    make_layer(6, 8)(spikes).sum().backward()
+    th.testing.assert_close(spikes.grad.sum(dim=0), activity.grad)
+
+
+def test_encoders_hand_over_their_activity():
+    encoder = PoissonEncoder(3)
+    assert activity_of(encoder(th.randn(2, 3))).shape == (2, encoder.features)
+    with th.no_grad():
+        assert activity_of(encoder(th.randn(2, 3))) is None
+
+
+def test_a_graph_can_be_used_twice():
+    layer = make_layer(20, 30)
+    spikes = layer((th.rand(5, 3, 20) < 0.5).float())
+    first, second = (th.autograd.grad(spikes.sum(), list(layer.parameters()), retain_graph=True) for _ in range(2))
+    assert all(map(th.equal, first, second))
+
+
+@pytest.mark.parametrize("frozen", [["weight"], ["bias"], ["weight", "bias"]])
+def test_frozen_parameters_receive_nothing(frozen):
+    layer = make_layer(20, 30)
+    for name in frozen:
+        getattr(layer.synapses, name).requires_grad_(False)
+    inputs = (th.rand(5, 3, 20) < 0.5).float().requires_grad_()
+    layer(inputs).sum().backward()
+    assert inputs.grad.abs().sum() > 0
+    assert all((parameter.grad is not None) == parameter.requires_grad for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("part", ["synapses", "neuron", "current_norm"])
+def test_watched_parts_run_themselves(part):
+    layer = make_layer(20, 30)
+    inputs = (th.rand(5, 3, 20) < 0.5).float()
+    unwatched = layer(inputs)
+    seen = []
+    getattr(layer, part).register_forward_hook(lambda *args: seen.append(args))
+    assert th.equal(layer(inputs), unwatched)
+    assert len(seen) == 1
+
+
+def test_parametrized_weights_run_themselves():
+    layer = make_layer(20, 30)
+    inputs = (th.rand(5, 3, 20) < 0.5).float()
+    weight_norm(layer.synapses)
+    layer(inputs).sum().backward()
+    assert layer.synapses.parametrizations.weight.original0.grad.abs().sum() > 0
+
+
+def test_no_bias_and_half_precision_run_themselves():
+    layer = make_layer(20, 30)
+    layer.synapses.bias = None
+    assert layer((th.rand(5, 3, 20) < 0.5).float()).shape == (5, 3, 30)
+    assert make_layer(20, 30).bfloat16()((th.rand(5, 3, 20) < 0.5).bfloat16()).dtype == th.bfloat16
+
+
+def test_the_kernel_is_what_runs(monkeypatch):
+    calls = []
+    fused = kernels.fire_connected
+    monkeypatch.setattr(kernels, "fire_connected", lambda *args: calls.append(args) or fused(*args))
+    make_layer(20, 30)((th.rand(5, 3, 20) < 0.5).float())
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("inputs", [7, 300])
+@pytest.mark.parametrize("density", [0.1, 0.3])
+def test_recorded_and_watched_layers_show_the_same_spikes(inputs, density):
+    # Currents that round: all of them must round alike. A last bit is seldom a spike, so they are compared as well.
+    layer = SpikingOptions().layer("hidden0", nn.Linear(inputs, 300))
+    spikes = (th.rand(5, 200, inputs) < density).float()
+    recording = Recording()
+    fused, recorded = layer(spikes), layer(spikes, recording)
+    layer.neuron.register_forward_hook(lambda *_: None)
+    assert th.equal(recorded, fused)
+    assert th.equal(layer(spikes), fused)
+    assert th.equal(layer.current(spikes), products.product(spikes, layer.synapses.weight)[0] + layer.synapses.bias)
+    th.testing.assert_close(layer.current(spikes), layer.synapses(spikes), rtol=0, atol=1e-5)

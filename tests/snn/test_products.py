@@ -1,0 +1,94 @@
+"""Products that skip silent inputs equal torch's."""
+
+import math
+
+import pytest
+import torch as th
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sb3_spiking.snn import kernels
+from sb3_spiking.snn.kernels import products
+from sb3_spiking.snn.kernels.products import MAX_DENSITY, MIN_ROWS, MIN_SIZE, SpikeList, few_spikes
+
+
+@given(
+    rows=st.sampled_from([0, 1, 2, 77]),
+    inputs=st.sampled_from([64, 65, 127, 128, 170, 300]),
+    neurons=st.sampled_from([64, 65, 96, 256, 257]),
+    density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    dtype=st.sampled_from([th.float32, th.float64]),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=80, deadline=None)
+def test_equal_matrix_products(rows, inputs, neurons, density, dtype, seed):
+    th.manual_seed(seed)
+    spikes = (th.rand(rows, inputs) < density).to(dtype)
+    # Whole numbers: their sums are exact in any order.
+    weight, gradient = th.randint(-9, 10, (neurons, inputs)).to(dtype), th.randint(-9, 10, (rows, neurons)).to(dtype)
+    listed = SpikeList.of(spikes)
+    current = th.full((rows, neurons), math.nan, dtype=dtype)
+    listed.products(weight, current)
+    assert th.equal(current, spikes @ weight.t())
+    assert th.equal(listed.weight_gradient(gradient), gradient.t() @ spikes)
+
+
+def few(rows=MIN_ROWS, inputs=MIN_SIZE):
+    spikes = th.zeros(rows, inputs)
+    spikes[::10, 3] = 1.0
+    return spikes
+
+
+def test_few_spikes_are_listed():
+    listed = few_spikes(few(), MIN_SIZE)
+    assert listed is not None
+    assert (listed.inputs == 3).all()
+    assert listed.row_starts[[0, 1, 10, 11, -1]].tolist() == [0, 1, 1, 2, len(listed.inputs)]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "neurons"),
+    [
+        (few(rows=MIN_ROWS - 1), MIN_SIZE),
+        (few(inputs=MIN_SIZE - 1), MIN_SIZE),
+        (few(), MIN_SIZE - 1),
+        (few(), products.MAX_TABLE),
+        (few().bernoulli_(MAX_DENSITY + 0.05), MIN_SIZE),
+        (th.ones_like(few()), MIN_SIZE),
+        (-few(), MIN_SIZE),
+        (few() / 2, MIN_SIZE),
+        (few() * math.nan, MIN_SIZE),
+    ],
+    ids=["rows", "inputs", "neurons", "table", "many", "all", "negative", "analog", "nan"],
+)
+def test_all_else_is_torchs(inputs, neurons):
+    assert few_spikes(inputs, neurons) is None
+
+
+def test_a_spike_train_without_spikes_is_nothing_but_bias():
+    listed = few_spikes(th.zeros(MIN_ROWS, 70), 80)
+    current = th.ones(MIN_ROWS, 80)
+    listed.products(th.randn(80, 70), current)
+    assert (current == 0).all()
+    assert (listed.weight_gradient(th.randn(MIN_ROWS, 80)) == 0).all()
+
+
+@pytest.mark.parametrize("rows", [5, MIN_ROWS])
+def test_product_has_first_and_second_derivatives(rows):
+    inputs, weight = few(rows).double().requires_grad_(), th.randn(70, MIN_SIZE, dtype=th.float64, requires_grad=True)
+
+    def derivatives(multiply):
+        first = th.autograd.grad(multiply(inputs, weight).square().sum(), [inputs, weight], create_graph=True)
+        return first, th.autograd.grad(sum(gradient.square().sum() for gradient in first), [inputs, weight])
+
+    th.testing.assert_close(derivatives(kernels.product), derivatives(th.nn.functional.linear))
+
+
+def test_half_precision_is_torchs():
+    assert kernels.product(few().bfloat16(), th.randn(70, MIN_SIZE).bfloat16()).dtype == th.bfloat16
+
+
+@pytest.mark.parametrize("weight", [th.ones(70, MIN_SIZE + 1), th.ones(70, MIN_SIZE, dtype=th.float64)])
+def test_weights_that_do_not_fit_are_an_error(weight):
+    with pytest.raises(RuntimeError):
+        kernels.product(few(), weight)
