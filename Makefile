@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs pytest bench format serve clean
+.PHONY: help demo test lint types docs pytest bench format serve clean clean-kernels
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("sb3-spiking needs Python 3.11 or newer; try: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
@@ -47,5 +47,8 @@ format: $(READY)  ## put the code into its form
 serve: $(READY)  ## the site at http://127.0.0.1:8000, rebuilt on change
 	$(BIN)/mkdocs serve
 
-clean:  ## remove the environment and everything built
+clean-kernels:  ## forget the compiled kernels
+	find sb3_spiking -name '*.nb[ci]' -delete
+
+clean: clean-kernels  ## remove the environment and everything built
 	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
