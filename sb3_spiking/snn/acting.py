@@ -91,7 +91,8 @@ def decide(network: "SpikingNetwork", features: th.Tensor) -> th.Tensor | None:
     few = 0 < size * time_steps <= MAX_ROWS
     if th.is_grad_enabled() or not few or features.dtype is not th.float32 or features.device.type != "cpu":
         return None
-    if operations_are_watched():
+    # The kernels check no bounds: what does not fit is the modules' to complain about.
+    if features.shape != (size, network.size) or operations_are_watched():
         return None
     plan = _PLANS.get(network)
     if plan is None or not plan.holds():
@@ -103,6 +104,8 @@ def decide(network: "SpikingNetwork", features: th.Tensor) -> th.Tensor | None:
     from sb3_spiking.snn.kernels import acting
 
     inputs = _inputs(network, arrays, features)
+    if len(inputs) not in (size, time_steps * size):  # an encoder of other time steps
+        return None
     spikes = acting.layers(inputs, size, time_steps, arrays.weights, arrays.biases, dynamics)
     if arrays.readout is None:
         return network.decoder(th.from_numpy(spikes).unflatten(0, (time_steps, size)))
@@ -157,13 +160,29 @@ def _plan(network: "SpikingNetwork") -> _Plan:
 def _is_covered(network: "SpikingNetwork", parameters: tuple[th.Tensor, ...]) -> bool:
     """Tell whether the modules are what the kernels know."""
     known = all(p.device.type == "cpu" and p.dtype is th.float32 and p.is_contiguous() for p in parameters)
-    return known and all(
+    known = known and all(
         type(layer) is SpikingLayer
         and layer.product_dtype is None
         and type(layer.current_norm) is nn.Identity
         and type(layer.synapses) is nn.Linear
+        and layer.synapses.bias is not None
         for layer in network.layers
     )
+    return known and _fits(network)
+
+
+def _fits(network: "SpikingNetwork") -> bool:
+    """Tell whether everything takes as much as what is before it sends: modules may have been replaced."""
+    encoder, decoder = network.encoder, network.decoder
+    weights = [layer.synapses.get_parameter("weight") for layer in network.layers]
+    biases = [layer.synapses.get_parameter("bias") for layer in network.layers]
+    populations = 1 if decoder.population is None else len(decoder.weight)
+    sent = [encoder.features, *(len(weight) for weight in weights)]
+    taken = [*(weight.shape[1] for weight in weights), populations * decoder.weight.shape[1]]
+    fits = sent == taken and all(len(w) == len(b) for w, b in zip(weights, biases, strict=True))
+    if type(encoder) is DeterministicEncoder:
+        fits = fits and len(encoder.mean) == network.size and encoder.mean.shape == encoder.std.shape
+    return fits and len(decoder.weight) == len(decoder.bias)
 
 
 def _arrays(network: "SpikingNetwork") -> _Arrays:

@@ -255,6 +255,29 @@ def test_other_dtypes_gradients_and_large_batches_run_themselves():
         assert network(observations(1, 5).double()).dtype is th.float64
 
 
+def test_what_does_not_fit_is_refused_as_the_modules_do():
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    with th.no_grad():
+        for shape in ((1, 4), (1, 6), (5,), (1, 1, 5)):
+            assert acting.decide(network, th.zeros(shape)) is None
+        with pytest.raises(RuntimeError):
+            network(th.zeros(1, 4))
+        network.layers[1].synapses = nn.Linear(17, 16)
+        assert acting.decide(network, th.zeros(1, 5)) is None
+        with pytest.raises(RuntimeError):
+            network(th.zeros(1, 5))
+
+
+@pytest.mark.parametrize("encoder", ["poisson", "direct"])
+def test_an_encoder_of_other_time_steps_and_synapses_without_bias_run_themselves(encoder):
+    network, other = (SpikingNetwork(5, 3, (16,), SpikingOptions(encoder=encoder, time_steps=t)) for t in (5, 9))
+    with th.no_grad():
+        network.layers[0].synapses = nn.Linear(network.encoder.features, 16, bias=False)
+        assert acting.decide(network, observations(2, 5)) is None
+        other.encoder = network.encoder
+        assert network(observations(2, 5)).shape == other(observations(2, 5)).shape
+
+
 def test_convolutions_hand_their_spikes_over():
     network = SpikingNetwork([Part("", (4, 10, 10))], 3, (32,), SpikingOptions(conv_arch="small"))
     features = th.rand(3, 400, generator=th.Generator().manual_seed(0))
