@@ -176,7 +176,7 @@ Neuron = CubaLif | Lif | ParametricLif | IntegrateAndFire | Dynamic
 NEURONS: dict[str, type[Neuron]] = {cls.name: cls for cls in (CubaLif, Lif, ParametricLif, IntegrateAndFire, Dynamic)}
 
 
-def fire(node: sj.BaseNode, current: th.Tensor) -> th.Tensor:
+def fire(node: sj.BaseNode, current: th.Tensor, time_steps: int | None = None) -> th.Tensor:
     """
     Run a layer of neurons over all the time steps, from rest to rest.
 
@@ -184,15 +184,16 @@ def fire(node: sj.BaseNode, current: th.Tensor) -> th.Tensor:
     fused kernel runs, where there is one. Either way no state is left in the node.
 
     :param node: a multi-step SpikingJelly node
-    :param current: input current, ``[T, N, features]``
-    :return: spikes, 0 or 1, of the same shape
+    :param current: input current, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step
+    :param time_steps: ``T``; None: as many as the current has
+    :return: spikes, 0 or 1, ``[T, N, ...]``
     """
     equations = fused_equations(node, current)
     if equations is not None:
-        return kernels.fire(equations, current)
+        return kernels.fire(equations, current, time_steps)
     node.reset()
     try:
-        return node(current)
+        return node(current if time_steps is None else current.expand(time_steps, *current.shape[1:]))
     finally:
         node.reset()
 

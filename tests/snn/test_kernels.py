@@ -145,6 +145,49 @@ def test_non_contiguous_and_expanded_currents():
 
 
 @ALL
+def test_a_current_that_is_the_same_at_each_step_is_given_once(neuron, surrogate, reset):
+    node = make(neuron, reset).build(SURROGATES[surrogate]()).double()
+    current, grad = th.randn(1, 5, 33, dtype=th.float64), th.randn(7, 5, 33, dtype=th.float64)
+    fused = run(lambda x: neurons.fire(node, x, 7), node, current, grad)
+    own = run(lambda x: by_spikingjelly(node)(x.expand(7, -1, -1)), node, current, grad)
+    assert th.equal(fused[0], own[0])
+    th.testing.assert_close(fused[1:], own[1:], rtol=1e-10, atol=1e-10)
+    with th.no_grad():
+        assert th.equal(neurons.fire(node, current, 7), own[0])
+
+
+def test_second_derivatives_of_a_current_that_is_given_once():
+    node = NEURONS["cuba_lif"]().build(SURROGATES["atan"]()).double()
+    current, grad = th.randn(1, 3, 8, dtype=th.float64), th.randn(4, 3, 8, dtype=th.float64)
+
+    def second(execute):
+        x = current.clone().requires_grad_()
+        first = th.autograd.grad(execute(x), x, grad, create_graph=True)[0]
+        return th.autograd.grad(first.square().sum(), x)[0]
+
+    fused = second(lambda x: neurons.fire(node, x, 4))
+    assert fused.abs().sum() > 0
+    th.testing.assert_close(fused, second(lambda x: by_spikingjelly(node)(x.expand(4, -1, -1))))
+
+
+@pytest.mark.parametrize("time_steps", [None, 3])
+def test_channels_stay_where_they_lie(time_steps):
+    # Copying images into another order takes longer than the neurons do.
+    node = NEURONS["cuba_lif"]().build(SURROGATES["rect"]())
+    steps = 1 if time_steps else 3
+    current = th.randn(steps * 2, 5, 4, 6).contiguous(memory_format=th.channels_last).unflatten(0, (steps, 2))
+    grad = th.randn(3, 2, 5, 4, 6)
+    fused = run(lambda x: neurons.fire(node, x, time_steps), node, current, grad)
+    own = run(lambda x: by_spikingjelly(node)(x.expand(3, -1, -1, -1, -1)), node, current, grad)
+    assert th.equal(fused[0], own[0])
+    th.testing.assert_close(fused[1:], own[1:])
+    assert fused[0].flatten(0, 1).is_contiguous(memory_format=th.channels_last)
+    spikes, membrane = neurons.record(node, current.expand(3, -1, -1, -1, -1).contiguous())
+    assert th.equal(spikes, own[0])
+    assert spikes.shape == membrane.shape == grad.shape
+
+
+@ALL
 def test_second_derivatives_equal_those_of_spikingjellys_nodes(neuron, surrogate, reset):
     # What TRPO's curvature needs. A Function that is differentiable once loses such terms without an error.
     node = make(neuron, reset).build(SURROGATES[surrogate]()).double()

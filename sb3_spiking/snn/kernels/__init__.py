@@ -123,17 +123,26 @@ def _charge_of(node: "BaseNode") -> tuple[Charge, tuple[float, ...], th.Tensor |
     return None
 
 
-def fire(equations: Equations, current: th.Tensor) -> th.Tensor:
+def fire(equations: Equations, current: th.Tensor, time_steps: int | None = None) -> th.Tensor:
     """
     Run a layer of neurons from rest over all the time steps; differentiable any number of times.
 
     :param equations: the neuron, see [`equations_of`][sb3_spiking.snn.kernels.equations_of]
-    :param current: input current, ``[T, N, features]``, float32 or float64 on the CPU
-    :return: spikes, 0 or 1, of the same shape and type
+    :param current: input current, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step, float32 or
+        float64 on the CPU
+    :param time_steps: ``T``; None: as many as the current has
+    :return: spikes, 0 or 1, ``[T, N, ...]``, of the same type and with the channels of images where they lie
     """
     from sb3_spiking.snn.kernels import training
 
-    return training.fire(equations, current)
+    if _channels_lie_last(current):
+        return fire(equations, current.movedim(2, -1), time_steps).movedim(-1, 2)
+    return training.fire(equations, current, len(current) if time_steps is None else time_steps)
+
+
+def _channels_lie_last(current: th.Tensor) -> bool:
+    """Tell whether images ``[T, N, C, H, W]`` lie in memory as ``[T, N, H, W, C]``; neurons do not mind the order."""
+    return current.dim() == 5 and not current.is_contiguous() and current.movedim(2, -1).is_contiguous()
 
 
 def fire_connected(
@@ -182,7 +191,10 @@ def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Te
     """
     from sb3_spiking.snn.kernels import training
 
-    return training.simulate(equations, current)
+    if _channels_lie_last(current):
+        spikes, membrane = simulate(equations, current.movedim(2, -1))
+        return spikes.movedim(-1, 2), membrane.movedim(-1, 2)
+    return training.simulate(equations, current, len(current))
 
 
 def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th.Tensor:

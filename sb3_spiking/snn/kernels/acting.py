@@ -97,8 +97,8 @@ def layers(inputs, size, time_steps, weights, biases, dynamics):  # type: ignore
         if len(inputs) == time_steps * size:
             _currents(inputs, weights[layer], current.reshape((time_steps * size, neurons)))
         else:
-            _currents(inputs, weights[layer], current[0].reshape((size, neurons)))
-            current[1:] = current[0]
+            current = current[:1]
+            _currents(inputs, weights[layer], current.reshape((size, neurons)))
         spikes = np.empty((time_steps, size * neurons), np.float32)
         row = dynamics[layer]
         forward(current, biases[layer], spikes, no_membrane, int(row[0]), row[1:6], row[6], row[7] > 0.0)

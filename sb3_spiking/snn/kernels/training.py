@@ -29,12 +29,14 @@ def forward(  # type: ignore[no-untyped-def]
     current, given_bias, spikes, membrane, charge, constants, threshold, soft_reset
 ):
     """
-    All arrays ``[T, M]``; ``membrane`` may have no rows, then it is not kept.
+    All arrays ``[T, M]``; ``current`` may have one row, then it is the same at each step, ``membrane`` none, then it
+    is not kept.
 
     ``given_bias`` is ``[features]``, a divisor of M. Spikes or membranes may be written where the current lies: each
     loop writes to one array alone, and an element is written after it was read.
     """
-    time_steps, size = current.shape
+    time_steps, size = spikes.shape
+    last = current.shape[0] - 1
     keep = membrane.shape[0] > 0
     zero, one = current.dtype.type(0.0), current.dtype.type(1.0)
     a, b, theta = current.dtype.type(constants[0]), current.dtype.type(constants[1]), current.dtype.type(threshold)
@@ -54,7 +56,7 @@ def forward(  # type: ignore[no-untyped-def]
         u[:] = zero
         v[:] = zero
         for t in range(time_steps):
-            x = current[t, start : start + n]
+            x = current[min(t, last), start : start + n]
             s = spikes[t, start : start + n]
             if charge == _CUBA:
                 for j in range(n):
@@ -107,7 +109,8 @@ def _backward(  # type: ignore[no-untyped-def]
     """
     Backpropagation through time, all arrays ``[T, M]``; returns the gradient of the learnt leak.
 
-    ``grad_sum`` is ``[M]``, the gradient of a current that is constant over the steps.
+    ``grad_sum`` is ``[M]``, the gradient of a current that is constant over the steps; ``grad_current`` may have no
+    rows where no other is wanted.
 
     With ``g(.)`` the surrogate, from the last step to the first::
 
@@ -124,6 +127,8 @@ def _backward(  # type: ignore[no-untyped-def]
     full_width, steep2 = dtype.type(1.0 / alpha), dtype.type(alpha * alpha)
     half_steep, pi_half_steep = dtype.type(alpha / 2), dtype.type(math.pi * alpha / 2)
     retained = one - one / a if charge == _LEAK else one - a
+    keep = grad_current.shape[0] > 0
+    not_kept = np.empty(BLOCK, dtype)
     dc = np.empty(BLOCK, dtype)
     du = np.empty(BLOCK, dtype)
     dv = np.empty(BLOCK, dtype)
@@ -139,7 +144,7 @@ def _backward(  # type: ignore[no-untyped-def]
         for t in range(time_steps - 1, -1, -1):
             h = membrane[t, start : start + n]
             ds = grad_spikes[t, start : start + n]
-            dx = grad_current[t, start : start + n]
+            dx = grad_current[t, start : start + n] if keep else not_kept[:n]
             if surrogate == _RECT:
                 for j in range(n):
                     slope[j] = steep if abs(h[j] - theta) < half_width else zero
@@ -263,7 +268,7 @@ class _Gradients(NamedTuple):
     """
     What the neurons pass on.
 
-    :param current: gradient of the current, ``[T, N, ...]``
+    :param current: gradient of the current, ``[T, N, ...]``, empty where it was not wanted
     :param constant: gradient of a current that is constant over the steps, ``[N, ...]``
     :param leak: gradient of the learnt leak, None where there is none
     """
@@ -274,9 +279,14 @@ class _Gradients(NamedTuple):
 
 
 def _run_back(
-    equations: Equations, constants: tuple[int, np.ndarray], membrane: th.Tensor, grad_spikes: th.Tensor
+    equations: Equations,
+    constants: tuple[int, np.ndarray],
+    membrane: th.Tensor,
+    grad_spikes: th.Tensor,
+    constant: bool = False,
 ) -> _Gradients:
-    grad_current, grad_sum = th.empty_like(membrane), th.empty_like(membrane[0])
+    """Go back through all the steps; where the current is ``constant``, its gradient at each step is not kept."""
+    grad_current, grad_sum = th.empty_like(membrane[:0] if constant else membrane), th.empty_like(membrane[0])
     grad_leak = 0.0
     if membrane.numel() > 0:
         grad_leak = _backward(
@@ -308,8 +318,10 @@ class _Fire(th.autograd.Function):
     """Spikes of a layer from rest, with the surrogate gradient through time."""
 
     @staticmethod
-    def forward(ctx: Any, current: th.Tensor, leak: th.Tensor | None, equations: Equations) -> th.Tensor:
-        spikes, membrane = simulate(equations, current)
+    def forward(
+        ctx: Any, current: th.Tensor, leak: th.Tensor | None, equations: Equations, time_steps: int
+    ) -> th.Tensor:
+        spikes, membrane = simulate(equations, current, time_steps)
         ctx.constants = _charge_constants(equations)
         # A tensor with a graph in ctx would leak; saved tensors do not.
         ctx.equations = equations._replace(leak=None)
@@ -320,10 +332,11 @@ class _Fire(th.autograd.Function):
     def backward(ctx: Any, grad_spikes: th.Tensor) -> tuple[th.Tensor | None, ...]:
         membrane, current, leak = ctx.saved_tensors
         if th.is_grad_enabled():
-            spikes = unrolled.fire(ctx.equations, current, leak)
-            return (*_differentiable_gradients(spikes, (current, leak), grad_spikes), None)
-        gradients = _run_back(ctx.equations, ctx.constants, membrane, grad_spikes)
-        return gradients.current, gradients.leak, None
+            spikes = unrolled.fire(ctx.equations, current.expand_as(membrane), leak)
+            return (*_differentiable_gradients(spikes, (current, leak), grad_spikes), None, None)
+        constant = len(current) < len(membrane)
+        gradients = _run_back(ctx.equations, ctx.constants, membrane, grad_spikes, constant)
+        return gradients.constant[None] if constant else gradients.current, gradients.leak, None, None
 
 
 class _Connected(th.autograd.Function):
@@ -371,12 +384,12 @@ def _learns(*tensors: th.Tensor | None) -> bool:
     return th.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def fire(equations: Equations, current: th.Tensor) -> th.Tensor:
+def fire(equations: Equations, current: th.Tensor, time_steps: int) -> th.Tensor:
     """See [`fire`][sb3_spiking.snn.kernels.fire]."""
     if _learns(current, equations.leak):
-        return _Fire.apply(current, equations.leak, equations)
+        return _Fire.apply(current, equations.leak, equations, time_steps)
     current = current.detach().contiguous()
-    spikes = th.empty_like(current)
+    spikes = current.new_empty((time_steps, *current.shape[1:]))
     _run(equations, current, spikes)
     return spikes
 
@@ -394,10 +407,10 @@ def fire_connected(
     return spikes
 
 
-def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+def simulate(equations: Equations, current: th.Tensor, time_steps: int) -> tuple[th.Tensor, th.Tensor]:
     """See [`simulate`][sb3_spiking.snn.kernels.simulate]."""
     current = current.detach().contiguous()
-    spikes, membrane = th.empty_like(current), th.empty_like(current)
+    spikes, membrane = (current.new_empty((time_steps, *current.shape[1:])) for _ in range(2))
     _run(equations, current, spikes, membrane)
     return spikes, membrane
 
