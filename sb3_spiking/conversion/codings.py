@@ -10,11 +10,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch as th
+from spikingjelly.activation_based.base import MemoryModule
 
-from sb3_spiking.snn import neurons
+from sb3_spiking.snn import kernels, neurons
 from sb3_spiking.snn.arguments import choice, finite_float, positive_int
 from sb3_spiking.snn.neurons import RESETS, IntegrateAndFire, Reset
 from sb3_spiking.snn.surrogates import Rect
@@ -145,8 +147,7 @@ class Rate(Coding):
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         first = drive[:1] + (self.rest if initial is None else initial)
-        node = IntegrateAndFire(threshold=1.0, reset=self.reset).build(Rect())
-        return neurons.fire(node, th.cat([first, drive[1:]]))
+        return neurons.fire(_integrate_and_fire(self.reset), th.cat([first, drive[1:]]))
 
     def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
         return synapses(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
@@ -159,6 +160,12 @@ class Rate(Coding):
 
     def latency(self, hidden_layers: int) -> int:
         return self.time_steps
+
+
+@lru_cache
+def _integrate_and_fire(reset: Reset) -> MemoryModule:
+    """Making a node takes as long as a small decision; it has no state in between."""
+    return IntegrateAndFire(threshold=1.0, reset=reset).build(Rect())
 
 
 @dataclass(frozen=True)
@@ -186,6 +193,8 @@ class Signed(Rate):
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         membrane = th.full_like(drive[0], self.rest) if initial is None else initial.clone()
+        if kernels.supports(drive):
+            return kernels.signed_rate(drive, membrane)
         sent = th.zeros_like(membrane)
         spikes = th.empty(drive.shape, dtype=drive.dtype, device=drive.device)
         for current, spike in zip(drive, spikes, strict=True):
@@ -268,6 +277,8 @@ class FewSpike(Coding):
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         worth = self.worth()
         membrane = drive + worth[-1] / 2
+        if kernels.supports(drive):
+            return kernels.digits(membrane, worth, worth, signed=False)
         spikes = th.empty((self.time_steps, *drive.shape), dtype=drive.dtype, device=drive.device)
         for spike, value in zip(spikes, worth, strict=True):
             spike.copy_(membrane >= value)
@@ -306,10 +317,13 @@ class Ternary(FewSpike):
     radix: ClassVar[int] = 3
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
+        worth = self.worth()
+        if kernels.supports(drive):
+            return kernels.digits(drive, worth, [value / 2 for value in worth], signed=True)
         membrane = drive.clone()
         sent = th.zeros_like(drive, dtype=th.bool)
         spikes = th.empty((self.time_steps, *drive.shape), dtype=drive.dtype, device=drive.device)
-        for spike, value in zip(spikes, self.worth(), strict=True):
+        for spike, value in zip(spikes, worth, strict=True):
             th.sub((membrane >= value / 2).to(drive), ((membrane < -value / 2) & sent).to(drive), out=spike)
             membrane.sub_(spike, alpha=value)
             sent |= spike > 0

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch as th
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import neuron as sj
 
 from sb3_spiking.conversion.codings import CODINGS, FewSpike, Rate, Residual, Signed, Ternary
+from sb3_spiking.snn import kernels
 
 modest = settings(max_examples=60, deadline=None)
 # Multiples of 1/64: float32 adds them without rounding, so that every comparison is exact.
@@ -257,3 +260,26 @@ def test_latencies():
 def test_values_that_make_no_sense_are_refused_by_their_name(make, names):
     with pytest.raises(ValueError, match=names):
         make()
+
+
+@modest
+@given(st.sampled_from([Signed, FewSpike, Ternary]), st.integers(1, 14), st.integers(1, 1500), st.integers(0, 2**31))
+def test_the_kernels_equal_the_operations_of_torch_that_run_elsewhere(cls, time_steps, size, seed):
+    coding = cls(time_steps)
+    generator = th.Generator().manual_seed(seed)
+    shape = (time_steps, size) if cls is Signed else (size,)
+    # Many at thresholds, and some neither there nor numbers.
+    drive = (th.randn(shape, generator=generator) * 9).round() / 9
+    drive.flatten()[::7] = th.randn(shape, generator=generator).flatten()[::7]
+    drive.flatten()[::11] = th.nan
+    fused = coding.fire(drive)
+    with mock.patch.object(kernels, "supports", return_value=False):
+        assert th.equal(fused, coding.fire(drive))
+
+
+def test_a_node_of_a_rate_code_is_used_again_from_rest():
+    drive = column([0.75, 0.75, 0.75])
+    assert th.equal(Rate(3).fire(drive), Rate(3).fire(drive))
+    hard = Rate(3, reset="hard").fire(drive)
+    assert th.equal(hard, Rate(3, reset="hard").fire(drive))
+    assert not th.equal(hard, Rate(3).fire(drive))

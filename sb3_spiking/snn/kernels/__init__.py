@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Equations",
+    "digits",
     "dynamics_of",
     "equations_of",
     "fire",
     "fire_connected",
     "product",
     "regular_spikes",
+    "signed_rate",
     "simulate",
     "supports",
     "warm_up",
@@ -209,6 +211,34 @@ def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th
     from sb3_spiking.snn.kernels import training
 
     return training.regular_spikes(activity, time_steps, threshold)
+
+
+def digits(numbers: th.Tensor, worth: Sequence[float], thresholds: Sequence[float], signed: bool) -> th.Tensor:
+    """
+    Write numbers as digits, the largest first; not differentiable.
+
+    :param numbers: ``[N, ...]``, float32 or float64 on the CPU
+    :param worth: what the digit of each step is worth, ``T`` numbers
+    :param thresholds: from which remainder on it is 1
+    :param signed: whether it is -1 below minus the threshold, after a digit of 1
+    :return: digits, ``[T, N, ...]``
+    """
+    from sb3_spiking.snn.kernels import codes
+
+    return codes.digits(numbers, worth, thresholds, signed)
+
+
+def signed_rate(drive: th.Tensor, initial: th.Tensor) -> th.Tensor:
+    """
+    Run integrators with a threshold of 1 that send -1 below 0 if they have sent more than they took back.
+
+    :param drive: what they integrate, ``[T, N, ...]``, float32 or float64 on the CPU; there is no gradient
+    :param initial: membranes to begin with, ``[N, ...]``, of the same type
+    :return: spikes, ``[T, N, ...]``
+    """
+    from sb3_spiking.snn.kernels import codes
+
+    return codes.signed_rate(drive, initial)
 
 
 def warm_up() -> None:

@@ -1,0 +1,77 @@
+"""
+The kernels of codes: neurons that write a number as digits, or as a rate with spikes that are taken back.
+
+As in the training kernel, a block of neurons goes through all the steps before the next block starts. The equations,
+with their sources, are those of ``conversion/codings.py``, operation by operation.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch as th
+
+from sb3_spiking.snn.kernels.compilation import jit
+from sb3_spiking.snn.kernels.training import BLOCK
+
+
+@jit
+def _digits(numbers, worth, thresholds, signed, spikes):  # type: ignore[no-untyped-def]
+    """``numbers`` is ``[M]``, ``worth`` and ``thresholds`` are ``[T]``, ``spikes`` is ``[T, M]``."""
+    time_steps, size = spikes.shape
+    zero, one = spikes.dtype.type(0.0), spikes.dtype.type(1.0)
+    v = np.empty(BLOCK, spikes.dtype)
+    may_correct = np.empty(BLOCK, spikes.dtype)
+    for start in range(0, size, BLOCK):
+        n = min(BLOCK, size - start)
+        v[:n] = numbers[start : start + n]
+        may_correct[:] = zero
+        for t in range(time_steps):
+            s = spikes[t, start : start + n]
+            for j in range(n):
+                s[j] = one if v[j] >= thresholds[t] else zero
+            if signed:
+                for j in range(n):
+                    s[j] -= may_correct[j] if v[j] < -thresholds[t] else zero
+                    may_correct[j] = one if s[j] > zero else may_correct[j]
+            for j in range(n):
+                v[j] -= s[j] * worth[t]
+
+
+@jit
+def _signed_rate(drive, initial, spikes):  # type: ignore[no-untyped-def]
+    """``drive`` and ``spikes`` are ``[T, M]``, ``initial`` is ``[M]``."""
+    time_steps, size = spikes.shape
+    zero, one = spikes.dtype.type(0.0), spikes.dtype.type(1.0)
+    v = np.empty(BLOCK, spikes.dtype)
+    sent = np.empty(BLOCK, spikes.dtype)
+    for start in range(0, size, BLOCK):
+        n = min(BLOCK, size - start)
+        v[:n] = initial[start : start + n]
+        sent[:] = zero
+        for t in range(time_steps):
+            x, s = drive[t, start : start + n], spikes[t, start : start + n]
+            for j in range(n):
+                v[j] += x[j]
+                fires = one if v[j] >= one else zero
+                takes_back = one if v[j] < zero and sent[j] > zero else zero
+                s[j] = fires - takes_back
+                v[j] -= s[j]
+                sent[j] += s[j]
+
+
+def digits(numbers: th.Tensor, worth: Sequence[float], thresholds: Sequence[float], signed: bool) -> th.Tensor:
+    """See [`digits`][sb3_spiking.snn.kernels.digits]."""
+    spikes = numbers.new_empty((len(worth), *numbers.shape))
+    flat = numbers.detach().contiguous().numpy().reshape(-1)
+    rows = [np.array(row, flat.dtype) for row in (worth, thresholds)]
+    _digits(flat, *rows, signed, spikes.numpy().reshape(len(worth), flat.size))
+    return spikes
+
+
+def signed_rate(drive: th.Tensor, initial: th.Tensor) -> th.Tensor:
+    """See [`signed_rate`][sb3_spiking.snn.kernels.signed_rate]."""
+    drive = drive.detach().contiguous()
+    spikes = th.empty_like(drive)
+    shape = (len(drive), initial.numel())
+    _signed_rate(drive.numpy().reshape(shape), initial.contiguous().numpy().reshape(-1), spikes.numpy().reshape(shape))
+    return spikes
