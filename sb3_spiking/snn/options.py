@@ -12,6 +12,7 @@ from sb3_spiking.snn.convolutions import ConvArch
 from sb3_spiking.snn.decoders import DECODERS, Statistic
 from sb3_spiking.snn.encoders import ENCODERS, Range
 from sb3_spiking.snn.layers import PRECISIONS, IntraConnectedLayer, SpikingLayer
+from sb3_spiking.snn.membrane_norm import MembraneNorm
 from sb3_spiking.snn.neurons import NEURONS, Neuron
 from sb3_spiking.snn.surrogates import SURROGATES, Surrogate
 
@@ -99,8 +100,10 @@ class SpikingOptions:
         :param synapses: its weights
         :return: the layer
         """
-        norm = self._membrane_norm(synapses.weight.shape[0]) if MEMBRANE_NORMS[self.membrane_norm] else None
-        return SpikingLayer(name, synapses, self.neuron_options(), self.surrogate_options(), self.precision, norm)
+        neuron = self.neuron_options()
+        channels = synapses.weight.shape[0]
+        norm = MembraneNorm(channels, neuron.threshold) if MEMBRANE_NORMS[self.membrane_norm] else None
+        return SpikingLayer(name, synapses, neuron, self.surrogate_options(), self.precision, norm)
 
     def output_layer(self, synapses: nn.Linear, populations: int) -> SpikingLayer:
         """
@@ -112,9 +115,3 @@ class SpikingOptions:
         """
         arguments = ("output", synapses, self.neuron_options(), self.surrogate_options(), self.precision)
         return IntraConnectedLayer(populations, *arguments) if self.intra_connections else SpikingLayer(*arguments)
-
-    def _membrane_norm(self, channels: int) -> nn.GroupNorm:
-        # Over all the neurons of a layer, with a gain per channel that starts at the threshold (Sun et al., 2022).
-        norm = nn.GroupNorm(1, channels)
-        nn.init.constant_(norm.weight, self.neuron_options().threshold)
-        return norm

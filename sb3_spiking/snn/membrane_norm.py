@@ -1,0 +1,38 @@
+"""Normalisation of the input currents of a layer: what makes deep spiking layers fire."""
+
+import torch as th
+from torch import nn
+from torch.nn import functional
+
+EPSILON = 1e-5
+
+
+class MembraneNorm(nn.Module):
+    """
+    Layer normalisation over all the neurons of a layer, with a gain that starts at their threshold (Sun et al., 2022)::
+
+        x <- gain (x - mean) / sqrt(variance + EPSILON) + bias            gain and bias of each channel
+
+    The same as ``nn.GroupNorm`` of one group. That crashes the process on channels-last images when the gradient of the
+    gain is wanted and that of the images is not (torch 2.13: frozen convolutions, TRPO).
+
+    :param channels: of the images, or neurons of a fully connected layer
+    :param threshold: of the neurons
+    """
+
+    def __init__(self, channels: int, threshold: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(th.full((channels,), float(threshold)))
+        self.bias = nn.Parameter(th.zeros(channels))
+
+    def forward(self, currents: th.Tensor) -> th.Tensor:
+        """
+        Normalise the currents of each step and decision.
+
+        :param currents: ``[R, channels, ...]``
+        :return: of the same shape
+        """
+        channels_last = currents.movedim(1, -1)
+        shape = channels_last.shape[1:]
+        gain, bias = self.weight.expand(shape), self.bias.expand(shape)
+        return functional.layer_norm(channels_last, shape, gain, bias, EPSILON).movedim(-1, 1)
