@@ -228,14 +228,17 @@ def arch_of(net_arch: NetArch, key: str) -> list[int]:
 
 def _set_mode(module: nn.Module, mode: bool) -> None:
     """Do what ``nn.Module.train`` does: SB3 asks for it at each prediction, and torch takes a small network's time."""
-    modules = [module]
-    while modules:
-        module = modules.pop()
-        if type(module).train is nn.Module.train:
-            module.__dict__["training"] = mode
-            modules += [part for part in module._modules.values() if part is not None]
+    train = nn.Module.train
+    modules: list[nn.Module | None] = [module]
+    for part in modules:  # which grows meanwhile
+        if part is None:
+            continue
+        if type(part).train is train:
+            part.__dict__["training"] = mode
+            if part._modules:
+                modules += part._modules.values()
         else:  # a module with a mode of its own, such as batch normalisation that stays frozen
-            module.train(mode)
+            part.train(mode)
 
 
 def _check_activation(activation_fn: type[nn.Module] | None) -> None:
