@@ -126,6 +126,14 @@ def actor(at_least: float) -> Iterator[Case]:
             yield networks(f"{name}, batch {batch}", run, actors, batch, at_least)
 
 
+def compiled(at_least: float) -> Iterator[Case]:
+    """Measure the actor network alone beside SpikingJelly's nodes under ``torch.compile``, which takes a minute."""
+    actors = {name: make_actor(name) for name in ("mlp", "plain", "spiking")}
+    actors["plain-compiled"] = th.compile(make_actor("plain"))
+    for name, run in {"forward": forward, "forward + backward": forward_backward}.items():
+        yield networks(f"{name}, batch 256", run, actors, 256, at_least)
+
+
 def growth(at_least: float) -> Iterator[Case]:
     """Measure the actor network alone, by time steps and by width."""
     some = ("mlp", "nodes", "spiking")
@@ -184,6 +192,7 @@ SUBJECTS = {
     "dqn-cnn-update": Subject("DQN.train, one gradient step on frames of 84 x 84 x 4, T = 4", "ms", dqn_cnn_update),
     "predict": Subject("TD3.predict, observations of HalfCheetah-v5", "ms", predict),
     "actor": Subject("actor network alone", "ms", actor),
+    "compiled": Subject("actor network alone, SpikingJelly's nodes under torch.compile too", "ms", compiled),
     "growth": Subject("actor network alone, forward + backward, batch 64; T = 5, width 256 if not said", "ms", growth),
     "conversion": Subject("decisions of a DQN for CartPole-v1 and of its conversions", "ms", conversion),
     "memory": Subject("peak growth in forward + backward of the actor network alone", "MiB", memory, most_repeats=3),
