@@ -7,6 +7,7 @@ networks. Nothing has to be wrapped around the environment, and ``predict`` need
 """
 
 import warnings
+from collections.abc import Callable
 
 import gymnasium as gym
 import torch as th
@@ -21,6 +22,9 @@ ALREADY_NORMALIZED = (
     "policy normalises them once more. Keep one of the two: policy_kwargs=dict(normalize_observations=False) "
     "with VecNormalize(clip_obs=3.0), or the policy's own without a wrapper."
 )
+
+Exchange = Callable[[th.Tensor], list[th.Tensor]]
+"""Given the moments of a batch, returns those of all the batches that are to be merged."""
 
 
 class RunningNormExtractor(BaseFeaturesExtractor):
@@ -50,6 +54,7 @@ class RunningNormExtractor(BaseFeaturesExtractor):
         super().__init__(observation_space, features_dim)
         self.clip = clip
         self.deferred = deferred
+        self.exchange: Exchange = only_own
         self.register_buffer("running_mean", th.zeros(features_dim))
         self.register_buffer("running_var", th.ones(features_dim))
         self.register_buffer("running_count", th.zeros(()))
@@ -90,12 +95,14 @@ class RunningNormExtractor(BaseFeaturesExtractor):
         running_mean, running_var, running_count = self._collected()
         if running_count == 0 and _looks_normalized(mean, var, len(batch)):
             warnings.warn(ALREADY_NORMALIZED, stacklevel=2)
-        total = running_count + len(batch)
-        share = len(batch) / total
-        delta = mean - running_mean
-        running_mean += share * delta
-        running_var += share * (var - running_var + delta.square() * (1.0 - share))
-        running_count.copy_(total)
+        for moments in self.exchange(th.cat([running_count.new_tensor([len(batch)]), mean, var])):
+            count, mean, var = moments.split([1, self.features_dim, self.features_dim])
+            total = running_count + count
+            share = count / total
+            delta = mean - running_mean
+            running_mean += share * delta
+            running_var += share * (var - running_var + delta.square() * (1.0 - share))
+            running_count.copy_(total.squeeze())
 
     def _collected(self) -> list[th.Tensor]:
         prefix = "running_next_" if self.deferred else "running_"
@@ -106,6 +113,15 @@ class RunningNormExtractor(BaseFeaturesExtractor):
         with th.no_grad():
             for name, value in zip(STATISTICS, self._collected(), strict=True):
                 getattr(self, f"running_{name}").copy_(value)
+
+
+def only_own(moments: th.Tensor) -> list[th.Tensor]:
+    """
+    Return the moments of all the batches that are to be merged: this one's. Training on several processes has more.
+
+    :param moments: of the observations of a batch: their number, means and variances, ``[1 + 2 features_dim]``
+    """
+    return [moments]
 
 
 def _looks_normalized(mean: th.Tensor, var: th.Tensor, size: int) -> bool:

@@ -1,0 +1,44 @@
+"""
+Train one spiking PPO agent by several processes, each with environments of its own.
+
+    torchrun --nproc-per-node 2 examples/distributed_ppo.py
+"""
+
+import argparse
+from pathlib import Path
+
+import gymnasium as gym
+import torch as th
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
+
+import sb3_spiking
+from sb3_spiking.distributed import DataParallelCallback
+
+
+def main() -> None:
+    """Train on all the ranks; evaluate and save on the first one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=60_000, help="environment steps, of all the processes together")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("distributed_ppo.zip"))
+    args = parser.parse_args()
+    th.set_num_threads(1)
+
+    # --8<-- [start:example]
+    evaluation = EvalCallback(Monitor(gym.make("CartPole-v1")), eval_freq=1_024, n_eval_episodes=10)
+    parallel = DataParallelCallback(rank_zero=evaluation)
+    env = make_vec_env("CartPole-v1", n_envs=4)
+    # The steps and batches of one rank; with two of them an update learns from 2048 steps in batches of 128.
+    model = PPO("PopSANPolicy", env, n_steps=256, batch_size=64, seed=args.seed, verbose=parallel.is_main)
+    model.learn(args.steps, callback=parallel)
+    if parallel.is_main:
+        model.save(args.out)
+        # --8<-- [end:example]
+        print(f"{model.num_timesteps} steps by {parallel.world_size} processes; the model is in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

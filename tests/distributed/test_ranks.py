@@ -1,0 +1,109 @@
+"""Two processes that train together are one that has all of the batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch as th
+
+from tests.distributed.batches import MODELS, learn_from, make_plain, parameters
+
+ROOT = Path(__file__).parents[2]
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def torchrun(*tasks, folder, check=True):
+    """Run tasks of ``ranks.py`` on two ranks."""
+    # An own rendezvous on a free port, as several runs may be under way.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(ROOT / "tests" / "distributed" / "ranks.py"), *tasks, str(folder)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, check=check, env=env, capture_output=True, text=True, timeout=600)
+
+
+def said(folder, task):
+    return [json.loads((folder / f"{task}{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Run what goes well in one start: that takes longest."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torchrun("one_step", "train", "stop_early", "unequal", folder=folder)
+    return folder
+
+
+@every_model
+def test_one_step_on_two_ranks_equals_one_step_on_the_whole_batch(name, together):
+    model = make_plain(name)
+    before = parameters(model)
+    learn_from(model)
+    alone = parameters(model)
+    changed = 0
+    for ranks in said(together, "one_step"):
+        assert ranks[name].keys() == alone.keys()
+        for part, values in alone.items():
+            expected = th.tensor(values, dtype=th.float64)
+            th.testing.assert_close(th.tensor(ranks[name][part], dtype=th.float64), expected, rtol=0, atol=1e-6)
+            changed += before[part] != values
+    assert changed > 10
+
+
+@every_model
+def test_after_a_thousand_steps_the_ranks_are_equal_to_the_bit(name, together):
+    first, second = (rank[name] for rank in said(together, "train"))
+    assert first["digest"] == second["digest"]
+    assert first["updates"] == second["updates"] > 0
+
+
+@every_model
+def test_the_budget_counts_the_steps_of_all_the_ranks(name, together):
+    for rank in said(together, "train"):
+        assert 1000 <= rank[name]["timesteps"] < 1000 + 128
+
+
+@every_model
+def test_each_rank_has_environments_of_its_own(name, together):
+    first, second = (rank[name] for rank in said(together, "train"))
+    assert first["first_observation"] != second["first_observation"]
+
+
+@every_model
+def test_the_ranks_know_the_episodes_of_all(name, together):
+    first, second = (rank[name]["episodes"] for rank in said(together, "train"))
+    assert set(first) & set(second)
+
+
+@pytest.mark.parametrize("name", ["TD3", "PPO"])
+def test_a_callback_of_the_first_rank_ends_the_training_on_all(name, together):
+    first, second = (rank[name] for rank in said(together, "stop_early"))
+    assert 400 <= first["timesteps"] < 400 + 128
+    assert second["timesteps"] < 400 + 256
+    assert first["digest"] == second["digest"]
+
+
+def test_settings_that_differ_are_named(together):
+    for rank in said(together, "unequal"):
+        assert rank["error"] == "rank 1 differs from rank 0: batch_size is 128 and not 64"
+
+
+def test_a_killed_rank_ends_the_others_and_training_goes_on_from_the_checkpoint(tmp_path):
+    result = torchrun("killed", folder=tmp_path, check=False)
+    assert result.returncode != 0
+    assert not list(tmp_path.glob("killed*"))
+    torchrun("resume", folder=tmp_path)
+    first, second = said(tmp_path, "resume")
+    assert first["before"] == second["before"] >= 100
+    assert first["before"] % 100 == 0
+    assert first["after"] == second["after"] == 1000
+    assert first["digest"] == second["digest"]
+
+
+def test_a_rank_that_hangs_ends_the_others_with_one_message(tmp_path):
+    result = torchrun("hanging", folder=tmp_path, check=False)
+    assert result.returncode != 0
+    assert result.stderr.count("RankLostError: rank 0 waited in vain") == 1
+    assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
