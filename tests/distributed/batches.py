@@ -1,12 +1,13 @@
 """Models of several algorithms, and a gradient step on a batch that is the same in each process."""
 
+import importlib.util
 from types import SimpleNamespace
 from unittest import mock
 
 import gymnasium as gym
 import numpy as np
 import torch as th
-from stable_baselines3 import DQN, PPO, SAC, TD3
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.buffers import ReplayBufferSamples
 from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.monitor import Monitor
@@ -22,12 +23,31 @@ MODELS = {
     "PPO": (PPO, "CartPole-v1", {"n_steps": 64, "batch_size": 32, "n_epochs": 2, "normalize_advantage": False}),
     "DQN": (DQN, "CartPole-v1", {**OFF_POLICY, "target_update_interval": 100}),
 }
+"""Where one step of two ranks must equal one step of one process."""
+
+
+def others():
+    """Return the other algorithms, those of sb3-contrib where it is installed."""
+    algorithms = {
+        "DDPG": (DDPG, "Pendulum-v1", OFF_POLICY),
+        "A2C": (A2C, "CartPole-v1", {"n_steps": 20}),
+    }
+    if importlib.util.find_spec("sb3_contrib"):
+        from sb3_contrib import QRDQN, TQC, CrossQ
+
+        algorithms["TQC"] = (TQC, "Pendulum-v1", OFF_POLICY)
+        algorithms["CrossQ"] = (CrossQ, "Pendulum-v1", OFF_POLICY)
+        algorithms["QRDQN"] = (QRDQN, "CartPole-v1", OFF_POLICY)
+    return algorithms
+
+
+OTHERS = others()
 SIZE = 64
 
 
 def make(name, seed, **kwargs):
     """Return an untrained model."""
-    cls, env, defaults = MODELS[name]
+    cls, env, defaults = {**MODELS, **OTHERS}[name]
     policy_kwargs = {**NET, **kwargs.pop("policy_kwargs", {})}
     return cls("PopSANPolicy", Monitor(gym.make(env)), seed=seed, policy_kwargs=policy_kwargs, **defaults, **kwargs)
 
