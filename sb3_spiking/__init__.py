@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from sb3_spiking.callbacks import SpikeMonitorCallback, SurrogateScheduleCallback
 from sb3_spiking.environments import make_atari_env, make_minatar_env
+from sb3_spiking.gradients import FiniteGradientsCallback
 from sb3_spiking.policies import PopSANPolicy
 from sb3_spiking.popsan_checkpoint import load_popsan_checkpoint
 from sb3_spiking.registry import ALGORITHMS, register
+from sb3_spiking.training_energy import TrainingEnergyCallback
 
 if TYPE_CHECKING:
     from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, compare, convert
@@ -15,10 +17,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConversionCallback",
+    "FiniteGradientsCallback",
     "PopSANPolicy",
     "SpikeMonitorCallback",
     "SpikingQPolicy",
     "SurrogateScheduleCallback",
+    "TrainingEnergyCallback",
     "__version__",
     "compare",
     "convert",

@@ -12,7 +12,9 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.utils import set_random_seed
 
-from sb3_spiking.distributed import gradients, group, refusals, statistics
+from sb3_spiking.distributed import group, refusals, statistics
+from sb3_spiking.distributed.average import Average
+from sb3_spiking.gradients import before_use, optimizers
 
 EXCHANGE_EVERY = 1000
 """Environment steps, of all the ranks, after which they tell each other about their episodes."""
@@ -85,7 +87,7 @@ class DataParallelCallback(BaseCallback):
         refusals.check_equal(group.gathered(refusals.settings(model, self.locals["total_timesteps"])))
         _start_as_the_first(model)
         self._separate(model)
-        self._detach = [gradients.attach(model), statistics.attach(model.policy)]
+        self._detach = [before_use(model, Average), statistics.attach(model.policy)]
         self._together = True
         self._exchanged = self._saved = model.num_timesteps
         if self.is_main:
@@ -175,7 +177,7 @@ def _start_as_the_first(model: BaseAlgorithm) -> None:
     tensors += [recursive_getattr(model, name) for name in model._get_torch_save_params()[1]]
     with th.no_grad():
         group.copy_first([tensor for tensor in tensors if isinstance(tensor, th.Tensor)])
-    for optimizer in gradients.optimizers(model).values():
+    for optimizer in optimizers(model).values():
         optimizer.load_state_dict(group.from_first(optimizer.state_dict()))
 
 

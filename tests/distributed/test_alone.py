@@ -10,8 +10,8 @@ from stable_baselines3 import PPO, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from sb3_spiking.distributed import DataParallelCallback, gradients, group, refusals, statistics
-from sb3_spiking.distributed.gradients import Average
+from sb3_spiking.distributed import DataParallelCallback, group, refusals, statistics
+from sb3_spiking.distributed.average import Average
 from tests.distributed.batches import make
 
 
@@ -96,14 +96,14 @@ def test_gradients_that_are_not_finite_are_named(one_rank):
     weight, bias = th.zeros(2, requires_grad=True), th.zeros(2, requires_grad=True)
     weight.grad, bias.grad = th.ones(2), th.tensor([1.0, th.nan])
     with pytest.raises(FloatingPointError, match=r"^the gradient of policy\.bias is NaN or infinite"):
-        Average([weight, bias], ["policy.weight", "policy.bias"])()
+        Average({"policy.weight": weight, "policy.bias": bias})()
 
 
 def test_a_sum_of_gradients_that_overflows_is_no_error(one_rank):
     group.join(10.0)
     weight = th.zeros(2, requires_grad=True)
     weight.grad = th.full((2,), 3e38)
-    Average([weight], ["weight"])()
+    Average({"weight": weight})()
     assert weight.grad.tolist() == pytest.approx([3e38, 3e38])
 
 
@@ -111,13 +111,9 @@ def test_a_parameter_without_a_gradient_keeps_none(one_rank):
     group.join(10.0)
     used, unused = th.zeros(2, requires_grad=True), th.zeros(2, requires_grad=True)
     used.grad = th.ones(2)
-    Average([used, unused], ["used", "unused"])()
+    Average({"used": used, "unused": unused})()
     assert used.grad.tolist() == [1.0, 1.0]
     assert unused.grad is None
-
-
-def test_sacs_entropy_coefficient_is_averaged_too():
-    assert set(gradients.optimizers(make("SAC", 0))) == {"actor.optimizer", "critic.optimizer", "ent_coef_optimizer"}
 
 
 def test_training_on_one_rank_is_training(one_rank, tmp_path):

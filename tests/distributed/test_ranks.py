@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +16,20 @@ ROOT = Path(__file__).parents[2]
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
+# A rendezvous of its own on a free port, as several runs may be under way.
+ALONE = ("--standalone", "--nproc-per-node", "2")
+
+
+def command(*tasks, folder, options=ALONE):
+    """Return how to run tasks of ``ranks.py``, and in which environment."""
+    words = [sys.executable, "-m", "torch.distributed.run", *options]
+    words += [str(ROOT / "tests" / "distributed" / "ranks.py"), *tasks, str(folder)]
+    return {"args": words, "env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
+
+
 def torchrun(*tasks, folder, check=True):
-    """Run tasks of ``ranks.py`` on two ranks."""
-    # An own rendezvous on a free port, as several runs may be under way.
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(ROOT / "tests" / "distributed" / "ranks.py"), *tasks, str(folder)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, check=check, env=env, capture_output=True, text=True, timeout=600)
+    """Run tasks on two ranks."""
+    return subprocess.run(**command(*tasks, folder=folder), check=check, capture_output=True, text=True, timeout=600)
 
 
 def said(folder, task):
@@ -107,3 +115,14 @@ def test_a_rank_that_hangs_ends_the_others_with_one_message(tmp_path):
     assert result.returncode != 0
     assert result.stderr.count("RankLostError: rank 0 waited in vain") == 1
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
+
+
+def test_two_machines_meet_at_an_address(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    options = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "test")
+    options += ("--rdzv-endpoint", f"localhost:{port}")
+    machines = [subprocess.Popen(**command("unequal", folder=tmp_path, options=options)) for _ in range(2)]
+    assert [machine.wait(timeout=300) for machine in machines] == [0, 0]
+    assert all("batch_size" in rank["error"] for rank in said(tmp_path, "unequal"))
