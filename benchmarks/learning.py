@@ -33,13 +33,14 @@ import torch as th
 from provenance import provenance
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 import sb3_spiking
+from sb3_spiking.distributed import DataParallelCallback
 from sb3_spiking.policies import ConvExtractor, RunningNormExtractor
 
 SEEDS = (0, 1, 2)
@@ -83,6 +84,7 @@ class Task:
     :param noise: standard deviation of the action noise
     :param eval_episodes: episodes of each of the ten evaluations
     :param seeds: of the runs
+    :param ranks: processes that train together, started by ``torchrun --nproc-per-node``
     """
 
     algorithm: str
@@ -95,6 +97,7 @@ class Task:
     noise: float = 0.0
     eval_episodes: int = 10
     seeds: tuple[int, ...] = SEEDS
+    ranks: int = 1
 
 
 CONTROL = {"popsan": POPSAN, "mlp": MLP, "mlp-normalized": MLP_NORMALIZED}
@@ -130,6 +133,16 @@ DQN_MINATAR = {
 TASKS = {
     "td3-halfcheetah": Task(
         "TD3", "HalfCheetah-v5", 100_000, CONTROL, {"learning_starts": 10_000}, noise=0.1, eval_episodes=5
+    ),
+    "td3-doublependulum-2-ranks": Task(
+        "TD3",
+        "InvertedDoublePendulum-v5",
+        50_000,
+        {"popsan": POPSAN},
+        {"learning_starts": 10_000},
+        noise=0.1,
+        eval_episodes=5,
+        ranks=2,
     ),
     "td3-doublependulum": Task(
         "TD3", "InvertedDoublePendulum-v5", 50_000, CONTROL, {"learning_starts": 10_000}, noise=0.1, eval_episodes=5
@@ -187,20 +200,24 @@ def make_model(task: Task, agent: Agent, seed: int) -> BaseAlgorithm:
     )
 
 
-def train(task: Task, agent: Agent, seed: int, save: Path | None = None) -> dict[str, Any]:
-    """Train and return the record of the run: its settings, provenance, wall-clock and curve."""
+def train(task: Task, agent: Agent, seed: int, save: Path | None = None) -> dict[str, Any] | None:
+    """Train and return the record of the run: its provenance, time and curve; None on all ranks but the first."""
     model = make_model(task, agent, seed)
     with tempfile.TemporaryDirectory() as folder:
-        callback = EvalCallback(
+        callback: BaseCallback = EvalCallback(
             make_env(task, 1, 10_000 + seed),
-            eval_freq=max(task.steps // 10 // task.n_envs, 1),
+            eval_freq=max(task.steps // 10 // task.n_envs // task.ranks, 1),
             n_eval_episodes=task.eval_episodes,
             log_path=folder,
             verbose=0,
         )
+        if task.ranks > 1:
+            callback = DataParallelCallback(rank_zero=callback)
         start, cpu_start = time.perf_counter(), time.process_time()
         model.learn(task.steps, callback=callback)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        if isinstance(callback, DataParallelCallback) and not callback.is_main:
+            return None
         curve = np.load(Path(folder) / "evaluations.npz")
         timesteps, returns = curve["timesteps"].tolist(), curve["results"].mean(axis=1).tolist()
     if save is not None:
@@ -229,12 +246,17 @@ def records(task: str, agent: str) -> list[dict[str, Any]]:
 def missing(tasks: Mapping[str, Task]) -> list[str]:
     """Return the arguments of the runs without a record."""
     return [
-        f"{__file__} {name} --agent {agent} --seed {seed}"
+        f"{torchrun(task)}{__file__} {name} --agent {agent} --seed {seed}"
         for name, task in tasks.items()
         for agent in task.agents
         for seed in task.seeds
         if not record_path(name, agent, seed).exists()
     ]
+
+
+def torchrun(task: Task) -> str:
+    """Return what comes between ``python`` and the script where several processes train together."""
+    return f"-m torch.distributed.run --standalone --nproc-per-node {task.ranks} " if task.ranks > 1 else ""
 
 
 def summary(tasks: Mapping[str, Task]) -> str:
@@ -253,6 +275,7 @@ def summary(tasks: Mapping[str, Task]) -> str:
             minutes = np.mean([run["cpu_seconds"] for run in runs]) / 60
             each = ", ".join(map(_score, last))
             what = f"{task.algorithm}, {task.env}, {task.steps // 1000}k steps"
+            what += f", {task.ranks} ranks" if task.ranks > 1 else ""
             some = "" if len(runs) == len(task.seeds) else f" ({len(runs)} of {len(task.seeds)} seeds)"
             row = [what, agent, _spread(last) + some, each, _spread(best), f"{minutes:.0f}"]
             rows.append(f"| {' | '.join(row)} |")
@@ -314,12 +337,10 @@ def main() -> None:
             parser.error(f"to train, name one task and --agent, one of: {', '.join(sorted(agents))}")
         (name, task) = next(iter(tasks.items()))
         th.set_num_threads(1)
-        record = {
-            "task": name,
-            "agent": args.agent,
-            "seed": args.seed,
-            **train(task, task.agents[args.agent], args.seed, args.save),
-        }
+        run = train(task, task.agents[args.agent], args.seed, args.save)
+        if run is None:
+            return
+        record = {"task": name, "agent": args.agent, "seed": args.seed, **run}
         path = record_path(name, args.agent, args.seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
