@@ -10,13 +10,14 @@ The tables behind docs/performance.md, all of them or some:
 after the other; the ratio to the first of them is the median over the rounds of the ratio within a round, with its
 quartiles, so that a busy machine slows down both sides of it. One thread; times are the processor's.
 
-``--summary`` prints the Markdown tables of the record.
+``--summary`` prints the Markdown tables of the record, ``--figure`` draws how times grow with size.
 """
 
 import argparse
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,43 @@ def summary(record: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip()
 
 
+PANELS = {
+    "time steps": ("growth", r"T = (\d+)"),
+    "neurons of a layer": ("growth", r"width (\d+)"),
+    "batch": ("actor", r"forward \+ backward, batch (\d+)"),
+}
+"""What is drawn: on the horizontal axis, from which subject, and where in the names of its cases."""
+
+
+def draw(record: dict[str, Any], path: Path) -> None:
+    """Draw how the time of a gradient grows with the size of what is computed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.6), layout="constrained")
+    for ax, (size, (subject, pattern)) in zip(axes, PANELS.items(), strict=True):
+        cases = {
+            int(match[1]): case["statistics"]
+            for case in record[subject]["cases"]
+            if (match := re.fullmatch(pattern, case["name"]))
+        }
+        for contestant in ("mlp", "nodes", "spiking"):
+            times = [statistics[contestant]["median"] for statistics in cases.values()]
+            ax.plot(list(cases), times, marker="o", markersize=3, label=contestant)
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log")
+        ax.set_xticks(list(cases), list(map(str, cases)))
+        ax.set_xlabel(size)
+        ax.grid(alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("forward + backward [ms]")
+    axes[0].legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
 def _figure(value: float) -> str:
     """Return three significant digits without an exponent."""
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
@@ -126,6 +164,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, default=RECORD, help="the record (default: %(default)s)")
     parser.add_argument("--summary", action="store_true", help="print the tables of the record and stop")
+    parser.add_argument("--figure", type=Path, help="draw how times grow into this file, from the record, and stop")
     args = parser.parse_args()
     unknown = [name for name in args.subjects if name not in SUBJECTS]
     if unknown:
@@ -137,6 +176,9 @@ def main() -> None:
         return
     if args.summary:
         print(summary(read(args.json)))
+        return
+    if args.figure:
+        draw(read(args.json), args.figure)
         return
     th.set_num_threads(1)
     th.manual_seed(0)
