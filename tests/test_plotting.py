@@ -15,6 +15,7 @@ from sb3_spiking.plotting import (
     plot_learning_curve,
     plot_membranes,
     plot_receptive_fields,
+    plot_spike_history,
     plot_spike_raster,
 )
 from sb3_spiking.scores import interquartile_mean_interval
@@ -183,3 +184,27 @@ def test_interquartile_means_are_drawn_with_their_intervals():
         interval = interquartile_mean_interval(table, 0.9)
         assert (bar.get_x(), bar.get_x() + bar.get_width()) == pytest.approx((interval.low, interval.high))
         assert line.get_segments()[0][0, 0] == interval.value
+
+
+def test_a_history_shows_every_spike_with_the_latest_decision_at_the_right():
+    recordings = [popsan(3, 2, (8,)).record(th.randn(1, 3)) for _ in range(4)]
+    ax = plot_spike_history(recordings, decisions=6)
+    for band, image in enumerate(ax.images):
+        spikes = th.cat([recording.populations[band].spikes[:, 0] for recording in recordings])
+        np.testing.assert_array_equal(image.get_array(), spikes.T)
+        assert tuple(image.get_extent())[:2] == (-20, 0)
+    assert ax.get_xlim() == (-30, 0)  # room for two more
+    ax = plot_spike_history(recordings, decisions=3)
+    assert len(ax.images[0].get_array()[0]) == 15
+    np.testing.assert_array_equal(ax.images[0].get_array()[:, -5:], recordings[-1].populations[0].spikes[:, 0].T)
+    with pytest.raises(ValueError, match="recordings="):
+        plot_spike_history([])
+
+
+def test_a_history_of_many_neurons_puts_them_together_and_keeps_signs():
+    recording = Recording()
+    spikes = th.zeros(1, 1, 130)  # groups of three
+    spikes[0, 0, :9] = th.tensor([1.0, 1.0, 1.0, -1.0, -1.0, 0.0, 1.0, -1.0, 0.0])
+    recording.add_population("hidden0", spikes)
+    (image,) = plot_spike_history([recording]).images
+    np.testing.assert_allclose(np.asarray(image.get_array())[:4, 0], [1.0, -2 / 3, 2 / 3, 0.0], rtol=1e-6)
