@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sb3_spiking.callbacks import SpikeMonitorCallback, SurrogateScheduleCallback
+from sb3_spiking.callbacks import SpikeFigureCallback, SpikeMonitorCallback, SurrogateScheduleCallback
 from sb3_spiking.environments import make_atari_env, make_minatar_env
 from sb3_spiking.policies import PopSANPolicy
 from sb3_spiking.popsan_checkpoint import load_popsan_checkpoint
@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConversionCallback",
     "PopSANPolicy",
+    "SpikeFigureCallback",
     "SpikeMonitorCallback",
     "SpikingQPolicy",
     "SurrogateScheduleCallback",
