@@ -156,7 +156,7 @@ def test_an_encoding_shows_activities_and_every_spike():
     seen = activity[activity > 0.003].numpy()
     np.testing.assert_allclose((dots[:, 1] - dots[:, 1].astype(int)) / 0.9, seen, atol=1e-5)
     assert set(dots[:, 0].round(6)) == {-2.0, 0.3}
-    (sent,) = ax.child_axes[0].collections
+    (sent,) = ax.figure.axes[-1].collections
     assert len(sent.get_segments()) == int(spikes.sum()) > 0
     assert ax.get_xlim()[1] >= 9.0
 
@@ -164,10 +164,10 @@ def test_an_encoding_shows_activities_and_every_spike():
 def test_an_encoding_without_spikes_is_drawn_as_its_currents():
     encoder = AnalogEncoder(1, population=3, time_steps=2)
     ax = plot_encoding(encoder, th.tensor([0.1]))
-    (sent,) = ax.child_axes[0].collections
+    (sent,) = ax.figure.axes[-1].collections
     np.testing.assert_allclose(sent.get_alpha(), 2 * encoder.activity(th.tensor([[0.1]]))[0].tolist(), rtol=1e-6)
     silent = plot_encoding(DeterministicEncoder(1, population=3), th.tensor([50.0]))
-    assert not silent.child_axes[0].collections[0].get_segments()
+    assert not silent.figure.axes[-1].collections[0].get_segments()
 
 
 def test_learning_curve_shows_mean_and_spread():

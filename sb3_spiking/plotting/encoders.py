@@ -65,12 +65,14 @@ def plot_encoding(
         [`spiking_features`][sb3_spiking.policies.common.SpikingPolicy.spiking_features]
     :param ax: where to draw; a new figure if None
     :param names: of the observation dimensions
-    :return: the axes; those of the spikes are its ``child_axes[0]``
+    :return: the axes; those of the spikes are the last of the figure
     :raises ValueError: if the features are not one observation of the encoder's, or there is not a name for each
     """
     labels = _names(encoder, names)
     if features.shape != (encoder.obs_dim,):
         raise ValueError(f"features={tuple(features.shape)} must be one observation, ({encoder.obs_dim},)")
+    from mpl_toolkits.axes_grid1 import make_axes_locatable
+
     ax = ax or new_axes()
     with th.no_grad():
         activity = encoder.activity(features[None].to(encoder.mean))
@@ -78,7 +80,8 @@ def plot_encoding(
     activity = activity[0].unflatten(0, (encoder.obs_dim, -1)).cpu()
     x = _places([encoder], features)
     _draw_fields(ax, encoder, x, alpha=0.55)
-    beside = ax.inset_axes((1.03, 0.0, 0.4, 1.0), sharey=ax)
+    # It takes its room from the axes that were given; axes outside of them would be cut off.
+    beside = make_axes_locatable(ax).append_axes("right", "40%", pad=0.1, sharey=ax)
     for band, value in enumerate(features.tolist()):
         ax.vlines(value, band, band + BAND, color="black", linewidth=1.2)
         for neuron, active in enumerate(activity[band].tolist()):

@@ -66,6 +66,7 @@ def plot_interquartile_means(
         )
         ax.vlines(interval.value, place - 0.25, place + 0.25, color=f"C{place}", linewidth=2.5)
         ax.annotate(f"{interval.value:.3g}", (interval.value, place + 0.28), ha="center", color=f"C{place}")
+    ax.use_sticky_edges = False  # or the widest interval would touch the frame
     ax.set_yticks(range(len(intervals)), list(intervals))
     ax.set_ylim(-0.5, len(intervals) - 0.3)
     ax.tick_params(axis="y", length=0)
