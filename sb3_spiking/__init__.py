@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sb3_spiking.callbacks import SpikeMonitorCallback, SurrogateScheduleCallback
+from sb3_spiking.callbacks import SpikeFigureCallback, SpikeMonitorCallback, SurrogateScheduleCallback
 from sb3_spiking.environments import make_atari_env, make_minatar_env
 from sb3_spiking.gradients import FiniteGradientsCallback
 from sb3_spiking.policies import PopSANPolicy
@@ -19,6 +19,7 @@ __all__ = [
     "ConversionCallback",
     "FiniteGradientsCallback",
     "PopSANPolicy",
+    "SpikeFigureCallback",
     "SpikeMonitorCallback",
     "SpikingQPolicy",
     "SurrogateScheduleCallback",

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch as th
+from stable_baselines3 import TD3
 
+import sb3_spiking  # noqa: F401 (registers the policies)
 from sb3_spiking.snn import kernels
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -135,3 +137,12 @@ def test_conversion_tables_read_records_with_and_without_provenance(monkeypatch,
     path.write_text(json.dumps({**record, "provenance": {"commit": "0"}}))
     assert conversion.summary() == without
     assert "| rate | 60.0 +- 10.0 |" in without
+
+
+@pytest.mark.parametrize("name", ["membranes", "encoding"])
+def test_the_pictures_of_the_documentation_are_drawn_from_an_agents_file(monkeypatch, tmp_path, name):
+    pytest.importorskip("mujoco", reason="MuJoCo is an extra")
+    model = TD3("PopSANPolicy", "InvertedPendulum-v5", policy_kwargs={"net_arch": [8]}, buffer_size=10, seed=0)
+    model.save(tmp_path / "agent.zip")
+    run(monkeypatch, "pictures.py", tmp_path / "agent.zip", "--out", tmp_path / "out", "--only", name)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{name}.png"]

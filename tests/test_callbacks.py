@@ -1,12 +1,17 @@
+import io
 import warnings
 
 import pytest
 import torch as th
+from matplotlib import pyplot
+from PIL import Image
+from stable_baselines3 import PPO, TD3
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sb3_spiking import SpikeMonitorCallback
+from sb3_spiking import SpikeFigureCallback, SpikeMonitorCallback, callbacks
 from sb3_spiking.callbacks import LayerHealth, SurrogateScheduleCallback, layer_health
 from sb3_spiking.snn import PopulationRecord, neurons
 from tests.conftest import Logged, TargetEnv, small_model
@@ -91,14 +96,79 @@ def test_writes_to_tensorboard_and_csv(env, tmp_path):
     assert "spikes/hidden0_rate" in (tmp_path / "progress.csv").read_text()
 
 
-def test_an_actor_without_spikes_is_told(env):
-    with pytest.raises(ValueError, match="needs a spiking policy"):
-        small_model(env, policy="MlpPolicy").learn(5, callback=SpikeMonitorCallback())
+@pytest.mark.parametrize("callback", [SpikeMonitorCallback, SpikeFigureCallback])
+def test_an_actor_without_spikes_is_told(env, callback):
+    with pytest.raises(ValueError, match=f"{callback.__name__} needs a spiking policy"):
+        small_model(env, policy="MlpPolicy").learn(5, callback=callback())
 
 
-def test_bad_frequency_is_named():
+def test_bad_frequencies_are_named():
     with pytest.raises(ValueError, match="log_freq=0"):
         SpikeMonitorCallback(log_freq=0)
+    with pytest.raises(ValueError, match="draw_freq=0"):
+        SpikeFigureCallback(draw_freq=0)
+
+
+def drawn(folder):
+    """Return the steps at which the event file holds each picture, and the pictures."""
+    events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
+    return {tag: events.Images(tag) for tag in events.Tags()["images"]}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "policy_kwargs"), [(TD3, {}), (PPO, {}), (TD3, {"encoder": "direct"})], ids=["TD3", "PPO", "direct"]
+)
+def test_tensorboard_shows_figures_and_no_other_log_does(env, tmp_path, capsys, algorithm, policy_kwargs):
+    settings = {"n_steps": 20, "batch_size": 10} if algorithm is PPO else {"learning_starts": 20, "batch_size": 16}
+    model = algorithm("PopSANPolicy", env, policy_kwargs={"net_arch": [8], **policy_kwargs}, seed=0, **settings)
+    model.set_logger(configure(str(tmp_path), ["stdout", "csv", "tensorboard"]))
+    model.learn(60, callback=SpikeFigureCallback(draw_freq=10), log_interval=2)
+    pictures = drawn(tmp_path)
+    names = ["encoder_fields", "firing_rates", "raster"]
+    assert sorted(pictures) == [f"spikes/{name}" for name in names[policy_kwargs == {"encoder": "direct"} :]]
+    for shown in pictures.values():
+        assert [event.step for event in shown] == ([40] if algorithm is PPO else [20, 40, 60])
+        with Image.open(io.BytesIO(shown[-1].encoded_image_string)) as picture:
+            assert len(picture.getcolors(10_000)) > 20  # something is drawn there
+    assert "raster" not in (tmp_path / "progress.csv").read_text() + capsys.readouterr().out
+    assert not pyplot.get_fignums()
+
+
+def test_figures_of_fields_show_the_start_and_the_raster_stays_with_one_observation(env, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        callbacks,
+        "plot_receptive_fields",
+        lambda part, ax, before: calls.append((part.mean.clone(), before.mean.clone())),
+    )
+    model = small_model(env)
+    model.set_logger(configure(str(tmp_path), ["tensorboard"]))
+    start = model.policy.spiking_network.encoder.mean.clone()
+    callback = SpikeFigureCallback(draw_freq=30)
+    model.learn(30, callback=callback)
+    observation = callback._observation.clone()
+    model.learn(30, callback=callback, reset_num_timesteps=False)
+    assert th.equal(callback._observation, observation)
+    now, before = calls[0]
+    assert th.equal(before, start)
+    assert not th.equal(now, start)
+
+
+def test_nothing_is_drawn_without_tensorboard(env, tmp_path, monkeypatch):
+    monkeypatch.setattr(SpikeFigureCallback, "_draw", lambda self: pytest.fail("drawn for nobody"))
+    model = small_model(env)
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    model.learn(30, callback=SpikeFigureCallback(draw_freq=5))
+
+
+def test_a_drawn_run_is_the_run_it_would_have_been(env, tmp_path):
+    def train(callback):
+        model = small_model(env, policy_kwargs={"encoder": "poisson"})
+        model.set_logger(configure(str(tmp_path), ["tensorboard"]))
+        return model.learn(40, callback=callback).policy.state_dict()
+
+    watched, alone = train(SpikeFigureCallback(draw_freq=7)), train(CallbackList([]))
+    assert all(th.equal(watched[key], alone[key]) for key in watched)
 
 
 class Alphas(SurrogateScheduleCallback):

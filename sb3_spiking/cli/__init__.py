@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from gymnasium.error import Error as GymError
 
-from sb3_spiking.cli import console, convert, evaluate, inspect
+from sb3_spiking.cli import console, convert, evaluate, inspect, watch
 
-COMMANDS = (convert, evaluate, inspect)
+COMMANDS = (convert, evaluate, inspect, watch)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from gymnasium import spaces
 from sb3_spiking.cli.console import note, warn
 from sb3_spiking.conversion.environment import EnvSpec, check_spaces
 from sb3_spiking.conversion.named_environment import find_env
+from sb3_spiking.conversion.policy import SpikingQPolicy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +51,54 @@ def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_spa
         return None
     (note if found.spec else warn)(found.text)
     return found.spec
+
+
+def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:
+    """
+    Return the environment that the options name, or else the one of the conversion, or that of the file's name.
+
+    :param args: parsed options; ``args.path`` is the policy's file
+    :param snn: the converted policy
+    :return: the environment, checked
+    :raises ValueError: if there is none, or it is not the agent's
+    """
+    noted = snn.origin.get("env")
+    if args.env is None and isinstance(noted, Mapping):
+        spec = _noted(noted)
+        check_spaces(spec, snn.observation_space, snn.action_space)
+        note(f"{args.path} was converted with {spec}")
+        return spec
+    return known_env_of(args, snn.observation_space, snn.action_space)
+
+
+def known_env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvSpec:
+    """
+    Return what `env_of` does where an environment is needed.
+
+    :param args: parsed options
+    :param observation_space: the agent's
+    :param action_space: the agent's
+    :return: the environment, checked
+    :raises ValueError: if there is none, or it is not the agent's
+    """
+    found = env_of(args, observation_space, action_space)
+    if found is None:
+        raise ValueError("no environment is known; pass --env ID")
+    return found
+
+
+def _noted(noted: Mapping[str, Any]) -> EnvSpec:
+    env_id, statistics = str(noted.get("id")), noted.get("vec_normalize")
+    # gymnasium would import the package that a stranger's file names.
+    if ":" in env_id:
+        raise ValueError(f"the file names the environment {env_id!r}; pass --env if you trust it")
+    return EnvSpec(
+        env_id,
+        noted.get("kwargs") or {},
+        bool(noted.get("atari")),
+        int(noted.get("frame_stack") or 0),
+        None if statistics is None else Path(str(statistics)),
+    )
 
 
 def _object(text: str) -> Any:

@@ -4,16 +4,14 @@ The environment is taken from --env, else from what was noted at the conversion.
 """
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sb3_spiking.cli import environment
 from sb3_spiking.cli.console import note, progress, table
 from sb3_spiking.cli.video import check_video, film, rendered
-from sb3_spiking.conversion.environment import EnvSpec, check_spaces, environments
+from sb3_spiking.conversion.environment import environments
 from sb3_spiking.conversion.policy import SpikingQPolicy
 from sb3_spiking.conversion.report import MAX_ENVS, MAX_RECORDED, nanojoules
 from sb3_spiking.conversion.rollout import Sample, play
@@ -46,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     if args.video is not None:
         check_video(args.video, args.force)
     snn = SpikingQPolicy.load(args.path)
-    spec = _spec(args, snn)
+    spec = environment.env_of_converted(args, snn)
     if args.video is not None:
         note("filming the first episode, which takes a while")
         film(snn, spec, args.seed, args.epsilon, args.video)
@@ -79,31 +77,3 @@ def _rows(snn: SpikingQPolicy, returns: list[float], cost: DecisionCost) -> list
         ("multiply-accumulates", f"{cost.macs:.0f}"),
         ("energy of the arithmetic [nJ]", nanojoules(joules)),
     ]
-
-
-def _spec(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:
-    """Return the environment of the options, of the conversion or of the file's name."""
-    noted = snn.origin.get("env")
-    if args.env is None and isinstance(noted, Mapping):
-        spec = _noted(noted)
-        check_spaces(spec, snn.observation_space, snn.action_space)
-        note(f"{args.path} was converted with {spec}")
-        return spec
-    found = environment.env_of(args, snn.observation_space, snn.action_space)
-    if found is None:
-        raise ValueError("no environment is known; pass --env ID")
-    return found
-
-
-def _noted(noted: Mapping[str, Any]) -> EnvSpec:
-    env_id, statistics = str(noted.get("id")), noted.get("vec_normalize")
-    # gymnasium would import the package that a stranger's file names.
-    if ":" in env_id:
-        raise ValueError(f"the file names the environment {env_id!r}; pass --env if you trust it")
-    return EnvSpec(
-        env_id,
-        noted.get("kwargs") or {},
-        bool(noted.get("atari")),
-        int(noted.get("frame_stack") or 0),
-        None if statistics is None else Path(str(statistics)),
-    )

@@ -1,33 +1,44 @@
 """Filming an episode: GIF, or what ffmpeg writes."""
 
 import dataclasses
+import itertools
+import os
 import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
+from gymnasium.error import Error as GymError
+from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_spiking.conversion.environment import EnvSpec, environments
+from sb3_spiking.conversion.environment import EnvSpec, environments, reason_of
 from sb3_spiking.conversion.policy import SpikingQPolicy
 from sb3_spiking.conversion.rollout import play
 
 MAX_FRAMES = 3000
 
 
-def check_video(path: Path, force: bool) -> None:
+def check_video(path: Path, force: bool, option: str = "--video") -> None:
     """
     Check that a film can be written, before anything is played.
 
     :param path: where
     :param force: a file that is there already may be replaced
+    :param option: what names the path
     :raises ValueError: if it cannot
     """
     if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
-        raise ValueError(f"--video {path} needs ffmpeg, which is not installed; name a .gif")
+        raise ValueError(f"{option} {path} needs ffmpeg, which is not installed; name a .gif")
     if path.suffix not in (".gif", ".mp4"):
-        raise ValueError(f"--video {path} must end in .gif or .mp4")
+        raise ValueError(f"{option} {path} must end in .gif or .mp4")
     if path.exists() and not force:
-        raise ValueError(f"--video {path} is there already; --force replaces it")
+        raise ValueError(f"{option} {path} is there already; --force replaces it")
+    if not path.parent.is_dir():
+        raise ValueError(f"{option}: there is no folder {path.parent} to write to; make it, or choose another")
 
 
 def film(snn: SpikingQPolicy, spec: EnvSpec, seed: int, epsilon: float, path: Path) -> None:
@@ -42,18 +53,65 @@ def film(snn: SpikingQPolicy, spec: EnvSpec, seed: int, epsilon: float, path: Pa
     :raises ValueError: if the environment shows no pictures
     """
     frames: list[np.ndarray] = []
-    with environments(rendered(spec, "rgb_array"), snn.observation_space, snn.action_space, 1, seed) as env:
+    with filmed(spec, snn.observation_space, snn.action_space, seed) as env:
 
         def watch(*_: Any) -> None:
             if len(frames) < MAX_FRAMES:
-                picture = env.get_images()[0]
-                if picture is None:
-                    raise ValueError(f"--video: {spec.id} shows no pictures")
-                frames.append(picture)
+                frames.append(picture(env, spec))
 
         list(play(snn, env, 1, seed, epsilon, watch))
-        fps = env.get_attr("metadata")[0].get("render_fps", 30)
-    _write(frames, fps, path)
+        fps = frames_per_second(env)
+    write(frames, fps, path)
+
+
+@contextmanager
+def filmed(spec: EnvSpec, observation_space: spaces.Space, action_space: spaces.Space, seed: int) -> Iterator[VecEnv]:
+    """
+    Make one environment that `picture` can take pictures of; no screen is needed.
+
+    :param spec: which
+    :param observation_space: the agent's
+    :param action_space: the agent's
+    :param seed: of the environment
+    :raises ValueError: if the environment shows no pictures
+    """
+    if sys.platform == "linux" and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo would look for a screen.
+    with closing(spec.make(1, seed)) as plain:
+        modes = plain.get_attr("metadata")[0].get("render_modes", [])
+    if "rgb_array" not in modes:
+        raise ValueError(f"{spec.id} shows no pictures: it has no render mode rgb_array, only {modes or 'none'}")
+    with environments(rendered(spec, "rgb_array"), observation_space, action_space, 1, seed) as env:
+        yield env
+
+
+def picture(env: VecEnv, spec: EnvSpec) -> np.ndarray:
+    """
+    Take a picture.
+
+    :param env: a filmed environment
+    :param spec: which one it is
+    :return: ``[height, width, 3]`` of uint8
+    :raises ValueError: if there is none
+    """
+    try:
+        image = env.get_images()[0]
+    except (GymError, ImportError):  # their texts say what to install
+        raise
+    except Exception as error:  # an environment may fail in any way
+        raise ValueError(f"{spec.id} shows no pictures: {reason_of(error)}") from error
+    if image is None:
+        raise ValueError(f"{spec.id} shows no pictures")
+    return image
+
+
+def frames_per_second(env: VecEnv) -> int:
+    """
+    Return how fast an environment's pictures are shown in its own time.
+
+    :param env: the environment
+    """
+    return env.get_attr("metadata")[0].get("render_fps", 30)
 
 
 def rendered(spec: EnvSpec, mode: str) -> EnvSpec:
@@ -66,22 +124,31 @@ def rendered(spec: EnvSpec, mode: str) -> EnvSpec:
     return dataclasses.replace(spec, kwargs={**spec.kwargs, "render_mode": mode})
 
 
-def _write(frames: list[np.ndarray], fps: int, path: Path) -> None:
+def write(frames: Iterable[np.ndarray], fps: int, path: Path) -> None:
+    """
+    Write a film; a file that is there already is replaced once the new one is complete.
+
+    :param frames: ``[height, width, 3]`` of uint8, at least one, all of one size; taken one by one
+    :param fps: frames per second
+    :param path: where, ``.gif`` or ``.mp4``
+    """
     from matplotlib.animation import FFMpegWriter, PillowWriter
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height, width = frames[0].shape[:2]
+    frames = iter(frames)
+    first = next(frames)
+    height, width = first.shape[:2]
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     FigureCanvasAgg(figure)
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     ax.set_axis_off()
-    image = ax.imshow(frames[0])
+    image = ax.imshow(first)
     partial = path.with_name(f".partial{path.suffix}")
     writer = PillowWriter(fps=fps) if path.suffix == ".gif" else FFMpegWriter(fps=fps)
     try:
         with writer.saving(figure, str(partial), dpi=100):
-            for frame in frames:
+            for frame in itertools.chain([first], frames):
                 image.set_data(frame)
                 writer.grab_frame()
         partial.replace(path)

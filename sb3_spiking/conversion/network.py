@@ -105,16 +105,17 @@ class ConvertedNetwork(nn.Module):
         *hidden, _ = self._layers(features)
         return [self.coding.decode(layer.spikes) for layer in hidden]
 
-    def record(self, features: th.Tensor) -> Recording:
+    def record(self, features: th.Tensor, state: State | None = None) -> Recording:
         """
-        Decide, from rest, and return every spike and what it cost.
+        Decide, and return every spike and what it cost.
 
         :param features: preprocessed observations, ``[N, ...]``
+        :param state: what ``decide`` returned for the decisions before; None for rest
         :return: populations ``"hidden0"``, ..., without their membranes
         """
         recording = Recording()
         inputs = features[None]
-        for index, (synapses, layer) in enumerate(zip(self.layers, self._layers(features), strict=True)):
+        for index, (synapses, layer) in enumerate(zip(self.layers, self._layers(features, state), strict=True)):
             name = "output" if index == len(self.layers) - 1 else f"hidden{index}"
             flat = inputs.flatten(2) if isinstance(synapses, nn.Linear) else inputs
             recording.add_synapses(name, synapses_of(synapses), flat)

@@ -217,14 +217,18 @@ class SpikingQPolicy(QPolicy):
     def _decide(self, features: th.Tensor, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, State]:
         if not bool(th.isfinite(features).all()):
             raise ValueError("observations must be finite: there are NaN or infinite values")
-        before = None
-        if state is not None:
-            before = tuple(th.tensor(membrane, device=self.device) for membrane in state)
-            if episode_start is not None:
-                for membrane in before:
-                    membrane[th.as_tensor(episode_start, dtype=th.bool)] = self.network.coding.rest
-        values, after = self.network.decide(features, before)
+        values, after = self.network.decide(features, self._membranes(state, episode_start))
         return values, tuple(membrane.cpu().numpy() for membrane in after) or None
+
+    def _membranes(self, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, ...] | None:
+        """Return the membranes with which the layers begin, None for rest."""
+        if state is None:
+            return None
+        before = tuple(th.tensor(membrane, device=self.device) for membrane in state)
+        if episode_start is not None:
+            for membrane in before:
+                membrane[th.as_tensor(episode_start, dtype=th.bool)] = self.network.coding.rest
+        return before
 
     @th.no_grad()
     def output_spikes(self, observation: Observation) -> np.ndarray:
@@ -249,11 +253,16 @@ class SpikingQPolicy(QPolicy):
         return mean_cost([(len(part), cost_of(self.network.record(part))) for part in parts])
 
     @th.no_grad()
-    def record(self, observations: Observation) -> Recording:
+    def record(
+        self, observations: Observation, state: State = None, episode_start: np.ndarray | None = None
+    ) -> Recording:
         """
-        Decide, from rest, and return every spike.
+        Decide, and return every spike.
 
         :param observations: ``[N, *shape]``, or these of each entry of a Dict
+        :param state: what ``predict`` returned for the decisions before; None for rest
+        :param episode_start: where episodes have just begun, ``[N]``
         :return: populations ``"hidden0"``, ... and operation counts
         """
-        return self.network.record(self.features(self.obs_to_tensor(observations)[0]))
+        features = self.features(self.obs_to_tensor(observations)[0])
+        return self.network.record(features, self._membranes(state, episode_start))

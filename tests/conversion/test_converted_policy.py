@@ -430,3 +430,17 @@ def test_double_precision_of_the_states_does_not_matter():
     np.testing.assert_array_equal(policy.q_values(batch)[0], policy.q_values(batch.astype(np.float32))[0])
     assert policy.q_values(batch)[0].dtype == np.float32
     assert th.get_default_dtype() == th.float32
+
+
+def test_a_recording_begins_where_the_decision_before_left_off():
+    snn, _ = converted(coding="residual", time_steps=4)
+    batch = observations()
+    starts = np.arange(len(batch)) % 2 == 0
+    _, state = snn.predict(batch)
+    rest, after, mixed = (
+        snn.record(batch, *before).populations[0].spikes for before in [(), (state,), (state, starts)]
+    )
+    assert not th.equal(rest, after)
+    hidden, *_ = snn.network._layers(snn.features(th.as_tensor(batch)), tuple(map(th.as_tensor, state)))
+    assert th.equal(after, hidden.spikes)
+    assert th.equal(mixed, th.where(th.as_tensor(starts)[None, :, None], rest, after))

@@ -1,0 +1,66 @@
+"""What a conversion cost: the same episodes before and after, and agreement over a setting."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch as th
+
+from sb3_spiking.plotting.axes import new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from sb3_spiking.conversion.report import Agreement
+
+
+def plot_paired_returns(dqn: Sequence[float], snn: Sequence[float], ax: "Axes | None" = None) -> "Axes":
+    """
+    Draw what a DQN and its spiking network reach in the same episodes.
+
+    :param dqn: returns of the DQN, ``[episodes]``
+    :param snn: returns of the spiking network from the same seeds
+    :param ax: where to draw; a new figure if None
+    :return: the axes
+    """
+    ax = ax or new_axes()
+    for position, (label, returns) in enumerate((("DQN", dqn), ("SNN", snn))):
+        values = th.as_tensor(returns, dtype=th.float64)
+        spread = th.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else th.zeros(1)
+        ax.scatter(position + spread, values, s=18, alpha=0.6, color=f"C{position}", linewidths=0)
+        mean = values.mean().item()
+        ax.hlines(mean, position - 0.22, position + 0.22, color=f"C{position}", linewidth=2)
+        ax.annotate(f"{mean:.4g}", (position + 0.25, mean), va="center", color=f"C{position}")
+        ax.text(position, -0.08, label, ha="center", transform=ax.get_xaxis_transform())
+    ax.set_xticks([])
+    ax.set_xlim(-0.5, 1.6)
+    ax.set_ylabel("return")
+    ax.set_title("The same episodes")
+    ax.grid(axis="y", alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def plot_sweep(name: str, results: Mapping[str, "Agreement"], ax: "Axes | None" = None) -> "Axes":
+    """
+    Draw how often a spiking network decides as its DQN, for several values of a setting.
+
+    :param name: the setting
+    :param results: its values, and the comparison with the DQN for each of them
+    :param ax: where to draw; a new figure if None
+    :return: the axes
+    """
+    ax = ax or new_axes()
+    places = range(len(results))
+    ax.plot(places, [100 * result.agreement for result in results.values()], marker="o", label="with membranes")
+    ax.plot(
+        places, [100 * result.spikes_agreement for result in results.values()], marker="o", ls=":", label="spikes alone"
+    )
+    ax.set_xticks(list(places), list(results))
+    ax.set_ylim(top=102)
+    ax.set_xlabel(name)
+    ax.set_ylabel("equal decisions [%]")
+    ax.set_title("Agreement with the DQN")
+    ax.grid(alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, loc="lower right")
+    return ax
