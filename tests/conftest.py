@@ -8,8 +8,10 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3 import TD3
+from stable_baselines3.common import evaluation
 
 from sb3_spiking import SpikeMonitorCallback
+from sb3_spiking.registry import ALGORITHMS
 from sb3_spiking.snn import SpikingNetwork
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
@@ -73,6 +75,22 @@ def small_model(env, algorithm=TD3, policy="PopSANPolicy", policy_kwargs=None, *
 def trained(env):
     """Return an agent right after gradient steps."""
     return small_model(env).learn(60)
+
+
+@pytest.fixture
+def short_training(monkeypatch):
+    """Let training end after 150 steps and evaluations after one episode, without progress bars."""
+
+    def shortened(learn):
+        def short(self, total_timesteps, callback=None, progress_bar=False, **kwargs):
+            return learn(self, min(total_timesteps, 150), callback, **kwargs)
+
+        return short
+
+    for algorithm in ALGORITHMS:
+        monkeypatch.setattr(algorithm, "learn", shortened(algorithm.learn))
+    evaluate = evaluation.evaluate_policy
+    monkeypatch.setattr(evaluation, "evaluate_policy", lambda model, env, *args, **kwargs: evaluate(model, env, 1))
 
 
 @pytest.fixture(scope="session")

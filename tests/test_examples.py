@@ -1,37 +1,35 @@
 """The examples of the documentation run as they are written, with a smaller budget."""
 
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
-from stable_baselines3 import DQN, PPO, SAC
-from stable_baselines3.common import evaluation
-from stable_baselines3.common.base_class import BaseAlgorithm
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
-SHORT = [path for path in EXAMPLES if "[start:example]" in path.read_text()]
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PAGES = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+SHORT = [path for path in EXAMPLES if path.read_text().count("\n# --8<-- [start:example]")]
+"""Those that are shown from beginning to end; what is shown in part has options of its own."""
 
 
 def test_there_are_examples_in_the_documentation():
-    page = (Path(__file__).parents[1] / "docs" / "algorithms.md").read_text()
-    assert SHORT
-    assert all(f"examples/{path.name}:example" in page for path in SHORT)
+    shown = [path for path in EXAMPLES if "[start:example]" in path.read_text()]
+    assert len(SHORT) > 3
+    assert all(f"examples/{path.name}:example" in PAGES for path in shown)
 
 
 @pytest.mark.parametrize("path", SHORT, ids=lambda path: path.stem)
-def test_example_runs(path, monkeypatch, capsys):
+def test_example_runs(path, short_training, capsys):
     if "minatar" in path.stem:
         pytest.importorskip("minatar", reason="MinAtar is an extra")
-
-    def shortened(learn):
-        def short(self: BaseAlgorithm, total_timesteps: int, progress_bar: bool = False):
-            return learn(self, min(total_timesteps, 300))
-
-        return short
-
-    for algorithm in (SAC, PPO, DQN):
-        monkeypatch.setattr(algorithm, "learn", shortened(algorithm.learn))
-    evaluate = evaluation.evaluate_policy
-    monkeypatch.setattr(evaluation, "evaluate_policy", lambda model, env, n_eval_episodes: evaluate(model, env, 1))
     runpy.run_path(str(path))
     assert capsys.readouterr().out.startswith("return ")
+
+
+def test_receptive_fields_are_drawn(tmp_path, monkeypatch, capsys):
+    picture = tmp_path / "fields.png"
+    monkeypatch.setattr(sys, "argv", ["receptive_fields.py", "--out", str(picture)])
+    runpy.run_path(str(EXAMPLES[0].parent / "receptive_fields.py"), run_name="__main__")
+    assert "  81 different codes in 5 steps\n" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from gymnasium.error import Error as GymError
 
-from sb3_spiking.cli import console, convert, evaluate, inspect, watch
+from sb3_spiking.cli import console, convert, enjoy, evaluate, info, inspect, train, watch
+from sb3_spiking.cli.completion import SHELLS, PrintCompletion
 
-COMMANDS = (convert, evaluate, inspect, watch)
+COMMANDS = (convert, evaluate, inspect, watch, train, enjoy, info)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: the exit code
     """
     parser = make_parser()
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest and not getattr(args, "hands_on", False):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
     console.out.quiet = console.err.quiet = getattr(args, "quiet", False)
     try:
         args.run(args)
@@ -44,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="sb3-spiking", description="Spiking reinforcement learning with Stable-Baselines3."
     )
     parser.add_argument("--version", action="version", version=f"sb3-spiking {__version__}")
+    parser.add_argument("--print-completion", action=PrintCompletion, choices=SHELLS, help="for a shell to source")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for module in COMMANDS:
         name = module.__name__.rpartition(".")[2]

@@ -46,6 +46,19 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     out.print(grid, markup=False)
 
 
+def listing(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """
+    Print names and what they stand for, one in a line.
+
+    :param title: what they belong to, as it is
+    :param rows: names and texts, as they are
+    """
+    out.print(title, style="bold", markup=False)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        out.print(f"  {name:<{width}}  {text}", markup=False)
+
+
 class Task:
     """
     One bar of a progress display.

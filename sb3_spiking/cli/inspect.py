@@ -6,7 +6,7 @@ Works for the zip files of every algorithm of SB3 and for converted networks.
 import argparse
 from pathlib import Path
 
-from sb3_spiking.cli.console import note, out, table, warn
+from sb3_spiking.cli.console import listing, note, out, table, warn
 from sb3_spiking.conversion.files import Converted, is_converted, read_converted
 from sb3_spiking.conversion.reading.inspection import Contents, inspect_zip
 
@@ -42,14 +42,14 @@ def _show(path: Path, contents: Contents) -> None:
         ("Stable-Baselines3", contents.sb3_version or "unknown"),
         ("SHA-256", contents.sha256),
     ]
-    _list(path, rows)
+    listing(str(path), rows)
     out.print()
     table(("tensor", "shape"), [(name, _shape(shape)) for name, shape in contents.tensors.items()])
     out.print()
     table(("member", "bytes"), [(name, str(size)) for name, size in contents.members])
     out.print()
     imports = [(where, ", ".join(names) or "nothing") for where, names in contents.pickles.items()]
-    _list("what its pickles would import (nothing was)", imports)
+    listing("what its pickles would import (nothing was)", imports)
     functions = [where for where, names in contents.pickles.items() if any(map(_makes_functions, names))]
     if functions:
         note(f"{', '.join(functions)}: functions, which are code; SB3 itself saves schedules so")
@@ -79,15 +79,7 @@ def _show_converted(path: Path, converted: Converted) -> None:
         ("actions", str(converted.action_space.n)),
         *((name.replace("_", " "), str(value)) for name, value in converted.origin.items()),
     ]
-    _list(path, rows)
-
-
-def _list(title: object, rows: list[tuple[str, str]]) -> None:
-    """Print names and what they stand for, one in a line."""
-    out.print(str(title), style="bold", markup=False)
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, text in rows:
-        out.print(f"  {name:<{width}}  {text}", markup=False)
+    listing(str(path), rows)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

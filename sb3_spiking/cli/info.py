@@ -1,0 +1,57 @@
+"""Print versions, devices, threads, kernels and policies, for a bug report.
+
+Paste the output as it is; the folder of your user is written as ~.
+"""
+
+import argparse
+import dataclasses
+import json
+
+from sb3_spiking.cli.console import listing, out
+from sb3_spiking.system_info import KernelInfo, SystemInfo, system_info
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    """
+    Print it.
+
+    :param args: parsed options
+    """
+    info = system_info()
+    if args.json:
+        out.print(json.dumps(dataclasses.asdict(info), indent=2), markup=False)
+    else:
+        _show(info)
+
+
+def _show(info: SystemInfo) -> None:
+    machine = [
+        ("platform", info.platform),
+        ("python", info.python),
+        ("processors", str(info.processors or "unknown")),
+        ("GPUs", ", ".join(info.gpus) or "none"),
+        ("threads of torch", str(info.threads)),
+        ("OMP_NUM_THREADS", info.omp_num_threads or "not set"),
+    ]
+    listing("machine", machine)
+    listing("packages", [(name, version or "not installed") for name, version in info.packages.items()])
+    listing("kernels", _kernel_rows(info.kernels))
+    listing("policies", [(name, ", ".join(policies) or "none") for name, policies in info.policies.items()])
+
+
+def _kernel_rows(kernels: KernelInfo) -> list[tuple[str, str]]:
+    if kernels.problem is not None:
+        return [("numba", f"cannot be used: {kernels.problem}")]
+    if kernels.cache is None:
+        cache = "no folder can be written; every process compiles anew (set NUMBA_CACHE_DIR)"
+    else:
+        cache = f"{kernels.cache} ({'can' if kernels.writable else 'CANNOT'} be written)"
+    return [
+        ("neurons run in", "fused kernels" if kernels.fused else "SpikingJelly's nodes"),
+        ("compiled", "yes" if kernels.compiled else "not yet; the first network takes some seconds"),
+        ("cache", cache),
+    ]

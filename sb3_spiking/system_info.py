@@ -1,0 +1,104 @@
+"""What a bug report needs to know: versions, devices, threads, kernels, and which policies are registered where."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch as th
+
+from sb3_spiking.registry import ALGORITHMS, NAMES
+from sb3_spiking.snn.neurons import CubaLif, fused_equations
+from sb3_spiking.snn.surrogates import Rect
+
+REQUIRED = ("sb3-spiking", "stable-baselines3", "gymnasium", "spikingjelly", "torch", "numpy", "numba")
+OPTIONAL = ("sb3-contrib", "mujoco", "ale-py", "MinAtar", "rl_zoo3")
+
+
+@dataclass(frozen=True)
+class KernelInfo:
+    """
+    The fused CPU kernels.
+
+    :param fused: whether a layer of PopSAN's neurons would run in them, or else in SpikingJelly's own nodes
+    :param problem: why they cannot be imported; None if they can
+    :param cache: folder of the compiled kernels, with ``~`` for the user's; None where there is no place for one
+    :param writable: whether that folder can be written, so that they are compiled once only
+    :param compiled: whether it holds compiled kernels
+    """
+
+    fused: bool
+    problem: str | None
+    cache: str | None
+    writable: bool
+    compiled: bool
+
+
+@dataclass(frozen=True)
+class SystemInfo:
+    """
+    Everything at once; ``dataclasses.asdict`` makes JSON of it.
+
+    :param platform: operating system
+    :param python: version of the interpreter
+    :param packages: version of each package, None where it is not installed
+    :param processors: number of processors
+    :param threads: threads that torch uses
+    :param omp_num_threads: the variable ``OMP_NUM_THREADS``, None if it is not set
+    :param gpus: names of the GPUs that torch sees
+    :param kernels: the fused CPU kernels
+    :param policies: names of the spiking policies that each algorithm knows
+    """
+
+    platform: str
+    python: str
+    packages: dict[str, str | None]
+    processors: int | None
+    threads: int
+    omp_num_threads: str | None
+    gpus: list[str]
+    kernels: KernelInfo
+    policies: dict[str, list[str]]
+
+
+def system_info() -> SystemInfo:
+    """Look at this process and its machine; nothing is compiled and nothing written."""
+    return SystemInfo(
+        platform=platform.platform(),
+        python=platform.python_version(),
+        packages={name: _version(name) for name in (*REQUIRED, *OPTIONAL)},
+        processors=os.cpu_count(),
+        threads=th.get_num_threads(),
+        omp_num_threads=os.environ.get("OMP_NUM_THREADS"),
+        gpus=[th.cuda.get_device_name(index) for index in range(th.cuda.device_count())],
+        kernels=_kernels(),
+        policies={cls.__name__: [name for name in NAMES if name in cls.policy_aliases] for cls in ALGORITHMS},
+    )
+
+
+def _version(package: str) -> str | None:
+    if package == "sb3-spiking":
+        # A clone may be newer than what pip noted about it.
+        from sb3_spiking import __version__
+
+        return __version__
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _kernels() -> KernelInfo:
+    fused = fused_equations(CubaLif().build(Rect()), th.zeros(1)) is not None
+    try:
+        from sb3_spiking.snn.kernels import training
+    except ImportError as error:  # a numba that knows another numpy only, for instance
+        return KernelInfo(False, " ".join(str(error).split()), None, False, False)
+    folder = training.forward.stats.cache_path
+    if folder is None:
+        return KernelInfo(fused, None, None, False, False)
+    path = Path(folder)
+    home = str(Path.home())
+    shown = folder.replace(home, "~", 1) if folder.startswith(home) else folder
+    return KernelInfo(fused, None, shown, os.access(path, os.W_OK), any(path.glob("training.*.nbi")))
