@@ -22,6 +22,7 @@ from gymnasium import spaces
 from spikingjelly.activation_based.neuron import BaseNode
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import create_mlp
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from sb3_spiking.snn import SpikingNetwork, SpikingOptions
@@ -145,14 +146,14 @@ IMAGES = Policies("cnn", "CnnPolicy", "SpikingCnnPolicy", spiking_kwargs={"time_
 
 
 def make_agents(
-    algorithm: Callable[..., _A], policies: Policies, make_env: Callable[[], gym.Env], **arguments: Any
+    algorithm: Callable[..., _A], policies: Policies, make_env: Callable[[], gym.Env | VecEnv], **arguments: Any
 ) -> dict[str, _A]:
     """
     Make the agents of a contest, SB3's own first.
 
     :param algorithm: their class
     :param policies: which
-    :param make_env: makes the environment of each
+    :param make_env: makes the environment, or the environments, of each
     :param arguments: of the algorithm, the same for all of them
     :return: the agents by name
     """

@@ -12,6 +12,8 @@ import torch as th
 from contestants import ACTIONS, ACTORS, IMAGES, OBSERVATIONS, VECTORS, NoiseEnv, make_actor, make_agents
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC, TD3
+from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from timing import Measure, milliseconds_per_call, printed, seconds
 from torch import nn
@@ -66,6 +68,27 @@ def training(algorithm: type[OffPolicyAlgorithm], env: str, at_least: float) -> 
         return lambda: STEPS / seconds(learn)
 
     yield Case(env, {name: measure(agent) for name, agent in agents.items()})
+
+
+def rollout(at_least: float) -> Iterator[Case]:
+    """Measure steps per second of rollouts, by the number of environments that decide at once."""
+    for n_envs in (1, 8, 32):
+        make_env = partial(make_vec_env, "HalfCheetah-v5", n_envs)
+        agents = make_agents(PPO, VECTORS, make_env, n_steps=256 // n_envs, batch_size=64, n_epochs=1)
+        for agent in agents.values():
+            agent.learn(256)
+
+        def measure(agent: PPO) -> Measure:
+            callback = CallbackList([])
+            callback.init_callback(agent)
+            assert agent.env is not None
+            collect = partial(agent.collect_rollouts, agent.env, callback, agent.rollout_buffer, agent.n_steps)
+            return lambda: 256 / seconds(collect)
+
+        yield Case(
+            f"{n_envs} environments" if n_envs > 1 else "1 environment",
+            {name: measure(agent) for name, agent in agents.items()},
+        )
 
 
 def ppo_update(at_least: float) -> Iterator[Case]:
@@ -189,6 +212,7 @@ SUBJECTS = {
     "sac-step": Subject(
         "SAC.learn, one gradient step of batch 256 each", "steps/s", partial(training, SAC, "HalfCheetah-v5")
     ),
+    "rollout": Subject("PPO.collect_rollouts on HalfCheetah-v5, 256 steps", "steps/s", rollout),
     "ppo-update": Subject("PPO.train, one epoch of a rollout on HalfCheetah-v5 in batches of 64", "ms", ppo_update),
     "dqn-cnn-update": Subject("DQN.train, one gradient step on frames of 84 x 84 x 4, T = 4", "ms", dqn_cnn_update),
     "predict": Subject("TD3.predict, observations of HalfCheetah-v5", "ms", predict),

@@ -46,8 +46,13 @@ def dqn():
     return DQN("PopSANPolicy", "CartPole-v1", 5e-4, learning_starts=1000, exploration_fraction=0.5, seed=0, **recipe)
 
 
-def sac():
-    return SAC("PopSANPolicy", "Pendulum-v1", 1e-3, learning_starts=200, seed=0, policy_kwargs={"net_arch": [64, 64]})
+def sac(**policy_kwargs):
+    policy_kwargs = {"net_arch": [64, 64], **policy_kwargs}
+    return SAC("PopSANPolicy", "Pendulum-v1", 1e-3, learning_starts=200, seed=0, policy_kwargs=policy_kwargs)
+
+
+def sac_bfloat16():
+    return sac(precision="bfloat16")
 
 
 class PatchEnv(gym.Env):
@@ -86,7 +91,14 @@ def dqn_images():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "steps", "bound"),
-    [(ppo, 12_000, 100), (dqn, 6000, 100), (sac, 3000, -800), (ppo_images, 3072, 8), (dqn_images, 1500, 8)],
+    [
+        (ppo, 12_000, 100),
+        (dqn, 6000, 100),
+        (sac, 3000, -800),
+        (sac_bfloat16, 3000, -800),
+        (ppo_images, 3072, 8),
+        (dqn_images, 1500, 8),
+    ],
 )
 def test_each_family_learns(make, steps, bound):
     model = make()
