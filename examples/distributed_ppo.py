@@ -28,11 +28,12 @@ def main() -> None:
     th.set_num_threads(1)
 
     # --8<-- [start:example]
-    evaluation = EvalCallback(Monitor(gym.make("CartPole-v1")), eval_freq=1_024, n_eval_episodes=10)
+    evaluation = EvalCallback(Monitor(gym.make("CartPole-v1")), eval_freq=1_024)
     parallel = DataParallelCallback(rank_zero=evaluation)
+
+    # Steps and batches of one rank; two ranks learn from 2048 steps, in batches of 128.
     env = make_vec_env("CartPole-v1", n_envs=4)
-    # The steps and batches of one rank; with two of them an update learns from 2048 steps in batches of 128.
-    model = PPO("PopSANPolicy", env, n_steps=256, batch_size=64, seed=args.seed, verbose=parallel.is_main)
+    model = PPO("PopSANPolicy", env, n_steps=256, batch_size=64, seed=args.seed)
     model.learn(args.steps, callback=parallel)
     if parallel.is_main:
         model.save(args.out)
