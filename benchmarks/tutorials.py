@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import matplotlib
 import torch as th
@@ -67,7 +67,14 @@ def main() -> None:
         run(page.resolve(), [file.resolve() for file in args.data])
 
 
-def show_in_output(message: Warning | str, category: type[Warning], *args: Any) -> None:
+def show_in_output(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Print a warning as a part of the output, without the place in the source."""
     print(f"{category.__name__}: {message}")
 

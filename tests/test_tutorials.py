@@ -25,12 +25,12 @@ def shortened(learn):
 
     def short(self, total_timesteps, callback=None, **kwargs):
         start = self.learning_starts if isinstance(self, OffPolicyAlgorithm) else 0
-        steps = min(total_timesteps, start + 200)
+        steps = min(total_timesteps, start + 150)
         for each in callback if isinstance(callback, list) else [callback]:
             for name in FREQUENCIES:
                 if isinstance(each, BaseCallback) and hasattr(each, name):
-                    setattr(each, name, min(getattr(each, name), start + 100))
-        return learn(self, steps, callback=callback, **kwargs)
+                    setattr(each, name, min(getattr(each, name), start + 50))
+        return learn(self, steps, callback=callback, **{"log_interval": 1, **kwargs})
 
     return short
 
