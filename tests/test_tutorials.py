@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
@@ -49,7 +50,7 @@ def test_tutorial_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
         monkeypatch.setattr(algorithm, "learn", shortened(algorithm.learn))
     for example in Sybil([PythonCodeBlockParser(), SkipParser()]).parse(page).examples():
         example.evaluate()
-    matplotlib.pyplot.close("all")
+    plt.close("all")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
