@@ -4,7 +4,6 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 from stable_baselines3 import DQN, PPO, SAC, TD3
@@ -45,7 +44,7 @@ def test_tutorial_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     if actor.exists():
         shutil.copy(actor, tmp_path)
     monkeypatch.chdir(tmp_path)
-    matplotlib.use("Agg")
+    plt.switch_backend("Agg")
     for algorithm in (DQN, PPO, SAC, TD3):
         monkeypatch.setattr(algorithm, "learn", shortened(algorithm.learn))
     for example in Sybil([PythonCodeBlockParser(), SkipParser()]).parse(page).examples():
