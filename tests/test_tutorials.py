@@ -16,7 +16,7 @@ from tests.conftest import REFERENCE
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted((DOCS / "tutorials").glob("*.md"))
-EXTRAS = {"first-agent": ["mujoco"], "spiking-cnn": ["minatar"]}
+EXTRAS = {"first-agent": ["mujoco"], "paper-to-code": ["mujoco"], "spiking-cnn": ["minatar"]}
 FREQUENCIES = ("eval_freq", "log_freq", "draw_freq")
 
 

@@ -40,7 +40,8 @@ class DataParallelCallback(BaseCallback):
 
     :param rank_zero: callbacks for the first rank only: evaluation, checkpoints of your own; when they end the
         training, it ends on each rank
-    :param checkpoint: file that the first rank writes the model to, complete or not at all
+    :param checkpoint: file that the first rank writes the model to, complete or not at all; one that is there is
+        replaced
     :param checkpoint_every: environment steps, of all the ranks, between two of them, >= 1
     :param timeout: seconds without an answer after which another rank counts as lost, > 0; an evaluation must not take
         longer
@@ -66,7 +67,8 @@ class DataParallelCallback(BaseCallback):
         self.rank = group.rank()
         self.world_size = group.size()
         self.child = CallbackList(rank_zero) if isinstance(rank_zero, list) else rank_zero or CallbackList([])
-        self.checkpoint = None if checkpoint is None else Path(checkpoint).with_suffix(".zip")
+        # As SB3 completes a name; a dot in it is no suffix.
+        self.checkpoint = None if checkpoint is None else Path(f"{str(checkpoint).removesuffix('.zip')}.zip")
         self.checkpoint_every = checkpoint_every
         self._detach: list[Callable[[], None]] = []
         self._together = False
@@ -97,7 +99,7 @@ class DataParallelCallback(BaseCallback):
 
     def _separate(self, model: BaseAlgorithm) -> None:
         """Give each rank environments and random numbers of its own; a resumed training has others than before."""
-        drawn = int(np.random.default_rng(model.seed).integers(2**31)) if model.seed is None else model.seed
+        drawn = int(np.random.default_rng().integers(2**31)) if model.seed is None else model.seed
         seed = group.from_first(drawn) + model.num_timesteps + self.rank * model.n_envs
         set_random_seed(seed, using_cuda=model.device.type == "cuda")
         model.action_space.seed(seed)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import PPO, TD3
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_spiking.distributed import DataParallelCallback, group, refusals, statistics
 from sb3_spiking.distributed.average import Average
+from sb3_spiking.distributed.callback import _silence
 from tests.distributed.batches import make
 
 
@@ -125,6 +126,19 @@ def test_training_on_one_rank_is_training(one_rank, tmp_path):
         th.testing.assert_close(first, second)
     assert TD3.load(tmp_path / "model").num_timesteps == 200
     assert [path.name for path in tmp_path.iterdir()] == ["model.zip"]
+
+
+def test_a_dot_in_the_checkpoints_name_is_no_suffix(one_rank):
+    names = {given: DataParallelCallback(checkpoint=given).checkpoint.name for given in ("lr-0.5", "a.zip", "b")}
+    assert names == {"lr-0.5": "lr-0.5.zip", "a.zip": "a.zip", "b": "b.zip"}
+
+
+def test_the_other_ranks_neither_log_nor_show_progress():
+    model, kept = make("DQN", 0, verbose=1), Steps()
+    listed = CallbackList([kept, ProgressBarCallback()])
+    _silence(model, listed)
+    assert listed.callbacks == [kept]
+    assert model.logger.output_formats == []
 
 
 def test_nothing_is_left_behind(one_rank):
