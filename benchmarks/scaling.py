@@ -6,7 +6,7 @@ Scaling evidence: one model trained by 1, 2 and 4 processes on this machine, wit
 
 Each rank steps HalfCheetah-v5 and makes one gradient step of batch 256 per step of its own, with one thread. Times are
 those of the clock, since ranks wait for each other: measure on an idle machine. Rounds alternate between the numbers of
-ranks.
+ranks, and two processes that train apart, without a message (the slower one counts): what two cores can do at all.
 """
 
 import argparse
@@ -33,7 +33,8 @@ from sb3_spiking.distributed import DataParallelCallback
 RECORD = Path(__file__).parents[1] / "docs" / "data" / "scaling" / "cpu.json"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "scaling.png"
 RANKS = (1, 2, 4)
-WARM_UP, STEPS = 300, 300
+APART = "2 apart"
+WARM_UP, STEPS = 300, 600
 """Environment steps of each rank."""
 SMALL, LARGE = 1, 1_000_000
 """Numbers in the messages that latency and bandwidth are measured with."""
@@ -58,27 +59,31 @@ class Collectives:
         return result
 
 
-def work() -> None:
-    """Train as one of the ranks; the first one prints what it measured."""
+def work(apart: bool) -> None:
+    """Train as one of the ranks, or ``apart`` from them; the first one prints what was measured."""
     th.set_num_threads(1)
     parallel = DataParallelCallback()
+    callback, ranks = (None, 1) if apart else (parallel, parallel.world_size)
     model = TD3("PopSANPolicy", gym.make("HalfCheetah-v5"), learning_starts=100, buffer_size=20_000, seed=0)
-    model.learn(WARM_UP * parallel.world_size, parallel)
+    model.learn(WARM_UP * ranks, callback)
     latency, transfer = (message_seconds(numbers) for numbers in (SMALL, LARGE))
     collectives = Collectives()
     start, processor = time.perf_counter(), time.process_time()
-    model.learn(STEPS * parallel.world_size, parallel, reset_num_timesteps=False)
-    elapsed = time.perf_counter() - start
+    model.learn(STEPS * ranks, callback, reset_num_timesteps=False)
+    elapsed, processor = time.perf_counter() - start, time.process_time() - processor
+    messages, sent, waited = collectives.messages, collectives.bytes, collectives.seconds
+    slowest = th.tensor([STEPS / elapsed])
+    dist.all_reduce(slowest, dist.ReduceOp.MIN)
     if parallel.is_main:
         print(
             json.dumps(
                 {
-                    "steps_per_second": STEPS * parallel.world_size / elapsed,
+                    "steps_per_second": parallel.world_size * slowest.item(),
                     "seconds_per_step": elapsed / STEPS,
-                    "processor_share": (time.process_time() - processor) / elapsed,
-                    "communication_share": collectives.seconds / elapsed,
-                    "messages_per_step": collectives.messages / STEPS,
-                    "bytes_per_step": collectives.bytes / STEPS,
+                    "processor_share": processor / elapsed,
+                    "communication_share": waited / elapsed,
+                    "messages_per_step": messages / STEPS,
+                    "bytes_per_step": sent / STEPS,
                     "latency": latency,
                     "bandwidth": LARGE * 4 / max(transfer - latency, 1e-9),
                 }
@@ -96,11 +101,11 @@ def message_seconds(numbers: int, times: int = 20) -> float:
     return (time.perf_counter() - start) / times
 
 
-def measure(ranks: int) -> dict[str, float]:
+def measure(ranks: int, *options: str) -> dict[str, float]:
     """Start the ranks and return what the first one printed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     run = subprocess.run(
-        [*command, __file__, "--work"],
+        [*command, __file__, "--work", *options],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=True,
         stdout=subprocess.PIPE,
@@ -185,17 +190,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--summary", action="store_true", help="print the tables of the record and stop")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--apart", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
-        work()
+        work(args.apart)
         return
     if not args.summary:
-        rounds: dict[str, list[dict[str, float]]] = {str(ranks): [] for ranks in RANKS}
+        contestants = {str(ranks): partial(measure, ranks) for ranks in RANKS} | {APART: partial(measure, 2, "--apart")}
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
         record = {**provenance(), "load": os.getloadavg()[0], "rounds": rounds}
         for _ in range(args.rounds):
-            for ranks in RANKS:
-                rounds[str(ranks)].append(measure(ranks))
-                print(ranks, rounds[str(ranks)][-1], file=sys.stderr)
+            for name, contestant in contestants.items():
+                rounds[name].append(contestant())
+                print(name, rounds[name][-1], file=sys.stderr)
         RECORD.parent.mkdir(parents=True, exist_ok=True)
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
     summarise(json.loads(RECORD.read_text()))

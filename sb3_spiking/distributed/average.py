@@ -32,12 +32,14 @@ class Average:
         :raises FloatingPointError: if one is not finite, on whatever rank
         """
         pieces = list(self._gradients.values())
-        for index, (parameter, piece) in enumerate(zip(self.parameters, pieces, strict=True)):
-            self._present[index] = parameter.grad is not None
-            piece.zero_() if parameter.grad is None else piece.copy_(parameter.grad)
+        gradients = [parameter.grad for parameter in self.parameters]
+        self._present.copy_(th.tensor([gradient is not None for gradient in gradients]))
+        for gradient, piece in zip(gradients, pieces, strict=True):
+            piece.zero_() if gradient is None else piece.copy_(gradient)
         group.add(self._message)
         self._message /= group.size()
         check_finite(self._gradients, self._message.sum())
         for present, parameter, piece in zip(self._present.tolist(), self.parameters, pieces, strict=True):
             if present:
-                parameter.grad = piece.clone() if parameter.grad is None else parameter.grad.copy_(piece)
+                # The piece itself: nothing is written to it before there are new gradients to average.
+                parameter.grad = piece

@@ -90,6 +90,7 @@ class DataParallelCallback(BaseCallback):
         _start_as_the_first(model)
         self._separate(model)
         self._detach = [before_use(model, Average), statistics.attach(model.policy)]
+        self._normalized = statistics.layers_with_moments(model.policy)
         self._together = True
         self._exchanged = self._saved = model.num_timesteps
         if self.is_main:
@@ -109,7 +110,7 @@ class DataParallelCallback(BaseCallback):
         model._last_episode_starts = np.ones(model.n_envs, dtype=bool)
 
     def _on_rollout_start(self) -> None:
-        statistics.combine(self.model.policy)
+        statistics.combine(self._normalized)
         if self.is_main:
             self.child.on_rollout_start()
 

@@ -29,21 +29,35 @@ def attach(policy: nn.Module) -> Callable[[], None]:
     return lambda: exchange_by(only_own)
 
 
-@th.no_grad()
-def combine(policy: nn.Module) -> None:
+def layers_with_moments(policy: nn.Module) -> list[nn.Module]:
     """
-    Give other layers with running means and variances (batch normalisation) those of all the ranks' values.
-
-    With equally many values on each rank, ``variance = mean of (variance_r + mean_r^2) - mean^2``.
+    Return the other layers with running means and variances: batch normalisation.
 
     :param policy: any policy
     """
-    for module in policy.modules():
-        if isinstance(module, RunningNormExtractor):
-            continue
-        for names in MOMENTS:
-            mean, var = (module._buffers.get(name) for name in names)
-            if mean is not None and var is not None:
-                moments = group.add(th.stack([mean, var + mean.square()])) / group.size()
-                mean.copy_(moments[0])
-                var.copy_((moments[1] - moments[0].square()).clamp(min=0.0))
+    return [
+        module
+        for module in policy.modules()
+        if not isinstance(module, RunningNormExtractor) and any(_moments(module, names) for names in MOMENTS)
+    ]
+
+
+@th.no_grad()
+def combine(layers: list[nn.Module]) -> None:
+    """
+    Give layers with running means and variances those of all the ranks' values.
+
+    With equally many values on each rank, ``variance = mean of (variance_r + mean_r^2) - mean^2``.
+
+    :param layers: see [`layers_with_moments`][sb3_spiking.distributed.statistics.layers_with_moments]
+    """
+    for layer in layers:
+        for mean, var in filter(None, (_moments(layer, names) for names in MOMENTS)):
+            moments = group.add(th.stack([mean, var + mean.square()])) / group.size()
+            mean.copy_(moments[0])
+            var.copy_((moments[1] - moments[0].square()).clamp(min=0.0))
+
+
+def _moments(layer: nn.Module, names: tuple[str, str]) -> tuple[th.Tensor, th.Tensor] | None:
+    mean, var = (layer._buffers.get(name) for name in names)
+    return None if mean is None or var is None else (mean, var)

@@ -179,7 +179,7 @@ def test_moments_of_batch_normalisation_are_combined_and_not_averaged(monkeypatc
     moments = [th.stack([norm.running_mean, norm.running_var + norm.running_mean.square()]) for norm in norms]
     monkeypatch.setattr(group, "add", lambda tensor: sum(moments))
     monkeypatch.setattr(group, "size", lambda: 2)
-    statistics.combine(norms[0])
+    statistics.combine(statistics.layers_with_moments(norms[0]))
     together = np.concatenate(ranks)
     np.testing.assert_allclose(norms[0].running_mean, together.mean(0))
     np.testing.assert_allclose(norms[0].running_var, together.var(0))
