@@ -2,6 +2,7 @@
 Who is measured: SB3's own policies, and the spiking ones with their neurons run in several ways.
 
 * ``mlp``, ``cnn``: SB3's ``MlpPolicy`` and ``CnnPolicy``, with layers of the same sizes,
+* ``mlp-fused``, ``cnn-fused``: these with torch's fused Adam, which the spiking policies have by default,
 * ``plain``: the spiking policy whose neurons are SpikingJelly's nodes, called once for each time step,
 * ``nodes``: the same nodes in their multi-step mode,
 * ``spiking``: the spiking policy as it is, with its fused kernels,
@@ -25,6 +26,7 @@ from stable_baselines3.common.torch_layers import create_mlp
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from sb3_spiking.policies.fused_adam import fuse
 from sb3_spiking.snn import SpikingNetwork, SpikingOptions
 from sb3_spiking.snn.layers import SpikingLayer
 
@@ -146,7 +148,12 @@ IMAGES = Policies("cnn", "CnnPolicy", "SpikingCnnPolicy", spiking_kwargs={"time_
 
 
 def make_agents(
-    algorithm: Callable[..., _A], policies: Policies, make_env: Callable[[], gym.Env | VecEnv], **arguments: Any
+    algorithm: Callable[..., _A],
+    policies: Policies,
+    make_env: Callable[[], gym.Env | VecEnv],
+    *,
+    learn: bool = True,
+    **arguments: Any,
 ) -> dict[str, _A]:
     """
     Make the agents of a contest, SB3's own first.
@@ -154,13 +161,16 @@ def make_agents(
     :param algorithm: their class
     :param policies: which
     :param make_env: makes the environment, or the environments, of each
+    :param learn: whether they will, so that their optimisers matter
     :param arguments: of the algorithm, the same for all of them
     :return: the agents by name
     """
     arguments = {"seed": 0, "device": "cpu", **arguments}
-    agents = {
-        policies.dense_name: algorithm(policies.dense, make_env(), policy_kwargs={**policies.kwargs}, **arguments)
-    }
+    agents = {}
+    for name in (policies.dense_name, f"{policies.dense_name}-fused")[: 1 + learn]:
+        agents[name] = algorithm(policies.dense, make_env(), policy_kwargs={**policies.kwargs}, **arguments)
+    if learn:
+        fuse(agents[f"{policies.dense_name}-fused"].policy)
     for name, execution in EXECUTIONS.items():
         kwargs = {**policies.kwargs, **policies.spiking_kwargs, "precision": execution.precision}
         agents[name] = algorithm(policies.spiking, make_env(), policy_kwargs=kwargs, **arguments)

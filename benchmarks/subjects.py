@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -58,7 +59,7 @@ class Subject:
 
 def training(algorithm: type[OffPolicyAlgorithm], env: str, at_least: float) -> Iterator[Case]:
     """Measure steps per second of ``learn``; a slice of it lasts longer than any ``at_least``."""
-    arguments = {"batch_size": 256, "learning_starts": 256, "buffer_size": 10_000}
+    arguments: dict[str, Any] = {"batch_size": 256, "learning_starts": 256, "buffer_size": 10_000}
     agents = make_agents(algorithm, VECTORS, partial(gym.make, env), **arguments)
     for agent in agents.values():
         agent.learn(256 + STEPS)
@@ -74,7 +75,7 @@ def rollout(at_least: float) -> Iterator[Case]:
     """Measure steps per second of rollouts, by the number of environments that decide at once."""
     for n_envs in (1, 8, 32):
         make_env = partial(make_vec_env, "HalfCheetah-v5", n_envs)
-        agents = make_agents(PPO, VECTORS, make_env, n_steps=256 // n_envs, batch_size=64, n_epochs=1)
+        agents = make_agents(PPO, VECTORS, make_env, learn=False, n_steps=256 // n_envs, batch_size=64, n_epochs=1)
         for agent in agents.values():
             agent.learn(256)
 

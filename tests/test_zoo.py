@@ -13,6 +13,7 @@ from sb3_spiking.zoo import FILES
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 MEASURED = {
     ("sac", "Pendulum-v1"): ("sac-pendulum", "popsan"),
+    ("tqc", "Pendulum-v1"): ("tqc-pendulum", "popsan"),
     ("td3", "HalfCheetah-v5"): ("td3-halfcheetah", "popsan"),
     ("td3", "InvertedDoublePendulum-v5"): ("td3-doublependulum", "popsan"),
     ("ppo", "CartPole-v1"): ("ppo-cartpole", "popsan"),
@@ -21,6 +22,7 @@ MEASURED = {
     ("a2c", "CartPole-v1"): ("a2c-cartpole", "popsan"),
     ("trpo", "CartPole-v1"): ("trpo-cartpole", "popsan"),
     ("dqn", "CartPole-v1"): ("dqn-cartpole", "popsan-corrected"),
+    ("dqn", "MinAtar/Breakout-v1"): ("dqn-minatar-breakout", "spiking-cnn"),
     ("qrdqn", "CartPole-v1"): ("qrdqn-cartpole", "popsan"),
 }
 

@@ -14,6 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from sb3_spiking.policies.fused_adam import fuse
 from sb3_spiking.policies.observations import Extractors, make_extractors
 from sb3_spiking.snn import NetworkSpec, SpikingNetwork, SpikingOptions
 from sb3_spiking.snn.arguments import hidden_sizes
@@ -104,6 +105,7 @@ class SpikingPolicy(ABC):
             features_extractor_kwargs=self.extractors.flat[1],
             **kwargs,
         )
+        fuse(self)  # type: ignore[arg-type]
 
     def _own_extractors(
         self, extractor_class: type[BaseFeaturesExtractor], extractor_kwargs: dict[str, Any] | None
