@@ -111,7 +111,7 @@ def dqn_cnn_update(at_least: float) -> Iterator[Case]:
 
 def predict(at_least: float) -> Iterator[Case]:
     """Measure decisions of whole agents."""
-    agents = make_agents(TD3, VECTORS, partial(NoiseEnv, *HALF_CHEETAH), buffer_size=1)
+    agents = make_agents(TD3, VECTORS, partial(NoiseEnv, *HALF_CHEETAH), learn=False, buffer_size=1)
     for count in (1, 8, 64):
         observations = np.random.default_rng(0).standard_normal((count, OBSERVATIONS)).astype(np.float32)
         decisions = {name: partial(agent.predict, observations, deterministic=True) for name, agent in agents.items()}

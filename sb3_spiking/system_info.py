@@ -10,6 +10,7 @@ import torch as th
 
 from sb3_spiking.registry import ALGORITHMS, NAMES
 from sb3_spiking.snn.neurons import CubaLif, fused_equations
+from sb3_spiking.snn.precisions import has_bfloat16
 from sb3_spiking.snn.surrogates import Rect
 
 REQUIRED = ("sb3-spiking", "stable-baselines3", "gymnasium", "spikingjelly", "torch", "numpy", "numba")
@@ -46,6 +47,8 @@ class SystemInfo:
     :param processors: number of processors
     :param threads: threads that torch uses
     :param omp_num_threads: the variable ``OMP_NUM_THREADS``, None if it is not set
+    :param bfloat16: whether the processor multiplies in bfloat16, or else slowly by other instructions; None where
+        torch cannot say
     :param gpus: names of the GPUs that torch sees
     :param kernels: the fused CPU kernels
     :param policies: names of the spiking policies that each algorithm knows
@@ -57,6 +60,7 @@ class SystemInfo:
     processors: int | None
     threads: int
     omp_num_threads: str | None
+    bfloat16: bool | None
     gpus: list[str]
     kernels: KernelInfo
     policies: dict[str, list[str]]
@@ -71,6 +75,7 @@ def system_info() -> SystemInfo:
         processors=os.cpu_count(),
         threads=th.get_num_threads(),
         omp_num_threads=os.environ.get("OMP_NUM_THREADS"),
+        bfloat16=has_bfloat16(),
         gpus=[th.cuda.get_device_name(index) for index in range(th.cuda.device_count())],
         kernels=_kernels(),
         policies={cls.__name__: [name for name in NAMES if name in cls.policy_aliases] for cls in ALGORITHMS},

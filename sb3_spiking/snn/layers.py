@@ -13,12 +13,11 @@ from torch.func import functional_call
 from sb3_spiking.snn import kernels, neurons
 from sb3_spiking.snn.arguments import choice
 from sb3_spiking.snn.neurons import Neuron
+from sb3_spiking.snn.precisions import PRECISIONS, warn_where_emulated
 from sb3_spiking.snn.recording import Recording, is_constant, synapses_of
 from sb3_spiking.snn.straight_through import activity_of
 from sb3_spiking.snn.surrogates import Surrogate, window
 from sb3_spiking.snn.watching import is_watched, operations_are_watched
-
-PRECISIONS: dict[str, th.dtype | None] = {"float32": None, "bfloat16": th.bfloat16}
 
 
 class SpikingLayer(nn.Module):
@@ -72,6 +71,8 @@ class SpikingLayer(nn.Module):
             return kernels.product(inputs, synapses.weight) + synapses.bias  # type: ignore[arg-type, operator]
         if self.product_dtype is None:
             return synapses(inputs)
+        if inputs.device.type == "cpu":
+            warn_where_emulated()
         rounded = {name: p.to(self.product_dtype) for name, p in synapses.named_parameters()}
         return functional_call(synapses, rounded, (inputs.to(self.product_dtype),)).to(inputs.dtype)
 

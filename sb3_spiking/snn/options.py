@@ -11,9 +11,10 @@ from sb3_spiking.snn.arguments import choice, from_kwargs, positive_int
 from sb3_spiking.snn.convolutions import ConvArch
 from sb3_spiking.snn.decoders import DECODERS, Statistic
 from sb3_spiking.snn.encoders import ENCODERS, Range
-from sb3_spiking.snn.layers import PRECISIONS, IntraConnectedLayer, SpikingLayer
+from sb3_spiking.snn.layers import IntraConnectedLayer, SpikingLayer
 from sb3_spiking.snn.membrane_norm import MembraneNorm
 from sb3_spiking.snn.neurons import NEURONS, Neuron
+from sb3_spiking.snn.precisions import PRECISIONS
 from sb3_spiking.snn.surrogates import SURROGATES, Surrogate
 
 MEMBRANE_NORMS = {"none": False, "layer": True}

@@ -1,0 +1,30 @@
+"""Precisions of the matrix products, and whether this processor multiplies in them."""
+
+import warnings
+from functools import cache
+
+import torch as th
+
+PRECISIONS: dict[str, th.dtype | None] = {"float32": None, "bfloat16": th.bfloat16}
+"""What the products are rounded to; None: not at all."""
+
+INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+"""Names that torch has for instructions on bfloat16, of x86 and of Arm."""
+
+
+@cache
+def has_bfloat16() -> bool | None:
+    """Tell whether the processor has instructions for products in bfloat16; None where torch cannot say."""
+    capabilities = getattr(th.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in INSTRUCTIONS) if capabilities else None
+
+
+@cache
+def warn_where_emulated() -> None:
+    """Say, once in a process, that products in bfloat16 are of no use on this processor."""
+    if has_bfloat16() is False:
+        warnings.warn(
+            "precision='bfloat16' is slower than 'float32' on this processor, which has no instructions for it "
+            f"({', '.join(INSTRUCTIONS)})",
+            stacklevel=2,
+        )
