@@ -1,7 +1,9 @@
 """Precisions of the matrix products, and whether this processor multiplies in them."""
 
 import warnings
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import torch as th
 
@@ -15,7 +17,8 @@ INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 @cache
 def has_bfloat16() -> bool | None:
     """Tell whether the processor has instructions for products in bfloat16; None where torch cannot say."""
-    capabilities = getattr(th.cpu, "get_capabilities", dict)()
+    # torch 2.8 has no such function yet.
+    capabilities: Mapping[str, Any] = getattr(th.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in INSTRUCTIONS) if capabilities else None
 
 
