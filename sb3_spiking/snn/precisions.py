@@ -17,7 +17,7 @@ INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 @cache
 def has_bfloat16() -> bool | None:
     """Tell whether the processor has instructions for products in bfloat16; None where torch cannot say."""
-    # torch 2.8 has no such function yet.
+    # Not in each torch that this package takes.
     capabilities: Mapping[str, Any] = getattr(th.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in INSTRUCTIONS) if capabilities else None
 
