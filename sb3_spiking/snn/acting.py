@@ -8,6 +8,7 @@ intra-layer connections, and everything that is being watched, by hooks or by co
 
 import itertools
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -38,14 +39,14 @@ class _Arrays:
     :param receptive_fields: means and widths of a deterministic encoder; None for other input stages
     :param weights: of each layer, ``[J, K]``
     :param biases: of each layer, ``[J]``
-    :param readout: step weights, weight and bias of a linear decoder, and whether each output has its own population;
-        None for other decoders
+    :param readout: step weights, weight and bias of a linear decoder, whether each output has its own population, and
+        whether a tanh follows; None for other decoders
     """
 
     receptive_fields: tuple[np.ndarray, np.ndarray] | None
     weights: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
-    readout: tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None
+    readout: tuple[np.ndarray, np.ndarray, np.ndarray, bool, bool] | None
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class _Plan:
     :param parameters: the parameters
     :param pointers: where they lie; the arrays keep that memory alive, so nothing else can come to lie there
     :param nodes: the neurons of each layer
+    :param kernels: what runs it
     :param arrays: the parameters; None where the modules must run themselves
+    :param output: what becomes of the decoded values; None where the kernels see to it
     """
 
     slots: tuple[tuple[dict[str, Any], str, Any], ...]
@@ -66,13 +69,16 @@ class _Plan:
     parameters: tuple[th.Tensor, ...]
     pointers: list[int]
     nodes: tuple[MemoryModule, ...]
+    kernels: ModuleType
     arrays: _Arrays | None
+    output: nn.Module | None
 
     def holds(self) -> bool:
         """Return whether the network still has the modules and parameters that it had."""
-        return all(owner.get(name) is content for owner, name, content in self.slots) and self.pointers == [
-            parameter.data_ptr() for parameter in self.parameters
-        ]
+        for owner, name, content in self.slots:
+            if owner.get(name) is not content:
+                return False
+        return self.pointers == [parameter.data_ptr() for parameter in self.parameters]
 
 
 _PLANS: "WeakKeyDictionary[SpikingNetwork, _Plan]" = WeakKeyDictionary()
@@ -84,7 +90,7 @@ def decide(network: "SpikingNetwork", features: th.Tensor) -> th.Tensor | None:
 
     :param network: who decides
     :param features: ``[N, size]``
-    :return: decoded values, ``[N, out_dim]``; None where the modules must run themselves
+    :return: what the network returns, ``[N, out_dim]``; None where the modules must run themselves
     :raises ValueError: if a feature is NaN or infinite
     """
     size, time_steps = len(features), network.options.time_steps
@@ -101,26 +107,23 @@ def decide(network: "SpikingNetwork", features: th.Tensor) -> th.Tensor | None:
     dynamics = None if arrays is None or any(plan.hooks) else kernels.dynamics_of(plan.nodes)
     if arrays is None or dynamics is None:
         return None
-    from sb3_spiking.snn.kernels import acting
-
-    inputs = _inputs(network, arrays, features)
+    inputs = _inputs(network, plan, features)
     if len(inputs) not in (size, time_steps * size):  # an encoder of other time steps
         return None
-    spikes = acting.layers(inputs, size, time_steps, arrays.weights, arrays.biases, dynamics)
+    spikes = plan.kernels.layers(inputs, size, time_steps, arrays.weights, arrays.biases, dynamics)
     if arrays.readout is None:
-        return network.decoder(th.from_numpy(spikes).unflatten(0, (time_steps, size)))
-    return th.from_numpy(acting.decode(spikes, *arrays.readout))
+        return network.output(network.decoder(th.from_numpy(spikes).unflatten(0, (time_steps, size))))
+    decided = th.from_numpy(plan.kernels.decode(spikes, *arrays.readout))
+    return decided if plan.output is None else plan.output(decided)
 
 
-def _inputs(network: "SpikingNetwork", arrays: _Arrays, features: th.Tensor) -> np.ndarray:
+def _inputs(network: "SpikingNetwork", plan: _Plan, features: th.Tensor) -> np.ndarray:
     """Return the input of the first layer, ``[T * N, K]``, or ``[N, K]`` where it is constant."""
-    from sb3_spiking.snn.kernels import acting
-
-    if arrays.receptive_fields is not None:
+    fields = None if plan.arrays is None else plan.arrays.receptive_fields
+    if fields is not None:
         observations = features.detach().contiguous().numpy()
-        spikes, finite = acting.encode(
-            observations, *arrays.receptive_fields, MIN_STD, FIRING_THRESHOLD, network.options.time_steps
-        )
+        time_steps = network.options.time_steps
+        spikes, finite = plan.kernels.encode(observations, *fields, MIN_STD, FIRING_THRESHOLD, time_steps)
         if finite:
             return spikes
     inputs = network.encoder(features)  # which also says what is wrong with an observation
@@ -138,8 +141,10 @@ def warm_up(network: "SpikingNetwork") -> None:
 
 
 def _plan(network: "SpikingNetwork") -> _Plan:
+    from sb3_spiking.snn.kernels import acting
+
     layers = [(layer, layer.synapses, layer.current_norm, layer.neuron) for layer in network.layers]
-    modules: list[nn.Module] = [network.encoder, network.decoder, *itertools.chain(*layers)]
+    modules: list[nn.Module] = [network.encoder, network.decoder, network.output, *itertools.chain(*layers)]
     slots = [
         (owner, name, content)
         for module in [network, network.get_submodule("layers"), *modules]
@@ -153,7 +158,9 @@ def _plan(network: "SpikingNetwork") -> _Plan:
         parameters=parameters,
         pointers=[parameter.data_ptr() for parameter in parameters],
         nodes=tuple(layer.neuron for layer in network.layers),
+        kernels=acting,
         arrays=_arrays(network) if _is_covered(network, parameters) else None,
+        output=None if type(network.output) in (nn.Identity, nn.Tanh) else network.output,
     )
 
 
@@ -191,16 +198,18 @@ def _arrays(network: "SpikingNetwork") -> _Arrays:
         (_view(encoder.mean), _view(encoder.std)) if type(encoder) is DeterministicEncoder else None,
         tuple(_view(layer.synapses.get_parameter("weight")) for layer in network.layers),
         tuple(_view(layer.synapses.get_parameter("bias")) for layer in network.layers),
-        _readout(decoder, network.options.time_steps),
+        _readout(decoder, network.options.time_steps, type(network.output) is nn.Tanh),
     )
 
 
-def _readout(decoder: Decoder, time_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
+def _readout(
+    decoder: Decoder, time_steps: int, squashed: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool, bool] | None:
     if isinstance(decoder.statistic, Max):
         return None
     weights, divisor = decoder.statistic.step_weights(time_steps)
     step_weights = np.array(weights, np.float32) / np.float32(divisor)
-    return step_weights, _view(decoder.weight), _view(decoder.bias), decoder.population is not None
+    return step_weights, _view(decoder.weight), _view(decoder.bias), decoder.population is not None, squashed
 
 
 def _view(parameter: th.Tensor) -> np.ndarray:

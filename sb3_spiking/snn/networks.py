@@ -74,13 +74,13 @@ class SpikingNetwork(nn.Module):
         :return: ``[N, out_dim]``
         :raises ValueError: if a feature is NaN or infinite
         """
-        decoded = acting.decide(self, features) if recording is None else None
-        if decoded is None:
-            spikes = self.encoder(features, recording)
-            for layer in self.layers:
-                spikes = layer(spikes, recording)
-            decoded = self.decoder(spikes, recording)
-        return self.output(decoded)
+        decided = acting.decide(self, features) if recording is None else None
+        if decided is not None:
+            return decided
+        spikes = self.encoder(features, recording)
+        for layer in self.layers:
+            spikes = layer(spikes, recording)
+        return self.output(self.decoder(spikes, recording))
 
     @th.no_grad()
     def record(self, features: th.Tensor) -> Recording:

@@ -34,7 +34,7 @@ def by_kernels(network, features):
     with th.no_grad():
         decided = acting.decide(network, features)
         assert decided is not None
-        return network.output(decided)
+        return decided
 
 
 def far_from_thresholds(network, features):
@@ -180,6 +180,17 @@ def test_loaded_and_replaced_parameters_and_modules_decide():
     th.testing.assert_close(by_kernels(network, features), by_modules(network, features))
 
 
+@pytest.mark.parametrize("output", [nn.Identity(), nn.Tanh(), nn.Hardtanh(-0.01, 0.01)], ids=lambda o: type(o).__name__)
+def test_a_replaced_output_decides(output):
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions(), nn.Softsign())
+    features = observations(3, 5)
+    before = by_kernels(network, features)
+    network.output = output
+    after = by_kernels(network, features)
+    assert not th.allclose(before, after)
+    th.testing.assert_close(after, by_modules(network, features))
+
+
 def test_a_changed_neuron_decides():
     network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
     features = observations(3, 5)
@@ -190,7 +201,9 @@ def test_a_changed_neuron_decides():
     th.testing.assert_close(after, by_modules(network, features))
 
 
-@pytest.mark.parametrize("watched", ["encoder", "layers.0", "layers.1.synapses", "layers.0.neuron", "decoder"])
+@pytest.mark.parametrize(
+    "watched", ["encoder", "layers.0", "layers.1.synapses", "layers.0.neuron", "decoder", "output"]
+)
 def test_whoever_watches_sees_every_decision(watched):
     network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
     features = observations(3, 5)

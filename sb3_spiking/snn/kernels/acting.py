@@ -122,9 +122,9 @@ def layers(inputs, size, time_steps, weights, biases, dynamics):  # type: ignore
 
 
 @jit
-def decode(spikes, step_weights, weight, bias, populations):  # type: ignore[no-untyped-def]
+def decode(spikes, step_weights, weight, bias, populations, squashed):  # type: ignore[no-untyped-def]
     """
-    A linear map of the spikes' weighted sum over the steps; see ``decoders``.
+    A linear map of the spikes' weighted sum over the steps, and a tanh if ``squashed``; see ``decoders``.
 
     ``spikes`` is ``[T * N, F]``, ``step_weights`` ``[T]``, ``weight`` ``[D, P]``; with ``populations`` each output has
     its own ``P`` of the ``F`` neurons, else all of them. ``bias`` counts once per step. Returns ``[N, D]``.
@@ -142,5 +142,5 @@ def decode(spikes, step_weights, weight, bias, populations):  # type: ignore[no-
             total = bias[d] * step_weights.sum()
             for p in range(population):
                 total += weight[d, p] * values[first + p]
-            decoded[n, d] = total
+            decoded[n, d] = np.tanh(total) if squashed else total
     return decoded
