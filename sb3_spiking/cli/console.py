@@ -65,10 +65,10 @@ class Task:
 
     :param progress: the display; None shows nothing
     :param what: is being done
-    :param total: how many steps it takes
+    :param total: how many steps it takes; None if nobody knows
     """
 
-    def __init__(self, progress: Progress | None, what: str, total: int) -> None:
+    def __init__(self, progress: Progress | None, what: str, total: int | None) -> None:
         self._progress = progress
         self._task = progress.add_task(what, total=total) if progress else None
 
@@ -83,12 +83,12 @@ class Task:
 
 
 @contextmanager
-def progress(what: str, total: int, quiet: bool) -> Iterator[Task]:
+def progress(what: str, total: int | None, quiet: bool) -> Iterator[Task]:
     """
     Show a progress bar on the terminal's error stream, and remove it at the end.
 
     :param what: is being done
-    :param total: how many steps it takes
+    :param total: how many steps it takes; None if nobody knows
     :param quiet: show nothing
     """
     if quiet or not err.is_terminal:

@@ -46,8 +46,7 @@ def run(args: argparse.Namespace) -> None:
     snn = SpikingQPolicy.load(args.path)
     spec = environment.env_of_converted(args, snn)
     if args.video is not None:
-        note("filming the first episode, which takes a while")
-        film(snn, spec, args.seed, args.epsilon, args.video)
+        film(snn, spec, args.seed, args.epsilon, args.video, args.quiet)
         note(f"written: {args.video}")
     shown = rendered(spec, "human") if args.render else spec
     n_envs = 1 if args.render else min(args.episodes, MAX_ENVS)

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.error import Error as GymError
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_spiking.cli.console import Task, progress
 from sb3_spiking.conversion.environment import EnvSpec, environments, reason_of
 from sb3_spiking.conversion.policy import SpikingQPolicy
 from sb3_spiking.conversion.rollout import play
@@ -41,7 +42,7 @@ def check_video(path: Path, force: bool, option: str = "--video") -> None:
         raise ValueError(f"{option}: there is no folder {path.parent} to write to; make it, or choose another")
 
 
-def film(snn: SpikingQPolicy, spec: EnvSpec, seed: int, epsilon: float, path: Path) -> None:
+def film(snn: SpikingQPolicy, spec: EnvSpec, seed: int, epsilon: float, path: Path, quiet: bool) -> None:
     """
     Film one episode, or its first frames where it is very long.
 
@@ -50,18 +51,30 @@ def film(snn: SpikingQPolicy, spec: EnvSpec, seed: int, epsilon: float, path: Pa
     :param seed: of the episode
     :param epsilon: probability of a random action
     :param path: where to write
+    :param quiet: show no progress
     :raises ValueError: if the environment shows no pictures
     """
     frames: list[np.ndarray] = []
-    with filmed(spec, snn.observation_space, snn.action_space, seed) as env:
+    with (
+        filmed(spec, snn.observation_space, snn.action_space, seed) as env,
+        progress("filming the first episode", None, quiet) as task,
+    ):
 
         def watch(*_: Any) -> None:
+            task.advance()
             if len(frames) < MAX_FRAMES:
                 frames.append(picture(env, spec))
 
         list(play(snn, env, 1, seed, epsilon, watch))
         fps = frames_per_second(env)
-    write(frames, fps, path)
+    with progress("writing the film", len(frames), quiet) as task:
+        write(_counted(frames, task), fps, path)
+
+
+def _counted(frames: Iterable[np.ndarray], task: Task) -> Iterator[np.ndarray]:
+    for frame in frames:
+        yield frame
+        task.advance()
 
 
 @contextmanager
