@@ -5,9 +5,8 @@ from typing import Any
 import torch as th
 from torch import nn
 
-DEVICES = {"cpu", "cuda"}
-"""Where it is there and tested."""
 ALTERNATIVES = ("foreach", "capturable", "differentiable")
+"""Arguments of Adam that exclude it, or with which somebody has chosen."""
 
 
 def fuse(policy: nn.Module) -> None:
@@ -25,6 +24,5 @@ def fuse(policy: nn.Module) -> None:
         if type(optimizer) not in (th.optim.Adam, th.optim.AdamW):
             continue
         for group in optimizer.param_groups:
-            free = group["fused"] is None and not any(group[name] for name in ALTERNATIVES)
-            if free and all(parameter.device.type in DEVICES for parameter in group["params"]):
+            if group["fused"] is None and not any(group[name] for name in ALTERNATIVES):
                 group["fused"] = True
