@@ -9,7 +9,7 @@ intra-layer connections, and everything that is being watched, by hooks or by co
 import itertools
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -31,6 +31,24 @@ MAX_ROWS = 64
 """Observations times time steps up to which this is faster than the modules; more rows make better matrix products."""
 
 
+class _Readout(NamedTuple):
+    """
+    A linear decoder, as the kernel takes it.
+
+    :param step_weights: ``[T]``
+    :param weight: ``[out_dim, P]``
+    :param bias: ``[out_dim]``
+    :param populations: whether each output has its own population
+    :param squashed: whether a tanh follows
+    """
+
+    step_weights: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    populations: bool
+    squashed: bool
+
+
 @dataclass(frozen=True)
 class _Arrays:
     """
@@ -39,14 +57,13 @@ class _Arrays:
     :param receptive_fields: means and widths of a deterministic encoder; None for other input stages
     :param weights: of each layer, ``[J, K]``
     :param biases: of each layer, ``[J]``
-    :param readout: step weights, weight and bias of a linear decoder, whether each output has its own population, and
-        whether a tanh follows; None for other decoders
+    :param readout: the decoder; None if it is not linear
     """
 
     receptive_fields: tuple[np.ndarray, np.ndarray] | None
     weights: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
-    readout: tuple[np.ndarray, np.ndarray, np.ndarray, bool, bool] | None
+    readout: _Readout | None
 
 
 @dataclass(frozen=True)
@@ -202,14 +219,12 @@ def _arrays(network: "SpikingNetwork") -> _Arrays:
     )
 
 
-def _readout(
-    decoder: Decoder, time_steps: int, squashed: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool, bool] | None:
+def _readout(decoder: Decoder, time_steps: int, squashed: bool) -> _Readout | None:
     if isinstance(decoder.statistic, Max):
         return None
     weights, divisor = decoder.statistic.step_weights(time_steps)
     step_weights = np.array(weights, np.float32) / np.float32(divisor)
-    return step_weights, _view(decoder.weight), _view(decoder.bias), decoder.population is not None, squashed
+    return _Readout(step_weights, _view(decoder.weight), _view(decoder.bias), decoder.population is not None, squashed)
 
 
 def _view(parameter: th.Tensor) -> np.ndarray:
