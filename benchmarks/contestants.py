@@ -166,11 +166,14 @@ def make_agents(
     :return: the agents by name
     """
     arguments = {"seed": 0, "device": "cpu", **arguments}
-    agents = {}
-    for name in (policies.dense_name, f"{policies.dense_name}-fused")[: 1 + learn]:
-        agents[name] = algorithm(policies.dense, make_env(), policy_kwargs={**policies.kwargs}, **arguments)
+
+    def dense() -> _A:
+        return algorithm(policies.dense, make_env(), policy_kwargs={**policies.kwargs}, **arguments)
+
+    agents = {policies.dense_name: dense()}
     if learn:
-        fuse(agents[f"{policies.dense_name}-fused"].policy)
+        fused = agents[f"{policies.dense_name}-fused"] = dense()
+        fuse(fused.policy)
     for name, execution in EXECUTIONS.items():
         kwargs = {**policies.kwargs, **policies.spiking_kwargs, "precision": execution.precision}
         agents[name] = algorithm(policies.spiking, make_env(), policy_kwargs=kwargs, **arguments)

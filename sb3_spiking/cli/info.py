@@ -33,7 +33,7 @@ def _show(info: SystemInfo) -> None:
         ("platform", info.platform),
         ("python", info.python),
         ("processors", str(info.processors or "unknown")),
-        ("bfloat16", {True: "multiplied", False: "slow: no instructions for it", None: "unknown"}[info.bfloat16]),
+        ("bfloat16", {True: "native", False: "slow: no instructions for it", None: "unknown"}[info.bfloat16]),
         ("GPUs", ", ".join(info.gpus) or "none"),
         ("threads of torch", str(info.threads)),
         ("OMP_NUM_THREADS", info.omp_num_threads or "not set"),
