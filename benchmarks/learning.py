@@ -9,8 +9,8 @@ Every agent of a task gets the same algorithm arguments. The agents are
 * ``popsan``, ``spiking-cnn``: the spiking policies, with their defaults; ``...-corrected`` with the common-mode
   correction,
 * ``mlp``, ``cnn``: SB3's own policies (the CNN with the geometry of the spiking one),
-* ``mlp-normalized``: ``MlpPolicy`` with the observation normalisation of the spiking policies, so that nobody
-  credits spikes with what normalisation did.
+* ``mlp-normalized``, ``cnn-normalized``: these with the normalisation that the spiking policies have, of observations
+  and of the layers' currents, so that nobody credits spikes with what normalisation did.
 
 All the runs of a task (or of all the tasks) that have no record yet, two at a time:
 
@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from provenance import provenance
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -38,10 +39,12 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
 
 import sb3_spiking
 from sb3_spiking.distributed import DataParallelCallback
 from sb3_spiking.policies import ConvExtractor, RunningNormExtractor
+from sb3_spiking.snn.membrane_norm import MembraneNorm
 
 SEEDS = (0, 1, 2)
 FRESH_SEEDS = (11, 12, 13)  # for recipes that were found by trial on the others
@@ -64,9 +67,30 @@ class Agent:
 POPSAN = Agent("PopSANPolicy")
 SPIKING_CNN = Agent("SpikingCnnPolicy")
 CORRECTED = {"common_mode_correction": True}
+
+
+class LayerNormExtractor(ConvExtractor):
+    """
+    The ANN torso with the normalisation of the spiking layers, before each ReLU.
+
+    :param observation_space: images
+    :param kwargs: see ``ConvExtractor``
+    """
+
+    def __init__(self, observation_space: spaces.Space, **kwargs: Any) -> None:
+        super().__init__(observation_space, **kwargs)
+        for branch in self.torso.branches:
+            assert isinstance(branch, nn.Sequential)
+            # From the end, so that what is inserted moves nothing that is still to be looked at.
+            for index, module in reversed(list(enumerate(branch))):
+                if isinstance(module, nn.Conv2d | nn.Linear):
+                    branch.insert(index + 1, MembraneNorm(len(module.weight), threshold=1.0))
+
+
 MLP = Agent("MlpPolicy")
 MLP_NORMALIZED = Agent("MlpPolicy", {"features_extractor_class": RunningNormExtractor})
 CNN = Agent("CnnPolicy", {"features_extractor_class": ConvExtractor, "net_arch": []})
+CNN_NORMALIZED = Agent("CnnPolicy", {"features_extractor_class": LayerNormExtractor, "net_arch": []})
 
 
 @dataclass(frozen=True)
@@ -103,8 +127,8 @@ class Task:
 CONTROL = {"popsan": POPSAN, "mlp": MLP, "mlp-normalized": MLP_NORMALIZED}
 VECTORS = {"popsan": POPSAN, "mlp": MLP}
 VECTOR_VALUES = {"popsan": POPSAN, "popsan-corrected": Agent("PopSANPolicy", CORRECTED), "mlp": MLP}
-IMAGES = {"spiking-cnn": SPIKING_CNN, "cnn": CNN}
-IMAGE_VALUES = {"spiking-cnn": SPIKING_CNN, "spiking-cnn-corrected": Agent("SpikingCnnPolicy", CORRECTED), "cnn": CNN}
+IMAGES = {"spiking-cnn": SPIKING_CNN, "cnn": CNN, "cnn-normalized": CNN_NORMALIZED}
+IMAGE_VALUES = {**IMAGES, "spiking-cnn-corrected": Agent("SpikingCnnPolicy", CORRECTED)}
 
 # Chosen by trial on seed 0, on the spiking agent more than on the ANN; see docs/results.md.
 DQN_CARTPOLE = {
