@@ -9,18 +9,19 @@ from pathlib import Path
 import torch as th
 
 from sb3_spiking.registry import ALGORITHMS, NAMES
+from sb3_spiking.snn.kernels import gpu_problem
 from sb3_spiking.snn.neurons import CubaLif, fused_equations
 from sb3_spiking.snn.precisions import has_bfloat16
 from sb3_spiking.snn.surrogates import Rect
 
 REQUIRED = ("sb3-spiking", "stable-baselines3", "gymnasium", "spikingjelly", "torch", "numpy", "numba")
-OPTIONAL = ("sb3-contrib", "mujoco", "ale-py", "MinAtar", "rl_zoo3")
+OPTIONAL = ("triton", "sb3-contrib", "mujoco", "ale-py", "MinAtar", "rl_zoo3")
 
 
 @dataclass(frozen=True)
 class KernelInfo:
     """
-    The fused CPU kernels.
+    The fused kernels for the CPU.
 
     :param fused: whether a layer of PopSAN's neurons would run in them, or else in SpikingJelly's own nodes
     :param problem: why they cannot be imported; None if they can
@@ -50,7 +51,8 @@ class SystemInfo:
     :param bfloat16: whether the processor multiplies in bfloat16, or else slowly by other instructions; None where
         torch cannot say
     :param gpus: names of the GPUs that torch sees
-    :param kernels: the fused CPU kernels
+    :param gpu_problem: why SpikingJelly's own nodes run on them; None if fused kernels do, or if there is no GPU
+    :param kernels: the fused kernels for the CPU
     :param policies: names of the spiking policies that each algorithm knows
     """
 
@@ -62,12 +64,13 @@ class SystemInfo:
     omp_num_threads: str | None
     bfloat16: bool | None
     gpus: list[str]
+    gpu_problem: str | None
     kernels: KernelInfo
     policies: dict[str, list[str]]
 
 
 def system_info() -> SystemInfo:
-    """Look at this process and its machine; nothing is compiled and nothing written."""
+    """Look at this process and its machine; only where there is a GPU, a kernel is compiled to try it."""
     return SystemInfo(
         platform=platform.platform(),
         python=platform.python_version(),
@@ -77,6 +80,7 @@ def system_info() -> SystemInfo:
         omp_num_threads=os.environ.get("OMP_NUM_THREADS"),
         bfloat16=has_bfloat16(),
         gpus=[th.cuda.get_device_name(index) for index in range(th.cuda.device_count())],
+        gpu_problem=gpu_problem() if th.cuda.is_available() else None,
         kernels=_kernels(),
         policies={cls.__name__: [name for name in NAMES if name in cls.policy_aliases] for cls in ALGORITHMS},
     )
@@ -97,13 +101,13 @@ def _version(package: str) -> str | None:
 def _kernels() -> KernelInfo:
     fused = fused_equations(CubaLif().build(Rect()), th.zeros(1)) is not None
     try:
-        from sb3_spiking.snn.kernels import training
+        from sb3_spiking.snn.kernels import cpu
     except ImportError as error:  # a numba that knows another numpy only, for instance
         return KernelInfo(False, " ".join(str(error).split()), None, False, False)
-    folder = training.forward.stats.cache_path
+    folder = cpu.forward_loop.stats.cache_path
     if folder is None:
         return KernelInfo(fused, None, None, False, False)
     path = Path(folder)
     home = str(Path.home())
     shown = folder.replace(home, "~", 1) if folder.startswith(home) else folder
-    return KernelInfo(fused, None, shown, os.access(path, os.W_OK), any(path.glob("training.*.nbi")))
+    return KernelInfo(fused, None, shown, os.access(path, os.W_OK), any(path.glob("cpu.*.nbi")))

@@ -1,5 +1,6 @@
 """What several tests need: small environments, small agents, the reference data."""
 
+import os
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,6 +14,10 @@ from stable_baselines3.common import evaluation
 from sb3_spiking import SpikeMonitorCallback
 from sb3_spiking.registry import ALGORITHMS
 from sb3_spiking.snn import SpikingNetwork
+
+if not th.cuda.is_available():
+    # Triton looks at it where a kernel is defined: those for GPUs then run on the CPU, one program after the other.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 

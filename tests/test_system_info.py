@@ -30,6 +30,16 @@ def test_the_command_prints_what_the_function_returns(capsys):
     assert "\x1b" not in printed  # colours would be pasted into the report
 
 
+@pytest.mark.parametrize(
+    ("problem", "told"), [(None, "fused kernels"), ("No C compiler.", "SpikingJelly's nodes: No C compiler.")]
+)
+def test_what_runs_neurons_on_gpus_is_told_where_there_are_some(problem, told, monkeypatch, capsys):
+    info = dataclasses.replace(system_info(), gpus=["H200"], gpu_problem=problem)
+    monkeypatch.setattr("sb3_spiking.cli.info.system_info", lambda: info)
+    assert main(["info"]) == 0
+    assert f"on GPUs         {told}\n" in capsys.readouterr().out
+
+
 def test_the_users_name_is_not_in_it(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(Path(sb3_spiking.__file__).parents[1]))
     cache = system_info().kernels.cache

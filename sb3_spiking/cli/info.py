@@ -40,7 +40,7 @@ def _show(info: SystemInfo) -> None:
     ]
     listing("machine", machine)
     listing("packages", [(name, version or "not installed") for name, version in info.packages.items()])
-    listing("kernels", _kernel_rows(info.kernels))
+    listing("kernels", _kernel_rows(info.kernels) + _gpu_rows(info))
     listing("policies", [(name, ", ".join(policies) or "none") for name, policies in info.policies.items()])
 
 
@@ -56,3 +56,10 @@ def _kernel_rows(kernels: KernelInfo) -> list[tuple[str, str]]:
         ("compiled", "yes" if kernels.compiled else "not yet; the first network takes some seconds"),
         ("cache", cache),
     ]
+
+
+def _gpu_rows(info: SystemInfo) -> list[tuple[str, str]]:
+    if not info.gpus:
+        return []
+    runs_in = "fused kernels" if info.gpu_problem is None else f"SpikingJelly's nodes: {info.gpu_problem}"
+    return [("on GPUs", runs_in)]

@@ -193,7 +193,7 @@ class Signed(Rate):
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         membrane = th.full_like(drive[0], self.rest) if initial is None else initial.clone()
-        if kernels.supports(drive):
+        if kernels.supports_codes(drive):
             return kernels.signed_rate(drive, membrane)
         sent = th.zeros_like(membrane)
         spikes = th.empty(drive.shape, dtype=drive.dtype, device=drive.device)
@@ -277,7 +277,7 @@ class FewSpike(Coding):
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         worth = self.worth()
         membrane = drive + worth[-1] / 2
-        if kernels.supports(drive):
+        if kernels.supports_codes(drive):
             return kernels.digits(membrane, worth, worth, signed=False)
         spikes = th.empty((self.time_steps, *drive.shape), dtype=drive.dtype, device=drive.device)
         for spike, value in zip(spikes, worth, strict=True):
@@ -318,7 +318,7 @@ class Ternary(FewSpike):
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         worth = self.worth()
-        if kernels.supports(drive):
+        if kernels.supports_codes(drive):
             return kernels.digits(drive, worth, [value / 2 for value in worth], signed=True)
         membrane = drive.clone()
         sent = th.zeros_like(drive, dtype=th.bool)

@@ -1,13 +1,15 @@
 """
-Fused execution of SpikingJelly's neurons on the CPU.
+Fused execution of SpikingJelly's neurons: by numba on the CPU, by Triton on GPUs.
 
 A kernel is another execution of a node's equations, never a different neuron: spikes equal the
 node's own, gradients agree to rounding. What no kernel covers (other devices, other nodes or
 surrogates, half precision) is run by the node itself.
 
-numba is imported with the first network rather than with the package: it takes a third of a second.
+numba is imported with the first network rather than with the package: it takes a third of a second. Triton is imported
+with the first tensor on a GPU.
 """
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -31,11 +33,13 @@ __all__ = [
     "equations_of",
     "fire",
     "fire_connected",
+    "gpu_problem",
     "product",
     "regular_spikes",
     "signed_rate",
     "simulate",
     "supports",
+    "supports_codes",
     "warm_up",
 ]
 
@@ -44,12 +48,48 @@ _SHAPES = {function: shape for shape, function in SURROGATES.items()}
 
 def supports(tensor: th.Tensor) -> bool:
     """
-    Tell whether the kernels run on this tensor.
+    Tell whether the neurons' kernels run on this tensor.
+
+    :param tensor: any tensor
+    :return: True for float32 and float64 on the CPU, for float32 on a GPU where Triton works
+    """
+    if tensor.device.type == "cpu":
+        return tensor.dtype in (th.float32, th.float64)
+    return tensor.device.type == "cuda" and tensor.dtype == th.float32 and gpu_problem() is None
+
+
+def supports_codes(tensor: th.Tensor) -> bool:
+    """
+    Tell whether the kernels of digits and signed rates run on this tensor.
 
     :param tensor: any tensor
     :return: True for float32 and float64 on the CPU
     """
-    return tensor.device.type == "cpu" and tensor.dtype in (th.float32, th.float64)
+    return tensor.device.type == "cpu" and supports(tensor)
+
+
+@lru_cache(maxsize=1)
+def gpu_problem() -> str | None:
+    """
+    Try the kernels on the GPU, once per process.
+
+    That Triton is installed is not enough: it needs a C compiler, and a GPU that it knows.
+
+    :return: None if they run, else what went wrong, of which a warning tells as well
+    """
+    try:
+        from sb3_spiking.snn.kernels import gpu
+
+        gpu.try_out("cuda")
+    except Exception as error:  # whatever it is, SpikingJelly's nodes still run
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        warnings.warn(
+            f"Spiking neurons run operation by operation on this GPU, which is slow: the fused kernels cannot be used "
+            f"({problem}). They need Triton (pip install triton) and a C compiler.",
+            stacklevel=2,
+        )
+        return problem
+    return None
 
 
 def equations_of(node: "BaseNode", current: th.Tensor) -> Equations | None:
@@ -131,7 +171,7 @@ def fire(equations: Equations, current: th.Tensor, time_steps: int | None = None
 
     :param equations: the neuron, see [`equations_of`][sb3_spiking.snn.kernels.equations_of]
     :param current: input current, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step, float32 or
-        float64 on the CPU
+        float64 on the CPU, float32 on a GPU
     :param time_steps: ``T``; None: as many as the current has
     :return: spikes, 0 or 1, ``[T, N, ...]``, of the same type and with the channels of images where they lie
     """
@@ -156,7 +196,7 @@ def fire_connected(
     The current of the neurons is never seen: its memory becomes that of the membranes or of the spikes.
 
     :param equations: the neuron, see [`equations_of`][sb3_spiking.snn.kernels.equations_of]
-    :param inputs: spikes or anything else, ``[T, N, inputs]``, float32 or float64 on the CPU
+    :param inputs: spikes or anything else, ``[T, N, inputs]``, float32 or float64 on the CPU, float32 on a GPU
     :param weight: ``[neurons, inputs]``
     :param bias: ``[neurons]``
     :param activity: ``[N, inputs]``, what receives the gradient of the inputs of all the steps in their place
@@ -203,7 +243,7 @@ def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th
     """
     Turn constant activities into regular spike trains with soft-reset integrators.
 
-    :param activity: input current of each step, ``[N, features]``, float32 or float64 on the CPU
+    :param activity: input current of each step, ``[N, features]``, float32 or float64 on the CPU, float32 on a GPU
     :param time_steps: number of steps ``T``
     :param threshold: integrators fire at ``v >= threshold``, which is then subtracted
     :return: spikes, 0 or 1, ``[T, N, features]``; not differentiable
@@ -243,6 +283,6 @@ def signed_rate(drive: th.Tensor, initial: th.Tensor) -> th.Tensor:
 
 def warm_up() -> None:
     """Compile the kernels, or load them from numba's cache, so that no later step has to wait for it."""
-    from sb3_spiking.snn.kernels import training
+    from sb3_spiking.snn.kernels import cpu
 
-    training.warm_up()
+    cpu.warm_up()

@@ -5,7 +5,7 @@ With few rows a decision costs calls rather than arithmetic: torch needs some 60
 are read where the parameters lie, row by row, so there is no copy that could be out of date. Sums run in another order
 than torch's, so a membrane within rounding of its threshold may fall on the other side of it.
 
-numba's cache on disk knows this file alone: after a change of ``training.forward``, ``make clean-kernels``.
+numba's cache on disk knows this file alone: after a change of ``cpu.forward_loop``, ``make clean-kernels``.
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from sb3_spiking.snn.kernels.compilation import UNORDERED, jit
-from sb3_spiking.snn.kernels.training import forward
+from sb3_spiking.snn.kernels.cpu import forward_loop
 
 
 @jit
@@ -116,7 +116,7 @@ def layers(inputs, size, time_steps, weights, biases, dynamics):  # type: ignore
             _currents(inputs, weights[layer], current.reshape((size, neurons)))
         spikes = np.empty((time_steps, size * neurons), np.float32)
         row = dynamics[layer]
-        forward(current, biases[layer], spikes, no_membrane, int(row[0]), row[1:6], row[6], row[7] > 0.0)
+        forward_loop(current, biases[layer], spikes, no_membrane, int(row[0]), row[1:6], row[6], row[7] > 0.0)
         inputs = spikes.reshape((time_steps * size, neurons))
     return inputs
 

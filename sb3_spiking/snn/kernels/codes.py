@@ -11,7 +11,7 @@ import numpy as np
 import torch as th
 
 from sb3_spiking.snn.kernels.compilation import jit
-from sb3_spiking.snn.kernels.training import BLOCK
+from sb3_spiking.snn.kernels.cpu import BLOCK
 
 
 @jit

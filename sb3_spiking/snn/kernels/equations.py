@@ -57,6 +57,20 @@ class Equations(NamedTuple):
     leak: th.Tensor | None = None
 
 
+class Gradients(NamedTuple):
+    """
+    What neurons pass on in the backward pass.
+
+    :param current: gradient of the current, ``[T, N, ...]``, empty where it was not wanted
+    :param constant: gradient of a current that is constant over the steps, ``[N, ...]``
+    :param leak: gradient of the learnt leak, None where there is none
+    """
+
+    current: th.Tensor
+    constant: th.Tensor
+    leak: th.Tensor | None
+
+
 def charge_constants(constants: Sequence[float], leak: th.Tensor | None) -> list[float]:
     """
     Return the constants as the kernels take them.

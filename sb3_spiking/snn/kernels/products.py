@@ -104,7 +104,7 @@ def product(inputs: th.Tensor, weight: th.Tensor) -> tuple[th.Tensor, SpikeList 
     """
     Return ``inputs @ weight.T``, without a graph.
 
-    :param inputs: ``[..., inputs]``, float32 or float64 on the CPU
+    :param inputs: ``[..., inputs]``, on a GPU in float32, on the CPU in float64 too
     :param weight: ``[neurons, inputs]``
     :return: the product, ``[..., neurons]``, in memory of its own, and the spikes where only these were added
     """
@@ -112,7 +112,7 @@ def product(inputs: th.Tensor, weight: th.Tensor) -> tuple[th.Tensor, SpikeList 
     products = inputs.new_empty(*inputs.shape[:-1], len(weight))
     # What does not fit is torch's to complain about: the kernels check nothing.
     fits = weight.shape[1:] == rows.shape[1:] and weight.dtype == rows.dtype
-    spikes = few_spikes(rows, len(weight)) if fits else None
+    spikes = few_spikes(rows, len(weight)) if fits and rows.device.type == "cpu" else None
     if spikes is None:
         th.mm(rows, weight.t(), out=products.flatten(0, -2))
     else:

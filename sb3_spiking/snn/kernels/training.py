@@ -1,308 +1,27 @@
 """
-The training kernel: a layer of neurons over all its time steps in one pass, forward and backward.
+A layer of neurons that learns: what autograd sees of the kernels.
 
-Neurons do not interact within a layer, so a block of them small enough for the first-level cache is
-carried through all the steps before the next block starts; memory is read once and written once.
-Only the pre-spike membranes ``h`` are kept for the backward pass: spikes and resets follow from them.
+``cpu`` and ``gpu`` run the same equations, each for its device. Only the pre-spike membranes are kept for the backward
+pass. A backward pass that is itself to be differentiated runs as a loop of torch operations (``unrolled``).
 """
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any
 
-import numpy as np
 import torch as th
 
-from sb3_spiking.snn.kernels import products, unrolled
-from sb3_spiking.snn.kernels.compilation import jit
-from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape, charge_constants
-
-BLOCK = 512
-
-_CUBA, _LEAK, _LEARNT_LEAK = int(Charge.CUBA), int(Charge.LEAK), int(Charge.LEARNT_LEAK)
-_DYNAMIC = int(Charge.DYNAMIC)
-_RECT, _TRIANGLE, _ATAN = int(SurrogateShape.RECT), int(SurrogateShape.TRIANGLE), int(SurrogateShape.ATAN)
+from sb3_spiking.snn.kernels import cpu, products, unrolled
+from sb3_spiking.snn.kernels.equations import Equations
 
 
-@jit
-def forward(  # type: ignore[no-untyped-def]
-    current, given_bias, spikes, membrane, charge, constants, threshold, soft_reset
-):
-    """
-    All arrays ``[T, M]``; ``current`` may have one row, then it is the same at each step, ``membrane`` none, then it
-    is not kept.
+def _kernels_for(tensor: th.Tensor) -> ModuleType:
+    """Return what runs neurons where a tensor lies: ``forward``, ``backward``, ``regular_spikes``."""
+    if tensor.device.type == "cpu":
+        return cpu
+    from sb3_spiking.snn.kernels import gpu  # imports Triton
 
-    ``given_bias`` is ``[features]``, a divisor of M. Spikes or membranes may be written where the current lies: each
-    loop writes to one array alone, and an element is written after it was read.
-    """
-    time_steps, size = spikes.shape
-    last = current.shape[0] - 1
-    keep = membrane.shape[0] > 0
-    zero, one = current.dtype.type(0.0), current.dtype.type(1.0)
-    a, b, theta = current.dtype.type(constants[0]), current.dtype.type(constants[1]), current.dtype.type(threshold)
-    u_decay, jump = current.dtype.type(constants[2]), current.dtype.type(constants[4])
-    v_reset = current.dtype.type(constants[3]) if charge == _DYNAMIC else zero
-    # A block is whole rows of features, so that the same bias goes with all the blocks.
-    block = max(1, BLOCK // given_bias.size) * given_bias.size
-    bias = np.empty(block, current.dtype)
-    for j in range(block):
-        bias[j] = given_bias[j % given_bias.size]
-    u = np.empty(block, current.dtype)
-    c = np.empty(block, current.dtype)
-    v = np.empty(block, current.dtype)
-    for start in range(0, size, block):
-        n = min(block, size - start)
-        c[:] = zero
-        u[:] = zero
-        v[:] = zero
-        for t in range(time_steps):
-            x = current[min(t, last), start : start + n]
-            s = spikes[t, start : start + n]
-            if charge == _CUBA:
-                for j in range(n):
-                    c[j] = c[j] * a + (x[j] + bias[j])
-                    v[j] = v[j] * b + c[j]
-            elif charge == _LEAK:
-                for j in range(n):
-                    v[j] = v[j] - v[j] / a + (x[j] + bias[j])
-            elif charge == _LEARNT_LEAK:
-                for j in range(n):
-                    v[j] = v[j] - v[j] * a + (x[j] + bias[j])
-            elif charge == _DYNAMIC:
-                for j in range(n):
-                    c[j] = c[j] * a + (x[j] + bias[j])
-                    v[j] = v[j] * v[j] - u[j] + c[j]
-                    u[j] = u[j] + (v[j] * b - u[j] * u_decay)
-                    u[j] = u[j] + jump if v[j] - theta >= zero else u[j]
-            else:
-                for j in range(n):
-                    v[j] = v[j] + (x[j] + bias[j])
-            if keep:
-                h = membrane[t, start : start + n]
-                for j in range(n):
-                    h[j] = v[j]
-            if soft_reset:
-                for j in range(n):
-                    s[j] = one if v[j] - theta >= zero else zero
-                    v[j] = v[j] - s[j] * theta
-            else:
-                for j in range(n):
-                    fired = v[j] - theta >= zero
-                    s[j] = one if fired else zero
-                    v[j] = v_reset if fired else v[j]
-
-
-@jit
-def _backward(  # type: ignore[no-untyped-def]
-    grad_spikes,
-    membrane,
-    grad_current,
-    grad_sum,
-    charge,
-    constants,
-    threshold,
-    soft_reset,
-    detach_reset,
-    surrogate,
-    alpha,
-):
-    """
-    Backpropagation through time, all arrays ``[T, M]``; returns the gradient of the learnt leak.
-
-    ``grad_sum`` is ``[M]``, the gradient of a current that is constant over the steps; ``grad_current`` may have no
-    rows where no other is wanted.
-
-    With ``g(.)`` the surrogate, from the last step to the first::
-
-        dL/ds_t += dL/dv_t  d v_t / d s_t             reset - h_t (hard reset), -threshold (soft reset)
-        dL/dh_t  = dL/dv_t  d v_t / d h_t + dL/ds_t g(h_t - threshold)
-    """
-    time_steps, size = membrane.shape
-    dtype = membrane.dtype
-    zero, one = dtype.type(0.0), dtype.type(1.0)
-    a, b, theta = dtype.type(constants[0]), dtype.type(constants[1]), dtype.type(threshold)
-    u_kept, jump = dtype.type(1.0 - constants[2]), dtype.type(constants[4])
-    v_reset = dtype.type(constants[3]) if charge == _DYNAMIC else zero
-    steep, half_width = dtype.type(alpha), dtype.type(0.5 / alpha)
-    full_width, steep2 = dtype.type(1.0 / alpha), dtype.type(alpha * alpha)
-    half_steep, pi_half_steep = dtype.type(alpha / 2), dtype.type(math.pi * alpha / 2)
-    retained = one - one / a if charge == _LEAK else one - a
-    keep = grad_current.shape[0] > 0
-    not_kept = np.empty(BLOCK, dtype)
-    dc = np.empty(BLOCK, dtype)
-    du = np.empty(BLOCK, dtype)
-    dv = np.empty(BLOCK, dtype)
-    slope = np.empty(BLOCK, dtype)
-    grad_leak = 0.0
-    for start in range(0, size, BLOCK):
-        n = min(BLOCK, size - start)
-        dc[:] = zero
-        du[:] = zero
-        dv[:] = zero
-        sums = grad_sum[start : start + n]
-        sums[:] = zero
-        for t in range(time_steps - 1, -1, -1):
-            h = membrane[t, start : start + n]
-            ds = grad_spikes[t, start : start + n]
-            dx = grad_current[t, start : start + n] if keep else not_kept[:n]
-            if surrogate == _RECT:
-                for j in range(n):
-                    slope[j] = steep if abs(h[j] - theta) < half_width else zero
-            elif surrogate == _TRIANGLE:
-                for j in range(n):
-                    distance = abs(h[j] - theta)
-                    slope[j] = zero if distance > full_width else steep - steep2 * distance
-            elif surrogate == _ATAN:
-                for j in range(n):
-                    z = pi_half_steep * (h[j] - theta)
-                    slope[j] = half_steep / (one + z * z)
-            else:
-                for j in range(n):
-                    sigmoid = one / (one + np.exp(-steep * (h[j] - theta)))
-                    slope[j] = steep * (one - sigmoid) * sigmoid
-            # dv[j] holds dL/dv_t, then dL/dh_t.
-            if soft_reset:
-                through_reset = zero if detach_reset else theta
-                for j in range(n):
-                    dv[j] = dv[j] + (ds[j] - dv[j] * through_reset) * slope[j]
-            elif charge == _DYNAMIC:
-                through_reset = zero if detach_reset else one
-                for j in range(n):
-                    kept = zero if h[j] - theta >= zero else dv[j]
-                    after_spike = dv[j] * ((v_reset - h[j]) * through_reset) + du[j] * (jump * through_reset)
-                    dv[j] = kept + (ds[j] + after_spike) * slope[j]
-            else:
-                through_reset = zero if detach_reset else one
-                for j in range(n):
-                    kept = zero if h[j] - theta >= zero else dv[j]
-                    dv[j] = kept + (ds[j] - dv[j] * (h[j] * through_reset)) * slope[j]
-            if charge == _CUBA:
-                for j in range(n):
-                    dc[j] = dc[j] * a + dv[j]
-                    dx[j] = dc[j]
-                    dv[j] = dv[j] * b
-            elif charge == _LEAK:
-                for j in range(n):
-                    dx[j] = dv[j]
-                    dv[j] = dv[j] * retained
-            elif charge == _LEARNT_LEAK:
-                if t > 0:
-                    earlier = membrane[t - 1, start : start + n]
-                    for j in range(n):
-                        fired = earlier[j] - theta >= zero
-                        after = earlier[j] - theta if soft_reset else zero
-                        grad_leak -= dv[j] * (after if fired else earlier[j])
-                for j in range(n):
-                    dx[j] = dv[j]
-                    dv[j] = dv[j] * retained
-            elif charge == _DYNAMIC:
-                for j in range(n):
-                    dh = dv[j] + du[j] * b
-                    dc[j] = dc[j] * a + dh
-                    dx[j] = dc[j]
-                    du[j] = du[j] * u_kept - dh
-                    dv[j] = dh
-                if t > 0:
-                    earlier = membrane[t - 1, start : start + n]
-                    for j in range(n):
-                        after = v_reset if earlier[j] - theta >= zero else earlier[j]
-                        dv[j] = dv[j] * (after + after)
-            else:
-                for j in range(n):
-                    dx[j] = dv[j]
-            for j in range(n):
-                sums[j] = sums[j] + dx[j]
-    return grad_leak
-
-
-@jit
-def _regular_spikes(activity, spikes, threshold):  # type: ignore[no-untyped-def]
-    """``activity`` is ``[M]``, ``spikes`` ``[T, M]``."""
-    time_steps, size = spikes.shape
-    zero, one = activity.dtype.type(0.0), activity.dtype.type(1.0)
-    theta = activity.dtype.type(threshold)
-    v = np.empty(BLOCK, activity.dtype)
-    for start in range(0, size, BLOCK):
-        n = min(BLOCK, size - start)
-        a = activity[start : start + n]
-        v[:] = zero
-        for t in range(time_steps):
-            s = spikes[t, start : start + n]
-            for j in range(n):
-                v[j] = v[j] + a[j]
-                s[j] = one if v[j] - theta >= zero else zero
-                v[j] = v[j] - s[j] * theta
-
-
-def _flat(tensor: th.Tensor) -> np.ndarray:
-    """Return ``[T, ...]`` as a NumPy view ``[T, M]``."""
-    return tensor.numpy().reshape(tensor.shape[0], math.prod(tensor.shape[1:]))
-
-
-def _charge_constants(equations: Equations) -> tuple[int, np.ndarray]:
-    return int(equations.charge), np.array(charge_constants(equations.constants, equations.leak))
-
-
-def _run(
-    equations: Equations,
-    current: th.Tensor,
-    spikes: th.Tensor,
-    membrane: th.Tensor | None = None,
-    bias: th.Tensor | None = None,
-) -> None:
-    """Write spikes and, if wanted, membranes; either may lie where the current lies."""
-    if current.numel() == 0:
-        return
-    forward(
-        _flat(current),
-        (current.new_zeros(1) if bias is None else bias).numpy(),
-        _flat(spikes),
-        _flat(current[:0] if membrane is None else membrane),
-        *_charge_constants(equations),
-        equations.threshold,
-        equations.soft_reset,
-    )
-
-
-class _Gradients(NamedTuple):
-    """
-    What the neurons pass on.
-
-    :param current: gradient of the current, ``[T, N, ...]``, empty where it was not wanted
-    :param constant: gradient of a current that is constant over the steps, ``[N, ...]``
-    :param leak: gradient of the learnt leak, None where there is none
-    """
-
-    current: th.Tensor
-    constant: th.Tensor
-    leak: th.Tensor | None
-
-
-def _run_back(
-    equations: Equations,
-    constants: tuple[int, np.ndarray],
-    membrane: th.Tensor,
-    grad_spikes: th.Tensor,
-    constant: bool = False,
-) -> _Gradients:
-    """Go back through all the steps; where the current is ``constant``, its gradient at each step is not kept."""
-    grad_current, grad_sum = th.empty_like(membrane[:0] if constant else membrane), th.empty_like(membrane[0])
-    grad_leak = 0.0
-    if membrane.numel() > 0:
-        grad_leak = _backward(
-            _flat(grad_spikes.contiguous()),
-            _flat(membrane),
-            _flat(grad_current),
-            grad_sum.numpy().reshape(-1),
-            *constants,
-            equations.threshold,
-            equations.soft_reset,
-            equations.detach_reset,
-            int(equations.surrogate),
-            equations.alpha,
-        )
-    learns = equations.charge == Charge.LEARNT_LEAK
-    return _Gradients(grad_current, grad_sum, membrane.new_tensor(grad_leak) if learns else None)
+    return gpu
 
 
 def _differentiable_gradients(
@@ -322,7 +41,6 @@ class _Fire(th.autograd.Function):
         ctx: Any, current: th.Tensor, leak: th.Tensor | None, equations: Equations, time_steps: int
     ) -> th.Tensor:
         spikes, membrane = simulate(equations, current, time_steps)
-        ctx.constants = _charge_constants(equations)
         # A tensor with a graph in ctx would leak; saved tensors do not.
         ctx.equations = equations._replace(leak=None)
         ctx.save_for_backward(membrane, current, leak)
@@ -335,7 +53,8 @@ class _Fire(th.autograd.Function):
             spikes = unrolled.fire(ctx.equations, current.expand_as(membrane), leak)
             return (*_differentiable_gradients(spikes, (current, leak), grad_spikes), None, None)
         constant = len(current) < len(membrane)
-        gradients = _run_back(ctx.equations, ctx.constants, membrane, grad_spikes, constant)
+        equations = ctx.equations._replace(leak=leak)
+        gradients = _kernels_for(membrane).backward(equations, membrane, grad_spikes, constant)
         return gradients.constant[None] if constant else gradients.current, gradients.leak, None, None
 
 
@@ -354,8 +73,7 @@ class _Connected(th.autograd.Function):
     ) -> th.Tensor:
         membrane, ctx.few_spikes = products.product(inputs, weight)
         spikes = th.empty_like(membrane)
-        _run(equations, membrane, spikes, membrane, bias.detach())
-        ctx.constants = _charge_constants(equations)
+        _kernels_for(membrane).forward(equations, membrane, spikes, membrane, bias.detach())
         ctx.equations = equations._replace(leak=None)
         ctx.save_for_backward(membrane, inputs, activity, weight, bias, leak)
         return spikes
@@ -368,7 +86,8 @@ class _Connected(th.autograd.Function):
             given = inputs if activity is None else inputs + (activity - activity.detach())
             spikes = unrolled.fire(ctx.equations, products.differentiable_product(given, weight) + bias, leak)
             return (*_differentiable_gradients(spikes, (inputs, activity, weight, bias, leak), grad_spikes), None)
-        gradients = _run_back(ctx.equations, ctx.constants, membrane, grad_spikes)
+        equations = ctx.equations._replace(leak=leak)
+        gradients = _kernels_for(membrane).backward(equations, membrane, grad_spikes)
         wanted = ctx.needs_input_grad
         return (
             gradients.current @ weight if wanted[0] else None,
@@ -390,7 +109,7 @@ def fire(equations: Equations, current: th.Tensor, time_steps: int) -> th.Tensor
         return _Fire.apply(current, equations.leak, equations, time_steps)
     current = current.detach().contiguous()
     spikes = current.new_empty((time_steps, *current.shape[1:]))
-    _run(equations, current, spikes)
+    _kernels_for(current).forward(equations, current, spikes)
     return spikes
 
 
@@ -403,7 +122,7 @@ def fire_connected(
     if _learns(inputs, activity, weight, bias, equations.leak):
         return _Connected.apply(inputs, activity, weight, bias, equations.leak, equations)
     spikes, _ = products.product(inputs, weight)
-    _run(equations, spikes, spikes, bias=bias.detach())
+    _kernels_for(spikes).forward(equations, spikes, spikes, bias=bias.detach())
     return spikes
 
 
@@ -411,7 +130,7 @@ def simulate(equations: Equations, current: th.Tensor, time_steps: int) -> tuple
     """See [`simulate`][sb3_spiking.snn.kernels.simulate]."""
     current = current.detach().contiguous()
     spikes, membrane = (current.new_empty((time_steps, *current.shape[1:])) for _ in range(2))
-    _run(equations, current, spikes, membrane)
+    _kernels_for(current).forward(equations, current, spikes, membrane)
     return spikes, membrane
 
 
@@ -419,18 +138,5 @@ def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th
     """See [`regular_spikes`][sb3_spiking.snn.kernels.regular_spikes]."""
     activity = activity.detach().contiguous()
     spikes = activity.new_empty((time_steps, *activity.shape))
-    if activity.numel() > 0:
-        _regular_spikes(activity.numpy().reshape(-1), _flat(spikes), threshold)
+    _kernels_for(activity).regular_spikes(activity, spikes, threshold)
     return spikes
-
-
-def warm_up() -> None:
-    """See [`warm_up`][sb3_spiking.snn.kernels.warm_up]."""
-    if forward.signatures:
-        return
-    one = np.zeros((1, 1), np.float32)
-    constants = np.array([0.5, 0.75, 0.0, 0.0, 0.0])
-    forward(one, one[0], one.copy(), one.copy(), _CUBA, constants, 0.5, False)
-    _backward(one, one, one.copy(), one[0].copy(), _CUBA, constants, 0.5, False, False, _RECT, 1.0)
-    _regular_spikes(one[0], one.copy(), 0.999)
-    products.warm_up()

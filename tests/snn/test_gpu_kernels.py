@@ -1,0 +1,217 @@
+"""
+The kernels for GPUs compute what those for the CPU compute.
+
+Where there is no GPU, Triton's interpreter runs them (see ``conftest``), and what its compiler makes of them for one is
+looked at.
+"""
+
+import math
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch as th
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sb3_spiking.snn import SpikingNetwork, SpikingOptions, kernels
+from sb3_spiking.snn.inputs import Part
+from sb3_spiking.snn.kernels import cpu, training
+from sb3_spiking.snn.neurons import NEURONS
+from sb3_spiking.snn.surrogates import SURROGATES
+
+pytest.importorskip("triton", reason="the kernels for GPUs are written in Triton: pip install triton")
+from sb3_spiking.snn.kernels import gpu
+
+DEVICE = "cuda" if th.cuda.is_available() else "cpu"
+
+ALL = pytest.mark.parametrize(
+    ("neuron", "surrogate", "reset"),
+    [(n, s, r) for n in NEURONS for s in SURROGATES for r in ("hard", "soft") if (n, r) != ("dynamic", "soft")],
+)
+
+
+def equations(neuron, surrogate="rect", reset="hard", detach_reset=False, **kwargs):
+    arguments = kwargs if neuron == "dynamic" else {"reset": reset, **kwargs}
+    node = NEURONS[neuron](**arguments).build(SURROGATES[surrogate]())
+    node.detach_reset = detach_reset
+    return kernels.equations_of(node, th.zeros(1))
+
+
+def on_device(given):
+    """Bring tensors, and the learnt leak of equations, to the GPU if there is one."""
+    if isinstance(given, th.Tensor):
+        return given.to(DEVICE)
+    return None if given is None else given._replace(leak=on_device(given.leak))
+
+
+def compare(neuron, current, grad_spikes, bias=None):
+    """Compare spikes, membranes and gradients; the membranes overwrite the current where it is not constant."""
+    constant = len(current) < len(grad_spikes)
+    results = []
+    for execution, place in ((cpu, lambda given: given), (gpu, on_device)):
+        known, x = place(neuron), place(current.clone())
+        spikes = th.full_like(place(grad_spikes), math.nan)
+        membrane = th.full_like(spikes, math.nan) if constant else x
+        execution.forward(known, x, spikes, membrane, place(bias))
+        gradients = execution.backward(known, membrane, place(grad_spikes), constant)
+        results.append((spikes.cpu(), membrane.cpu(), gradients))
+    (spikes, membrane, gradients), (gpu_spikes, gpu_membrane, gpu_gradients) = results
+    assert th.equal(gpu_spikes, spikes)
+    assert th.equal(gpu_membrane, membrane)
+    for ours, theirs in zip(gpu_gradients, gradients, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            scale = theirs.abs().max().item() if theirs.numel() > 0 else 0.0
+            th.testing.assert_close(ours.cpu(), theirs, rtol=1e-5, atol=1e-6 + 1e-5 * scale)
+
+
+@ALL
+@pytest.mark.parametrize("detach_reset", [False, True])
+def test_spikes_membranes_and_gradients_are_the_cpus(neuron, surrogate, reset, detach_reset):
+    # More than one program, and the last one not full.
+    known = equations(neuron, surrogate, reset, detach_reset, threshold=0.7)
+    compare(known, *th.randn(2, 6, 3, 300), bias=th.randn(300))
+
+
+@pytest.mark.parametrize("neuron", sorted(NEURONS))
+def test_a_constant_current_is_read_once_and_its_gradient_summed_up(neuron):
+    compare(equations(neuron), th.randn(1, 3, 200), th.randn(5, 3, 200))
+
+
+@given(
+    time_steps=st.integers(1, 9),
+    batch=st.integers(0, 4),
+    features=st.sampled_from([1, 2, 31, 256, 511, 512, 513]),
+    neuron=st.sampled_from(sorted(NEURONS)),
+    scale=st.sampled_from([0.0, 1e-30, 0.3, 1.0, 30.0]),
+    biased=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=30, deadline=None)
+def test_any_shape_and_scale(time_steps, batch, features, neuron, scale, biased, seed):
+    th.manual_seed(seed)
+    # A second-order membrane is squared: from 30 it soon overflows, and infinities have no gradients to compare.
+    assume(neuron != "dynamic" or scale < 30.0)
+    current, grad_spikes = th.randn(2, time_steps, batch, features)
+    compare(equations(neuron), scale * current, grad_spikes, scale * th.randn(features) if biased else None)
+
+
+@pytest.mark.parametrize("neuron", sorted(NEURONS))
+def test_membrane_at_the_threshold_fires(neuron):
+    current = th.tensor([[0.5, 0.25, 0.5 + 2**-25, 0.49999997]])
+    spikes = th.empty_like(on_device(current))
+    gpu.forward(on_device(equations(neuron, threshold=0.5)), on_device(current), spikes)
+    assert spikes.tolist() == [[1.0, 0.0, 1.0, 0.0]]
+
+
+@pytest.mark.parametrize("decay", [0.1, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("neuron", ["lif", "plif"])
+def test_rounding_of_decays_that_are_no_power_of_two(neuron, decay):
+    # A quotient that is a product with the reciprocal is a spike elsewhere.
+    current = th.randint(-4, 9, (40, 8, 64)).float() / 8
+    compare(equations(neuron, membrane_decay=decay), current, th.randn(40, 8, 64))
+
+
+def test_regular_spikes_are_the_cpus():
+    activity = th.cat([th.rand(3, 400), th.tensor([[0.0, 1.0, 0.999, 0.4995] * 100])])
+    own, theirs = (th.full((7, 4, 400), math.nan) for _ in range(2))
+    cpu.regular_spikes(activity, theirs, 0.999)
+    own = on_device(own)
+    gpu.regular_spikes(on_device(activity), own, 0.999)
+    assert th.equal(own.cpu(), theirs)
+
+
+NETWORKS = {
+    "popsan": (17, SpikingOptions()),
+    "learnt leak, constant current": (17, SpikingOptions(neuron="plif", encoder="analog")),
+    "images": (
+        (Part("", (2, 8, 8)),),
+        SpikingOptions(conv_arch=[[4, 3, 1], [6, 3, 2]], membrane_norm="layer", time_steps=3),
+    ),
+}
+
+
+def parameter_gradients(network, inputs):
+    network.zero_grad()
+    outputs = network(inputs)
+    outputs.square().sum().backward()
+    return [outputs.detach().cpu(), *(parameter.grad.cpu() for parameter in network.parameters())]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_network_learns_as_on_the_cpu(kind, monkeypatch):
+    part, options = NETWORKS[kind]
+    network = SpikingNetwork(part, 6, [40, 30], options)
+    inputs = th.rand(70, 17 if isinstance(part, int) else part[0].size)
+    expected = parameter_gradients(network, inputs)
+    launched = []
+    monkeypatch.setattr(training, "_kernels_for", lambda tensor: launched.append(tensor) or gpu)
+    own = parameter_gradients(network.to(DEVICE), inputs.to(DEVICE))
+    assert len(launched) >= 2 * len(network.layers)
+    for a, b in zip(own, expected, strict=True):
+        th.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * b.abs().max().item())
+
+
+def test_what_triton_lacks_is_told_once_and_the_nodes_run_themselves(monkeypatch):
+    def no_compiler(device):
+        raise RuntimeError("Failed to find C compiler.")
+
+    monkeypatch.setattr(gpu, "try_out", no_compiler)
+    tensor = SimpleNamespace(device=th.device("cuda"), dtype=th.float32)
+    kernels.gpu_problem.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"operation by operation.*Failed to find C compiler"):
+            assert not kernels.supports(tensor)
+        assert not kernels.supports(tensor)
+        assert kernels.gpu_problem.cache_info().misses == 1
+    finally:
+        kernels.gpu_problem.cache_clear()
+
+
+def test_trying_out_finds_other_spikes(monkeypatch):
+    gpu.try_out(DEVICE)
+    forward = gpu.forward
+    monkeypatch.setattr(gpu, "forward", lambda known, *args: forward(known._replace(threshold=0.75), *args))
+    with pytest.raises(RuntimeError, match="something else"):
+        gpu.try_out(DEVICE)
+
+
+COMPILE = """
+import itertools
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from sb3_spiking.snn.kernels import gpu
+from sb3_spiking.snn.kernels.equations import Charge, SurrogateShape
+
+def ptx(kernel, **choices):
+    kinds = {"time_steps": "i32", "size": "i32", "features": "i32", "threshold": "fp32", "alpha": "fp32"}
+    kinds.update({f"k{i}": "fp32" for i in range(5)}, **dict.fromkeys(["block", *choices], "constexpr"))
+    source = ASTSource(
+        kernel,
+        {name: kinds.get(name, "*fp32") for name in kernel.arg_names},
+        {"block": gpu.BLOCK, **choices},
+    )
+    target = GPUTarget("cuda", 90, 32)
+    return compile(source, target=target, options=gpu.OPTIONS).asm["ptx"]
+
+for charge, soft in itertools.product(Charge, [False, True]):
+    own = dict(charge=int(charge), soft_reset=soft)
+    for constant, biased, keep in [(False, True, True), (True, False, False)]:
+        assert "fma." not in ptx(gpu._forward_kernel, **own, constant=constant, biased=biased, keep=keep)
+    for surrogate in SurrogateShape:
+        code = ptx(gpu._backward_kernel, **own, detach_reset=False, surrogate=int(surrogate), keep=True)
+        assert "fma." not in code
+assert "fma." not in ptx(gpu._regular_kernel)
+print("compiled")
+"""
+
+
+def test_compiles_for_a_gpu_without_contracting_products_into_sums(tmp_path):
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    environment.pop("TRITON_INTERPRET", None)
+    done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "compiled", done.stderr
