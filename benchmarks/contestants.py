@@ -3,6 +3,7 @@ Who is measured: SB3's own policies, and the spiking ones with their neurons run
 
 * ``mlp``, ``cnn``: SB3's ``MlpPolicy`` and ``CnnPolicy``, with layers of the same sizes,
 * ``mlp-fused``, ``cnn-fused``: these with torch's fused Adam, which the spiking policies have by default,
+* ``published``: the spiking policy run as the papers' code runs it, see ``published_loop.py``; not for images,
 * ``plain``: the spiking policy whose neurons are SpikingJelly's nodes, called once for each time step,
 * ``nodes``: the same nodes in their multi-step mode,
 * ``spiking``: the spiking policy as it is, with its fused kernels,
@@ -14,10 +15,12 @@ product for all the time steps.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
+import published_loop
 import torch as th
 from gymnasium import spaces
 from spikingjelly.activation_based.neuron import BaseNode
@@ -70,13 +73,25 @@ def run_themselves(nodes: Sequence[nn.Module]) -> None:
         node.register_forward_hook(lambda *_: None)
 
 
-def _plain(layers: Sequence[SpikingLayer]) -> None:
-    for layer in layers:
+_M = TypeVar("_M", bound=nn.Module)
+
+
+def _all(kind: type[_M], module: nn.Module) -> list[_M]:
+    return [part for part in module.modules() if isinstance(part, kind)]
+
+
+def _published(policy: nn.Module) -> None:
+    for network in _all(SpikingNetwork, policy):
+        network.forward = partial(published_loop.decide, network)  # type: ignore[method-assign]
+
+
+def _plain(policy: nn.Module) -> None:
+    for layer in _all(SpikingLayer, policy):
         layer.neuron = StepByStep(layer.neuron)
 
 
-def _nodes(layers: Sequence[SpikingLayer]) -> None:
-    run_themselves([layer.neuron for layer in layers])
+def _nodes(policy: nn.Module) -> None:
+    run_themselves([layer.neuron for layer in _all(SpikingLayer, policy)])
 
 
 @dataclass(frozen=True)
@@ -85,18 +100,17 @@ class Execution:
     How a spiking network is run.
 
     :param precision: of its products
-    :param prepare: is given its layers
+    :param prepare: is given the network, or the policy around some
+    :param images: whether it can have images as inputs
     """
 
     precision: str = "float32"
-    prepare: Callable[[Sequence[SpikingLayer]], None] = lambda layers: None
-
-    def apply(self, network: nn.Module) -> None:
-        """Prepare the spiking layers of a network or policy."""
-        self.prepare([module for module in network.modules() if isinstance(module, SpikingLayer)])
+    prepare: Callable[[nn.Module], None] = lambda policy: None
+    images: bool = True
 
 
 EXECUTIONS = {
+    "published": Execution(prepare=_published, images=False),
     "plain": Execution(prepare=_plain),
     "nodes": Execution(prepare=_nodes),
     "spiking": Execution(),
@@ -119,7 +133,7 @@ def make_actor(name: str, net_arch: Sequence[int] = NET_ARCH, **options: Any) ->
     execution = EXECUTIONS[name]
     spiking = SpikingOptions(precision=execution.precision, **options)
     network = SpikingNetwork(OBSERVATIONS, ACTIONS, net_arch, spiking, nn.Tanh())
-    execution.apply(network)
+    execution.prepare(network)
     return network
 
 
@@ -174,10 +188,11 @@ def make_agents(
     if learn:
         fused = agents[f"{policies.dense_name}-fused"] = dense()
         fuse(fused.policy)
-    for name, execution in EXECUTIONS.items():
+    executions = {name: one for name, one in EXECUTIONS.items() if one.images or policies is not IMAGES}
+    for name, execution in executions.items():
         kwargs = {**policies.kwargs, **policies.spiking_kwargs, "precision": execution.precision}
         agents[name] = algorithm(policies.spiking, make_env(), policy_kwargs=kwargs, **arguments)
-        execution.apply(agents[name].policy)
+        execution.prepare(agents[name].policy)
     return agents
 
 

@@ -18,7 +18,7 @@ def provenance() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "commit": commit(),
-        "machine": {"cpu": cpu(), "cores": os.cpu_count(), "os": platform.platform()},
+        "machine": {"cpu": cpu(), "cores": os.cpu_count(), "os": platform.platform(), "gpus": gpus()},
         "threads": th.get_num_threads(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -29,6 +29,11 @@ def commit() -> str:
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def gpus() -> list[str]:
+    """Return the names of the GPUs that torch sees."""
+    return [th.cuda.get_device_name(index) for index in range(th.cuda.device_count())]
 
 
 def cpu() -> str:

@@ -8,7 +8,8 @@ The tables behind docs/performance.md, all of them or some:
 
 ``contestants.py`` says who is measured and ``subjects.py`` what. In each round all the contestants are measured one
 after the other; the ratio to the first of them is the median over the rounds of the ratio within a round, with its
-quartiles, so that a busy machine slows down both sides of it. One thread; times are the processor's.
+quartiles, so that a busy machine slows down both sides of it. One thread; times are the processor's. With
+``--device cuda`` they are the clock's, of a GPU, and have a record of their own.
 
 ``--summary`` prints the Markdown tables of the record, ``--figure`` draws how times grow with size.
 """
@@ -26,20 +27,20 @@ from provenance import provenance
 from rich.console import Console
 from rich.table import Table
 from subjects import SUBJECTS, Subject
-from timing import interleave, statistics
+from timing import Stopwatch, interleave, statistics
 
-RECORD = Path("docs/data/speed/cpu.json")
+RECORDS = Path("docs/data/speed")
 
 console = Console(highlight=False)
 
 
-def measure(name: str, subject: Subject, repeats: int, warm_up: int, at_least: float) -> dict[str, Any]:
+def measure(name: str, subject: Subject, repeats: int, warm_up: int, watch: Stopwatch) -> dict[str, Any]:
     """Measure a subject and return its entry in the record."""
     repeats = min(repeats, subject.most_repeats)
     cases = []
     load = os.getloadavg()[0]
     with console.status(name) as status:
-        for case in subject.cases(at_least):
+        for case in subject.cases(watch):
             status.update(f"{name}: {case.name}")
             rounds = interleave(case.measures, repeats, warm_up)
             summed_up = {contestant: dataclasses.asdict(one) for contestant, one in statistics(rounds).items()}
@@ -48,7 +49,7 @@ def measure(name: str, subject: Subject, repeats: int, warm_up: int, at_least: f
         "what": subject.what,
         "unit": subject.unit,
         "repeats": repeats,
-        "seconds_per_measurement": at_least,
+        "seconds_per_measurement": watch.at_least,
         "load_average": load,
         "cases": cases,
     }
@@ -134,10 +135,10 @@ def _quartiles(statistics: dict[str, float]) -> str:
 def _source(entry: dict[str, Any]) -> str:
     commit, *dirty = entry["commit"].split("-")
     code = f"commit `{'-'.join([commit[:10], *dirty])}`, torch {entry['versions']['torch']}"
-    machine = (
-        f"{entry['machine']['cpu']}, {entry['machine']['cores']} cores under a load of {entry['load_average']:.1f}"
-    )
-    return f"{entry['repeats']} rounds on {entry['date'][:10]}; {code}; {machine}."
+    machine = entry["machine"]
+    processors = ", ".join([*machine.get("gpus", []), machine["cpu"]])
+    load = f"{machine['cores']} cores under a load of {entry['load_average']:.1f}"
+    return f"{entry['repeats']} rounds on {entry['date'][:10]}; {code}; {processors}, {load}."
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -162,30 +163,39 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=0.02, help="that a measurement lasts at least (default: %(default)s)"
     )
-    parser.add_argument("--json", type=Path, default=RECORD, help="the record (default: %(default)s)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what computes (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help=f"the record (default: {RECORDS}/<device>.json)")
     parser.add_argument("--summary", action="store_true", help="print the tables of the record and stop")
     parser.add_argument("--figure", type=Path, help="draw how times grow into this file, from the record, and stop")
     args = parser.parse_args()
     unknown = [name for name in args.subjects if name not in SUBJECTS]
     if unknown:
         parser.error(f"unknown subject {', '.join(unknown)}; choose from {', '.join(SUBJECTS)}")
+    subjects = [name for name, one in SUBJECTS.items() if one.on_gpu or args.device == "cpu"]
+    left_out = [name for name in args.subjects if name not in subjects]
+    if left_out:
+        parser.error(f"{', '.join(left_out)} cannot be measured on a GPU")
+    record = args.json or RECORDS / f"{args.device}.json"
     if args.repeats < 1 or args.warm_up < 0:
         parser.error("--repeats must be 1 or more, --warm-up 0 or more")
     if args.list:
         print("\n".join(f"{name:16}{subject.what}, {subject.unit}" for name, subject in SUBJECTS.items()))
         return
     if args.summary:
-        print(summary(read(args.json)))
+        print(summary(read(record)))
         return
     if args.figure:
-        draw(read(args.json), args.figure)
+        draw(read(record), args.figure)
         return
+    if args.device == "cuda" and not th.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU")
     th.set_num_threads(1)
     th.manual_seed(0)
+    watch = Stopwatch(args.device, args.seconds)
     source = provenance()  # before the record changes, which is part of the working tree
-    for name in args.subjects or SUBJECTS:
-        entry = {**measure(name, SUBJECTS[name], args.repeats, args.warm_up, args.seconds), **source}
-        write(args.json, {**read(args.json), name: entry})
+    for name in args.subjects or subjects:
+        entry = {**measure(name, SUBJECTS[name], args.repeats, args.warm_up, watch), **source}
+        write(record, {**read(record), name: entry})
         show(name, entry)
 
 

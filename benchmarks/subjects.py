@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +16,7 @@ from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from timing import Measure, milliseconds_per_call, printed, seconds
+from timing import Measure, Stopwatch, printed
 from torch import nn
 
 from sb3_spiking.conversion import SpikingQPolicy, convert
@@ -25,6 +25,9 @@ STEPS = 20
 """Environment steps of a slice of training; even, as TD3 updates its actor every other step."""
 HALF_CHEETAH = (spaces.Box(-np.inf, np.inf, (OBSERVATIONS,)), spaces.Box(-1.0, 1.0, (ACTIONS,)))
 FRAMES = (spaces.Box(0, 255, (84, 84, 4), np.uint8), spaces.Discrete(6))
+
+
+_O = TypeVar("_O", bound=OffPolicyAlgorithm)
 
 
 @dataclass(frozen=True)
@@ -47,35 +50,51 @@ class Subject:
 
     :param what: is measured
     :param unit: of the figures
-    :param cases: makes its rows one after the other, given the seconds that a measurement lasts at least
+    :param cases: makes its rows one after the other, given what takes times
     :param most_repeats: rounds that are enough
+    :param on_gpu: whether it can be measured on a GPU
     """
 
     what: str
     unit: str
-    cases: Callable[[float], Iterator[Case]]
+    cases: Callable[[Stopwatch], Iterator[Case]]
     most_repeats: int = sys.maxsize
+    on_gpu: bool = True
 
 
-def training(algorithm: type[OffPolicyAlgorithm], env: str, at_least: float) -> Iterator[Case]:
-    """Measure steps per second of ``learn``; a slice of it lasts longer than any ``at_least``."""
+def _learning(algorithm: type[_O], env: str, watch: Stopwatch) -> dict[str, _O]:
+    """Return agents in the middle of their training."""
     arguments: dict[str, Any] = {"batch_size": 256, "learning_starts": 256, "buffer_size": 10_000}
-    agents = make_agents(algorithm, VECTORS, partial(gym.make, env), **arguments)
+    agents = make_agents(algorithm, VECTORS, partial(gym.make, env), device=watch.device, **arguments)
     for agent in agents.values():
         agent.learn(256 + STEPS)
+    return agents
+
+
+def training(algorithm: type[OffPolicyAlgorithm], env: str, watch: Stopwatch) -> Iterator[Case]:
+    """Measure steps per second of ``learn``; a slice of it lasts long enough."""
+    agents = _learning(algorithm, env, watch)
 
     def measure(agent: OffPolicyAlgorithm) -> Measure:
         learn = partial(agent.learn, STEPS, reset_num_timesteps=False)
-        return lambda: STEPS / seconds(learn)
+        return lambda: STEPS / watch.seconds(learn)
 
     yield Case(env, {name: measure(agent) for name, agent in agents.items()})
 
 
-def rollout(at_least: float) -> Iterator[Case]:
+def td3_update(watch: Stopwatch) -> Iterator[Case]:
+    """Measure ``train``: two steps, in one of which the actor learns."""
+    agents = _learning(TD3, "HalfCheetah-v5", watch)
+    updates = {name: partial(agent.train, gradient_steps=2, batch_size=256) for name, agent in agents.items()}
+    yield Case("batch 256", {name: watch.milliseconds_per_call(update) for name, update in updates.items()})
+
+
+def rollout(watch: Stopwatch) -> Iterator[Case]:
     """Measure steps per second of rollouts, by the number of environments that decide at once."""
     for n_envs in (1, 8, 32):
         make_env = partial(make_vec_env, "HalfCheetah-v5", n_envs)
-        agents = make_agents(PPO, VECTORS, make_env, learn=False, n_steps=256 // n_envs, batch_size=64, n_epochs=1)
+        arguments: dict[str, Any] = {"n_steps": 256 // n_envs, "batch_size": 64, "n_epochs": 1}
+        agents = make_agents(PPO, VECTORS, make_env, learn=False, device=watch.device, **arguments)
         for agent in agents.values():
             agent.learn(256)
 
@@ -84,7 +103,7 @@ def rollout(at_least: float) -> Iterator[Case]:
             callback.init_callback(agent)
             assert agent.env is not None
             collect = partial(agent.collect_rollouts, agent.env, callback, agent.rollout_buffer, agent.n_steps)
-            return lambda: 256 / seconds(collect)
+            return lambda: 256 / watch.seconds(collect)
 
         yield Case(
             f"{n_envs} environments" if n_envs > 1 else "1 environment",
@@ -92,32 +111,35 @@ def rollout(at_least: float) -> Iterator[Case]:
         )
 
 
-def ppo_update(at_least: float) -> Iterator[Case]:
+def ppo_update(watch: Stopwatch) -> Iterator[Case]:
     """Measure ``train`` on a full rollout."""
-    agents = make_agents(PPO, VECTORS, partial(gym.make, "HalfCheetah-v5"), n_steps=512, n_epochs=1, batch_size=64)
+    arguments: dict[str, Any] = {"n_steps": 512, "n_epochs": 1, "batch_size": 64}
+    agents = make_agents(PPO, VECTORS, partial(gym.make, "HalfCheetah-v5"), device=watch.device, **arguments)
     for agent in agents.values():
         agent.learn(512)
-    yield Case("512 steps", {name: milliseconds_per_call(agent.train, at_least) for name, agent in agents.items()})
+    yield Case("512 steps", {name: watch.milliseconds_per_call(agent.train) for name, agent in agents.items()})
 
 
-def dqn_cnn_update(at_least: float) -> Iterator[Case]:
+def dqn_cnn_update(watch: Stopwatch) -> Iterator[Case]:
     """Measure ``train`` on images."""
-    agents = make_agents(DQN, IMAGES, partial(NoiseEnv, *FRAMES), buffer_size=256, learning_starts=256)
+    arguments: dict[str, Any] = {"buffer_size": 256, "learning_starts": 256}
+    agents = make_agents(DQN, IMAGES, partial(NoiseEnv, *FRAMES), device=watch.device, **arguments)
     for agent in agents.values():
         agent.learn(256)
     updates = {name: partial(agent.train, gradient_steps=1, batch_size=32) for name, agent in agents.items()}
-    yield Case("batch 32", {name: milliseconds_per_call(update, at_least) for name, update in updates.items()})
+    yield Case("batch 32", {name: watch.milliseconds_per_call(update) for name, update in updates.items()})
 
 
-def predict(at_least: float) -> Iterator[Case]:
+def predict(watch: Stopwatch) -> Iterator[Case]:
     """Measure decisions of whole agents."""
-    agents = make_agents(TD3, VECTORS, partial(NoiseEnv, *HALF_CHEETAH), learn=False, buffer_size=1)
+    arguments: dict[str, Any] = {"learn": False, "buffer_size": 1, "device": watch.device}
+    agents = make_agents(TD3, VECTORS, partial(NoiseEnv, *HALF_CHEETAH), **arguments)
     for count in (1, 8, 64):
         observations = np.random.default_rng(0).standard_normal((count, OBSERVATIONS)).astype(np.float32)
         decisions = {name: partial(agent.predict, observations, deterministic=True) for name, agent in agents.items()}
         yield Case(
             f"{count} observations" if count > 1 else "1 observation",
-            {name: milliseconds_per_call(decide, at_least) for name, decide in decisions.items()},
+            {name: watch.milliseconds_per_call(decide) for name, decide in decisions.items()},
         )
 
 
@@ -134,43 +156,43 @@ def forward_backward(network: nn.Module, observations: th.Tensor) -> None:
 
 
 def networks(
-    name: str, run: Callable[[nn.Module, th.Tensor], None], actors: dict[str, nn.Module], batch: int, at_least: float
+    name: str, run: Callable[[nn.Module, th.Tensor], None], actors: dict[str, nn.Module], batch: int, watch: Stopwatch
 ) -> Case:
     """Measure networks on a batch."""
-    observations = th.randn(batch, OBSERVATIONS)
-    calls = {contestant: partial(run, network, observations) for contestant, network in actors.items()}
-    return Case(name, {contestant: milliseconds_per_call(call, at_least) for contestant, call in calls.items()})
+    observations = th.randn(batch, OBSERVATIONS, device=watch.device)
+    calls = {contestant: partial(run, network.to(watch.device), observations) for contestant, network in actors.items()}
+    return Case(name, {contestant: watch.milliseconds_per_call(call) for contestant, call in calls.items()})
 
 
-def actor(at_least: float) -> Iterator[Case]:
+def actor(watch: Stopwatch) -> Iterator[Case]:
     """Measure the actor network alone, by batch size."""
     actors = {name: make_actor(name) for name in ACTORS}
     for name, run in {"forward": forward, "forward + backward": forward_backward}.items():
         for batch in (1, 32, 256, 1024, 4096):
-            yield networks(f"{name}, batch {batch}", run, actors, batch, at_least)
+            yield networks(f"{name}, batch {batch}", run, actors, batch, watch)
 
 
-def compiled(at_least: float) -> Iterator[Case]:
+def compiled(watch: Stopwatch) -> Iterator[Case]:
     """Measure the actor network alone beside SpikingJelly's nodes under ``torch.compile``, which takes a minute."""
     actors = {name: make_actor(name) for name in ("mlp", "plain", "spiking")}
     actors["plain-compiled"] = make_actor("plain")
     actors["plain-compiled"].compile()
     for name, run in {"forward": forward, "forward + backward": forward_backward}.items():
-        yield networks(f"{name}, batch 256", run, actors, 256, at_least)
+        yield networks(f"{name}, batch 256", run, actors, 256, watch)
 
 
-def growth(at_least: float) -> Iterator[Case]:
+def growth(watch: Stopwatch) -> Iterator[Case]:
     """Measure the actor network alone, by time steps and by width."""
     some = ("mlp", "nodes", "spiking")
     for steps in (1, 2, 4, 8, 16, 32):
         actors = {name: make_actor(name, time_steps=steps) for name in some}
-        yield networks(f"T = {steps}", forward_backward, actors, 64, at_least)
+        yield networks(f"T = {steps}", forward_backward, actors, 64, watch)
     for width in (64, 128, 256, 512, 1024, 2048):
         actors = {name: make_actor(name, (width, width)) for name in some}
-        yield networks(f"width {width}", forward_backward, actors, 64, at_least)
+        yield networks(f"width {width}", forward_backward, actors, 64, watch)
 
 
-def conversion(at_least: float) -> Iterator[Case]:
+def conversion(watch: Stopwatch) -> Iterator[Case]:
     """Measure decisions of a DQN and of what it is converted to."""
     dqn = DQN("MlpPolicy", "CartPole-v1", buffer_size=1, seed=0, device="cpu")
     states = np.random.default_rng(0).uniform(-1.0, 1.0, (1000, 4)).astype(np.float32)
@@ -185,18 +207,18 @@ def conversion(at_least: float) -> Iterator[Case]:
         }
         yield Case(
             f"batch {batch}",
-            {name: milliseconds_per_call(decide, at_least) for name, decide in decisions.items()},
+            {name: watch.milliseconds_per_call(decide) for name, decide in decisions.items()},
         )
 
 
-def memory(at_least: float) -> Iterator[Case]:
+def memory(watch: Stopwatch) -> Iterator[Case]:
     """Measure memory, a fresh process for each figure."""
     script = str(Path(__file__).with_name("peak_memory.py"))
     for batch in (256, 4096):
         yield Case(f"batch {batch}", {name: printed([sys.executable, script, name, str(batch)]) for name in ACTORS})
 
 
-def imports(at_least: float) -> Iterator[Case]:
+def imports(watch: Stopwatch) -> Iterator[Case]:
     """Measure imports, a fresh process for each figure."""
     script = "import time; start = time.process_time(); import {}; print(1e3 * (time.process_time() - start))"
     packages = ("stable_baselines3", "sb3_spiking")
@@ -210,6 +232,7 @@ SUBJECTS = {
     "td3-step-ant": Subject(
         "TD3.learn, one gradient step of batch 256 each", "steps/s", partial(training, TD3, "Ant-v5")
     ),
+    "td3-update": Subject("TD3.train, two gradient steps of batch 256 on HalfCheetah-v5", "ms", td3_update),
     "sac-step": Subject(
         "SAC.learn, one gradient step of batch 256 each", "steps/s", partial(training, SAC, "HalfCheetah-v5")
     ),
@@ -220,7 +243,9 @@ SUBJECTS = {
     "actor": Subject("actor network alone", "ms", actor),
     "compiled": Subject("actor network alone, SpikingJelly's nodes under torch.compile too", "ms", compiled),
     "growth": Subject("actor network alone, forward + backward, batch 64; T = 5, width 256 if not said", "ms", growth),
-    "conversion": Subject("decisions of a DQN for CartPole-v1 and of its conversions", "ms", conversion),
-    "memory": Subject("peak growth in forward + backward of the actor network alone", "MiB", memory, most_repeats=3),
-    "import": Subject("importing a package and all that it imports", "ms", imports),
+    "conversion": Subject("decisions of a DQN for CartPole-v1 and of its conversions", "ms", conversion, on_gpu=False),
+    "memory": Subject(
+        "peak growth in forward + backward of the actor network alone", "MiB", memory, most_repeats=3, on_gpu=False
+    ),
+    "import": Subject("importing a package and all that it imports", "ms", imports, on_gpu=False),
 }

@@ -1,8 +1,9 @@
 """
-How speed is measured: contestants in alternation, ratios within a round, seconds of the processor.
+How speed is measured: contestants in alternation, ratios within a round.
 
-What is measured computes on one thread and waits for nothing, so that on an idle machine the processor's time is the
-clock's. On a busy one the clock would count the work of others.
+On the CPU in seconds of the processor: what is measured computes on one thread and waits for nothing, so that on an
+idle machine these are the clock's, and on a busy one the clock would count the work of others. On a GPU by the clock,
+until the GPU is done.
 """
 
 import gc
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch as th
 
 Measure = Callable[[], float]
 """Takes one measurement."""
@@ -36,31 +38,47 @@ class Statistics:
     high: float
 
 
-def seconds(call: Callable[[], object], times: int = 1) -> float:
-    """Return the processor's time for calling something so many times."""
-    gc.disable()  # a collection would be charged to whoever happens to be running
-    try:
-        start = time.process_time()
-        for _ in range(times):
-            call()
-        return time.process_time() - start
-    finally:
-        gc.enable()
-
-
-def milliseconds_per_call(call: Callable[[], object], at_least: float) -> Measure:
+@dataclass(frozen=True)
+class Stopwatch:
     """
-    Measure the time of a call.
+    Takes times.
 
-    :param call: what to call
-    :param at_least: seconds that a measurement lasts; it repeats the call as often as that takes
-    :return: measures milliseconds
+    :param device: what computes, ``"cpu"`` or ``"cuda"``
+    :param at_least: seconds that a measurement lasts; it repeats a call as often as that takes
     """
-    call()
-    times = 1
-    while seconds(call, times) < at_least:
-        times *= 2
-    return lambda: 1e3 * seconds(call, times) / times
+
+    device: str = "cpu"
+    at_least: float = 0.02
+
+    def _now(self) -> float:
+        if self.device == "cpu":
+            return time.process_time()
+        th.cuda.synchronize()
+        return time.perf_counter()
+
+    def seconds(self, call: Callable[[], object], times: int = 1) -> float:
+        """Return the time for calling something so many times."""
+        gc.disable()  # a collection would be charged to whoever happens to be running
+        try:
+            start = self._now()
+            for _ in range(times):
+                call()
+            return self._now() - start
+        finally:
+            gc.enable()
+
+    def milliseconds_per_call(self, call: Callable[[], object]) -> Measure:
+        """
+        Measure the time of a call.
+
+        :param call: what to call
+        :return: measures milliseconds
+        """
+        call()
+        times = 1
+        while self.seconds(call, times) < self.at_least:
+            times *= 2
+        return lambda: 1e3 * self.seconds(call, times) / times
 
 
 def printed(command: Sequence[str]) -> Measure:

@@ -62,10 +62,44 @@ def test_a_measurement_lasts_long_enough(monkeypatch):
     def call():
         now[0] += 0.003
 
-    measure = timing.milliseconds_per_call(call, at_least=0.02)
+    measure = timing.Stopwatch(at_least=0.02).milliseconds_per_call(call)
     start = now[0]
     assert measure() == pytest.approx(3.0)
     assert now[0] - start >= 0.02
+
+
+def test_a_gpu_is_waited_for(monkeypatch):
+    import timing
+
+    now, launched = [0.0], [0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+
+    def launch():
+        launched[0] += 1
+
+    def synchronize():
+        now[0] += 0.005 * launched[0]
+        launched[0] = 0
+
+    monkeypatch.setattr(timing.th.cuda, "synchronize", synchronize)
+    launch()  # what was under way before is not counted
+    assert timing.Stopwatch("cuda").seconds(launch, times=2) == pytest.approx(0.01)
+
+
+def test_the_published_loop_decides_and_learns_the_same():
+    from contestants import OBSERVATIONS, make_actor
+
+    observations = 2 * th.randn(32, OBSERVATIONS)
+    ours, theirs = make_actor("spiking"), make_actor("published")
+    theirs.load_state_dict(ours.state_dict())
+    actions, wanted = theirs(observations), ours(observations)
+    th.testing.assert_close(actions, wanted)
+    actions.sum().backward()
+    wanted.sum().backward()
+    for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        # Autograd goes through the published encoder's reset, which makes 1.001 of some gradients.
+        tolerance = 2e-3 if name.startswith("encoder") else 1e-5
+        th.testing.assert_close(other.grad, one.grad, rtol=tolerance, atol=tolerance * one.grad.abs().max().item())
 
 
 @pytest.mark.parametrize("name", ["plain", "nodes"])
@@ -91,7 +125,7 @@ def test_provenance_says_what_a_figure_depends_on():
     source = provenance()
     assert source.keys() == {"versions", "commit", "machine", "threads", "date"}
     assert source["versions"].keys() == {"python", *PACKAGES}
-    assert source["machine"].keys() == {"cpu", "cores", "os"}
+    assert source["machine"].keys() == {"cpu", "cores", "os", "gpus"}
     assert source["threads"] == 1
     assert json.dumps(source)
 
@@ -110,13 +144,13 @@ def test_a_subject_from_the_command_line(monkeypatch, tmp_path, capsys):
     assert len(entry["commit"]) >= 40
     assert [case["name"] for case in entry["cases"]] == ["1 observation", "8 observations", "64 observations"]
     for case in entry["cases"]:
-        assert list(case["rounds"]) == ["mlp", "plain", "nodes", "spiking", "spiking-bfloat16"]
+        assert list(case["rounds"]) == ["mlp", "published", "plain", "nodes", "spiking", "spiking-bfloat16"]
         assert all(len(figures) == 2 and min(figures) > 0 for figures in case["rounds"].values())
         assert case["statistics"]["mlp"]["ratio"] == 1.0
     record.write_text(json.dumps({"predict": entry}))
     run(monkeypatch, "speed.py", "--summary", "--json", record)
     tables = capsys.readouterr().out
-    assert "| ms | mlp | plain | nodes | spiking | spiking-bfloat16 |" in tables
+    assert "| ms | mlp | published | plain | nodes | spiking | spiking-bfloat16 |" in tables
     assert "| 8 observations | " in tables
 
 
@@ -124,6 +158,16 @@ def test_an_unknown_subject_is_named(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "speed.py", "flying")
     assert "unknown subject flying; choose from td3-step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("subject", "told"), [("import", "import cannot be measured on a GPU"), ("actor", "torch sees no GPU")]
+)
+def test_what_a_gpu_cannot_measure_is_refused(subject, told, monkeypatch, capsys):
+    monkeypatch.setattr(th.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "speed.py", subject, "--device", "cuda")
+    assert told in capsys.readouterr().err
 
 
 def test_conversion_tables_read_records_with_and_without_provenance(monkeypatch, tmp_path):
