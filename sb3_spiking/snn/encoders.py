@@ -23,6 +23,7 @@ from torch import nn
 
 from sb3_spiking.snn import kernels
 from sb3_spiking.snn.arguments import choice, finite_float, positive_float, positive_int
+from sb3_spiking.snn.receptive_fields import receptive_fields
 from sb3_spiking.snn.recording import Recording
 from sb3_spiking.snn.straight_through import straight_through
 
@@ -85,8 +86,7 @@ class PopulationEncoder(nn.Module, ABC):
         :raises ValueError: if an observation is NaN or infinite
         """
         _check_finite(observations)
-        distance = (observations.unsqueeze(-1) - self.mean) / self.widths()
-        return th.exp(-0.5 * distance.square()).flatten(start_dim=1)
+        return receptive_fields(observations, self.mean, self.widths()).flatten(start_dim=1)
 
     def forward(self, observations: th.Tensor, recording: Recording | None = None) -> th.Tensor:
         """

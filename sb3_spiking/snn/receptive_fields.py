@@ -1,0 +1,41 @@
+"""Gaussian receptive fields, forward and backward in as few passes over memory as there can be."""
+
+from typing import Any
+
+import torch as th
+
+
+def receptive_fields(observations: th.Tensor, mean: th.Tensor, width: th.Tensor) -> th.Tensor:
+    """
+    Return how much each field is excited, ``exp(-1/2 ((observation - mean) / width)^2)`` (Tang et al., 2020).
+
+    :param observations: ``[N, obs_dim]``
+    :param mean: ``[obs_dim, population]``
+    :param width: > 0, ``[obs_dim, population]``
+    :return: in [0, 1], ``[N, obs_dim, population]``; differentiable any number of times
+    """
+    return _ReceptiveFields.apply(observations, mean, width)
+
+
+class _ReceptiveFields(th.autograd.Function):
+    """Autograd would keep three arrays of this size where one is enough, and go over twelve of them on its way back."""
+
+    @staticmethod
+    def forward(ctx: Any, observations: th.Tensor, mean: th.Tensor, width: th.Tensor) -> th.Tensor:
+        activity = (observations.unsqueeze(-1) - mean).div_(width).square_().mul_(-0.5).exp_()
+        ctx.save_for_backward(observations, mean, width, activity)
+        return activity
+
+    @staticmethod
+    def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor | None, th.Tensor, th.Tensor]:
+        """
+        With the distance ``d = (observation - mean) / width``, and ``g`` the gradient of the activity ``a``::
+
+            dL/dmean = sum of g a d / width        dL/dwidth = sum of g a d^2 / width        over the observations
+            dL/dobservation = - sum of g a d / width                                         over the population
+        """
+        observations, mean, width, activity = ctx.saved_tensors
+        distance = (observations.unsqueeze(-1) - mean).div_(width)
+        pull = (gradient * activity).mul_(distance)
+        grad_observations = -(pull / width).sum(dim=-1) if ctx.needs_input_grad[0] else None
+        return grad_observations, pull.sum(dim=0) / width, (pull * distance).sum(dim=0) / width
