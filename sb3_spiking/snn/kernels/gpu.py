@@ -239,7 +239,7 @@ def forward(
         _forward_kernel,
         size,
         current,
-        current if bias is None else bias,
+        current if bias is None else bias.contiguous(),
         current if equations.leak is None else equations.leak.detach(),
         spikes,
         spikes if membrane is None else membrane,
