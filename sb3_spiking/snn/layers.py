@@ -68,11 +68,10 @@ class SpikingLayer(nn.Module):
             inputs = inputs.contiguous(memory_format=th.channels_last)
         if self._adds_plainly():
             # As the fused layer rounds: whoever looks must see the same spikes.
-            return kernels.product(inputs, synapses.weight) + synapses.bias  # type: ignore[arg-type, operator]
+            product = kernels.product(inputs, synapses.weight, self.product_dtype)  # type: ignore[arg-type]
+            return product + synapses.bias  # type: ignore[operator]
         if self.product_dtype is None:
             return synapses(inputs)
-        if inputs.device.type == "cpu":
-            warn_where_emulated()
         rounded = {name: p.to(self.product_dtype) for name, p in synapses.named_parameters()}
         return functional_call(synapses, rounded, (inputs.to(self.product_dtype),)).to(inputs.dtype)
 
@@ -84,6 +83,8 @@ class SpikingLayer(nn.Module):
         :param recording: where to add what the layer did; there is no gradient then
         :return: spikes, ``[T, N, ...]``
         """
+        if self.product_dtype is not None and inputs.device.type == "cpu":
+            warn_where_emulated()
         if recording is None:
             return self._run(inputs)
         current = self.current(inputs)
@@ -96,7 +97,8 @@ class SpikingLayer(nn.Module):
             current = self.current(inputs[:1] if is_constant(inputs) else inputs)
             return neurons.fire(self.neuron, current, len(inputs))
         synapses: nn.Linear = self.synapses  # type: ignore[assignment]
-        return kernels.fire_connected(equations, inputs, synapses.weight, synapses.bias, activity_of(inputs))
+        activity, dtype = activity_of(inputs), self.product_dtype
+        return kernels.fire_connected(equations, inputs, synapses.weight, synapses.bias, activity, dtype)
 
     def _fused_equations(self, inputs: th.Tensor) -> kernels.Equations | None:
         """Return what runs synapses and neurons at once, None where they run one after the other."""
@@ -106,11 +108,11 @@ class SpikingLayer(nn.Module):
         return neurons.fused_equations(self.neuron, inputs)
 
     def _adds_plainly(self) -> bool:
-        """Tell whether the synapses are one product and a bias, in full precision, and nobody looks."""
+        """Tell whether the synapses are one product and a bias, and nobody looks."""
         # Exact type: a subclass, or a parametrization, may do something else.
         plain = type(self.synapses) is nn.Linear and self.synapses.bias is not None
         looked_at = is_watched(self.synapses) or operations_are_watched()
-        return plain and self.product_dtype is None and not looked_at
+        return plain and not looked_at
 
     def _record(self, current: th.Tensor, recording: Recording) -> th.Tensor:
         spikes, membrane = neurons.record(self.neuron, current)

@@ -28,8 +28,12 @@ def make_layer(inputs, neurons, neuron="cuba_lif", surrogate="rect", reset="hard
 
 def step_by_step(layer, inputs):
     """Torch's product, and SpikingJelly's own loop."""
+    return step_by_step_current(layer, layer.synapses(inputs))
+
+
+def step_by_step_current(layer, current):
     layer.neuron.reset()
-    spikes = layer.neuron(layer.synapses(inputs))
+    spikes = layer.neuron(current)
     layer.neuron.reset()
     return spikes
 
@@ -184,6 +188,31 @@ def test_watched_parts_run_themselves(part):
     getattr(layer, part).register_forward_hook(lambda *args: seen.append(args))
     assert th.equal(layer(inputs), unwatched)
     assert len(seen) == 1
+
+
+@pytest.mark.filterwarnings("ignore:precision='bfloat16' is slower")
+@pytest.mark.parametrize("straight", [False, True])
+def test_bfloat16_rounds_the_products_and_nothing_else(straight):
+    layer = SpikingOptions(precision="bfloat16").layer("hidden0", nn.Linear(70, 66))
+    activity, spikes, grad = th.rand(9, 70), (th.rand(5, 9, 70) < 0.3).float(), th.randn(5, 9, 66)
+
+    def by_torch(inputs):
+        rounded = nn.functional.linear(inputs.bfloat16(), layer.synapses.weight.bfloat16()).float()
+        return step_by_step_current(layer, rounded + layer.synapses.bias)
+
+    def run(execute):
+        learnt = activity.clone().requires_grad_() if straight else spikes.clone().requires_grad_()
+        fired = execute(straight_through(learnt, spikes) if straight else learnt)
+        return fired.detach(), th.autograd.grad(fired, [learnt, *layer.parameters()], grad)
+
+    (fired, own), (expected, theirs) = run(layer), run(by_torch)
+    assert th.equal(fired, expected)
+    for one, other in zip(own, theirs, strict=True):
+        # Sums of five steps, or of rows, are rounded once or at each step: eight bits.
+        th.testing.assert_close(one, other, rtol=0.02, atol=0.02 * other.abs().max().item())
+    recording = Recording()
+    assert th.equal(layer(spikes, recording), expected)
+    assert not th.equal(SpikingOptions().layer("hidden0", layer.synapses)(spikes), expected)
 
 
 def test_parametrized_weights_run_themselves():

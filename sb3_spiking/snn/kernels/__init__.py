@@ -188,7 +188,12 @@ def _channels_lie_last(current: th.Tensor) -> bool:
 
 
 def fire_connected(
-    equations: Equations, inputs: th.Tensor, weight: th.Tensor, bias: th.Tensor, activity: th.Tensor | None = None
+    equations: Equations,
+    inputs: th.Tensor,
+    weight: th.Tensor,
+    bias: th.Tensor,
+    activity: th.Tensor | None = None,
+    dtype: th.dtype | None = None,
 ) -> th.Tensor:
     """
     Run a fully connected layer from rest over all the time steps; differentiable any number of times.
@@ -201,26 +206,28 @@ def fire_connected(
     :param bias: ``[neurons]``
     :param activity: ``[N, inputs]``, what receives the gradient of the inputs of all the steps in their place
         (straight-through): one product instead of T
+    :param dtype: what the products are rounded to; None: not at all
     :return: spikes, 0 or 1, ``[T, N, neurons]``
     """
     from sb3_spiking.snn.kernels import training
 
-    return training.fire_connected(equations, inputs, weight, bias, activity)
+    return training.fire_connected(equations, inputs, weight, bias, activity, dtype)
 
 
-def product(inputs: th.Tensor, weight: th.Tensor) -> th.Tensor:
+def product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None = None) -> th.Tensor:
     """
     Multiply as ``fire_connected`` does, to the last bit; differentiable any number of times.
 
     :param inputs: spikes or anything else, ``[..., inputs]``
     :param weight: ``[neurons, inputs]``
+    :param dtype: what factors and product are rounded to; None: not at all
     :return: ``inputs @ weight.T``, ``[..., neurons]``
     """
-    if not supports(inputs):
+    if dtype is None and not supports(inputs):
         return functional.linear(inputs, weight)
     from sb3_spiking.snn.kernels import products
 
-    return products.differentiable_product(inputs, weight)
+    return products.differentiable_product(inputs, weight, dtype)
 
 
 def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

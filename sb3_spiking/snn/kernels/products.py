@@ -100,14 +100,29 @@ def few_spikes(inputs: th.Tensor, neurons: int) -> SpikeList | None:
     return SpikeList.of(inputs, MAX_DENSITY)
 
 
-def product(inputs: th.Tensor, weight: th.Tensor) -> tuple[th.Tensor, SpikeList | None]:
+def multiply(a: th.Tensor, b: th.Tensor, dtype: th.dtype | None) -> th.Tensor:
+    """
+    Return ``a @ b``.
+
+    :param a: ``[..., K]``
+    :param b: ``[K, columns]``
+    :param dtype: what factors and product are rounded to; None: not at all
+    :return: ``[..., columns]``, of the type of ``a``, differentiable
+    """
+    return a @ b if dtype is None else (a.to(dtype) @ b.to(dtype)).to(a.dtype)
+
+
+def product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None = None) -> tuple[th.Tensor, SpikeList | None]:
     """
     Return ``inputs @ weight.T``, without a graph.
 
     :param inputs: ``[..., inputs]``, on a GPU in float32, on the CPU in float64 too
     :param weight: ``[neurons, inputs]``
+    :param dtype: what factors and product are rounded to; None: not at all
     :return: the product, ``[..., neurons]``, in memory of its own, and the spikes where only these were added
     """
+    if dtype is not None:
+        return multiply(inputs.detach(), weight.detach().t(), dtype), None
     rows, weight = inputs.detach().flatten(0, -2).contiguous(), weight.detach()
     products = inputs.new_empty(*inputs.shape[:-1], len(weight))
     # What does not fit is torch's to complain about: the kernels check nothing.
@@ -120,37 +135,43 @@ def product(inputs: th.Tensor, weight: th.Tensor) -> tuple[th.Tensor, SpikeList 
     return products, spikes
 
 
-def weight_gradient(gradient: th.Tensor, inputs: th.Tensor, spikes: SpikeList | None) -> th.Tensor:
+def weight_gradient(
+    gradient: th.Tensor, inputs: th.Tensor, spikes: SpikeList | None, dtype: th.dtype | None = None
+) -> th.Tensor:
     """
     Return the gradient of the weights.
 
     :param gradient: of the product, ``[..., neurons]``
     :param inputs: ``[..., inputs]``
     :param spikes: what ``product`` returned
+    :param dtype: what factors and product are rounded to; None: not at all
     :return: ``[neurons, inputs]``
     """
     gradient = gradient.flatten(0, -2)
-    return gradient.t() @ inputs.flatten(0, -2) if spikes is None else spikes.weight_gradient(gradient)
+    if spikes is None:
+        return multiply(gradient.t(), inputs.flatten(0, -2), dtype)
+    return spikes.weight_gradient(gradient)
 
 
 class _Product(th.autograd.Function):
     """The same with a graph."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: th.Tensor, weight: th.Tensor) -> th.Tensor:
+    def forward(ctx: Any, inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None) -> th.Tensor:
         ctx.save_for_backward(inputs, weight)
-        return product(inputs, weight)[0]
+        ctx.dtype = dtype
+        return product(inputs, weight, dtype)[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor, th.Tensor, None]:
         # Torch's products, so that they too have derivatives.
         inputs, weight = ctx.saved_tensors
-        return gradient @ weight, weight_gradient(gradient, inputs, None)
+        return multiply(gradient, weight, ctx.dtype), weight_gradient(gradient, inputs, None, ctx.dtype), None
 
 
-def differentiable_product(inputs: th.Tensor, weight: th.Tensor) -> th.Tensor:
+def differentiable_product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None = None) -> th.Tensor:
     """See [`product`][sb3_spiking.snn.kernels.product]."""
-    return _Product.apply(inputs, weight)
+    return _Product.apply(inputs, weight, dtype)
 
 
 @jit

@@ -70,11 +70,12 @@ class _Connected(th.autograd.Function):
         bias: th.Tensor,
         leak: th.Tensor | None,
         equations: Equations,
+        dtype: th.dtype | None,
     ) -> th.Tensor:
-        membrane, ctx.few_spikes = products.product(inputs, weight)
+        membrane, ctx.few_spikes = products.product(inputs, weight, dtype)
         spikes = th.empty_like(membrane)
         _kernels_for(membrane).forward(equations, membrane, spikes, membrane, bias.detach())
-        ctx.equations = equations._replace(leak=None)
+        ctx.equations, ctx.dtype = equations._replace(leak=None), dtype
         ctx.save_for_backward(membrane, inputs, activity, weight, bias, leak)
         return spikes
 
@@ -84,17 +85,20 @@ class _Connected(th.autograd.Function):
         if th.is_grad_enabled():
             # The straight-through gradient, as a sum of spikes and of an activity that is worth nothing.
             given = inputs if activity is None else inputs + (activity - activity.detach())
-            spikes = unrolled.fire(ctx.equations, products.differentiable_product(given, weight) + bias, leak)
-            return (*_differentiable_gradients(spikes, (inputs, activity, weight, bias, leak), grad_spikes), None)
+            current = products.differentiable_product(given, weight, ctx.dtype) + bias
+            spikes = unrolled.fire(ctx.equations, current, leak)
+            learnt = (inputs, activity, weight, bias, leak)
+            return (*_differentiable_gradients(spikes, learnt, grad_spikes), None, None)
         equations = ctx.equations._replace(leak=leak)
         gradients = _kernels_for(membrane).backward(equations, membrane, grad_spikes)
-        wanted = ctx.needs_input_grad
+        wanted, dtype = ctx.needs_input_grad, ctx.dtype
         return (
-            gradients.current @ weight if wanted[0] else None,
-            gradients.constant @ weight if wanted[1] else None,
-            products.weight_gradient(gradients.current, inputs, ctx.few_spikes) if wanted[2] else None,
+            products.multiply(gradients.current, weight, dtype) if wanted[0] else None,
+            products.multiply(gradients.constant, weight, dtype) if wanted[1] else None,
+            products.weight_gradient(gradients.current, inputs, ctx.few_spikes, dtype) if wanted[2] else None,
             gradients.constant.sum(dim=0) if wanted[3] else None,
             gradients.leak,
+            None,
             None,
         )
 
@@ -114,14 +118,19 @@ def fire(equations: Equations, current: th.Tensor, time_steps: int) -> th.Tensor
 
 
 def fire_connected(
-    equations: Equations, inputs: th.Tensor, weight: th.Tensor, bias: th.Tensor, activity: th.Tensor | None
+    equations: Equations,
+    inputs: th.Tensor,
+    weight: th.Tensor,
+    bias: th.Tensor,
+    activity: th.Tensor | None,
+    dtype: th.dtype | None,
 ) -> th.Tensor:
     """See [`fire_connected`][sb3_spiking.snn.kernels.fire_connected]."""
     if activity is not None:
         inputs = inputs.detach()
     if _learns(inputs, activity, weight, bias, equations.leak):
-        return _Connected.apply(inputs, activity, weight, bias, equations.leak, equations)
-    spikes, _ = products.product(inputs, weight)
+        return _Connected.apply(inputs, activity, weight, bias, equations.leak, equations, dtype)
+    spikes, _ = products.product(inputs, weight, dtype)
     _kernels_for(spikes).forward(equations, spikes, spikes, bias=bias.detach())
     return spikes
 
