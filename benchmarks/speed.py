@@ -75,15 +75,21 @@ def summary(record: dict[str, Any]) -> str:
     """Return Markdown tables of a record."""
     lines: list[str] = []
     for name, entry in ((name, record[name]) for name in SUBJECTS if name in record):
-        contestants = list(entry["cases"][0]["statistics"])
         lines += [f"### {name}", "", f"Measured: {entry['what']}. {_source(entry)}", ""]
-        lines += [f"| {' | '.join([entry['unit'], *contestants])} |", "|---" * (len(contestants) + 1) + "|"]
-        for case in entry["cases"]:
-            first, *others = case["statistics"].values()
-            cells = [f"{_figure(one['median'])} ({one['ratio']:.2f}: {_quartiles(one)})" for one in others]
-            lines.append(f"| {' | '.join([case['name'], _figure(first['median']), *cells])} |")
+        heading, *rows = _grid(entry)
+        lines += [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)]
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def _grid(entry: dict[str, Any]) -> list[list[str]]:
+    """Return the cells of a table, whichever way it is less wide: a row for each case, or for each contestant."""
+    grid = [[entry["unit"], *entry["cases"][0]["statistics"]]]
+    for case in entry["cases"]:
+        first, *others = case["statistics"].values()
+        cells = [f"{_figure(one['median'])} ({one['ratio']:.2f}: {_quartiles(one)})" for one in others]
+        grid.append([case["name"], _figure(first["median"]), *cells])
+    return grid if len(grid) >= len(grid[0]) else [list(column) for column in zip(*grid, strict=True)]
 
 
 PANELS = {
