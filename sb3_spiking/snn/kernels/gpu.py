@@ -115,6 +115,7 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
     k4,
     threshold,
     alpha,
+    reach,
     charge: tl.constexpr,
     soft_reset: tl.constexpr,
     detach_reset: tl.constexpr,
@@ -122,7 +123,12 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
     keep: tl.constexpr,
     block: tl.constexpr,
 ):
-    """See ``cpu`` for the equations; ``grad_sum`` is ``[M]``, ``grad_leak`` has an element for each program."""
+    """
+    See ``cpu`` for the equations; ``grad_sum`` is ``[M]``, ``grad_leak`` has an element for each program.
+
+    ``reach`` is how far from the threshold a window ends: neurons at rest may lie on that edge, and a quotient taken on
+    the GPU may be off by a bit.
+    """
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     here = at < size
     a = tl.load(leak) if charge == _LEARNT_LEAK else k0
@@ -144,10 +150,9 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
         ahead = tl.load(grad_spikes, mask=more, other=0.0)
         distance = h - threshold
         if surrogate == _RECT:
-            slope = tl.where(tl.abs(distance) < 0.5 / alpha, zero + alpha, zero)
+            slope = tl.where(tl.abs(distance) < reach, zero + alpha, zero)
         elif surrogate == _TRIANGLE:
-            inside = tl.abs(distance) <= 1.0 / alpha
-            slope = tl.where(inside, alpha - alpha * alpha * tl.abs(distance), zero)
+            slope = tl.where(tl.abs(distance) <= reach, alpha - alpha * alpha * tl.abs(distance), zero)
         elif surrogate == _ATAN:
             z = 1.5707963267948966 * alpha * distance
             slope = 0.5 * alpha / (1.0 + z * z)
@@ -285,6 +290,7 @@ def backward(equations: Equations, membrane: th.Tensor, grad_spikes: th.Tensor, 
             *_constants(equations),
             equations.threshold,
             equations.alpha,
+            (0.5 if equations.surrogate == SurrogateShape.RECT else 1.0) / equations.alpha,
             charge=int(equations.charge),
             soft_reset=equations.soft_reset,
             detach_reset=equations.detach_reset,
