@@ -18,7 +18,7 @@ def receptive_fields(observations: th.Tensor, mean: th.Tensor, width: th.Tensor)
 
 
 class _ReceptiveFields(th.autograd.Function):
-    """Autograd would keep three arrays of this size where one is enough, and go over twelve of them on its way back."""
+    """The same as autograd's, but of the arrays of this size only the activity is kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, observations: th.Tensor, mean: th.Tensor, width: th.Tensor) -> th.Tensor:

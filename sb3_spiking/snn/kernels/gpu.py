@@ -228,15 +228,7 @@ def forward(
     membrane: th.Tensor | None = None,
     bias: th.Tensor | None = None,
 ) -> None:
-    """
-    Run neurons from rest over all the time steps.
-
-    :param equations: the neuron
-    :param current: contiguous, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step
-    :param spikes: where to write them, ``[T, N, ...]``; may lie where the current lies
-    :param membrane: where to write those before the reset, if they are wanted; may lie where the current lies
-    :param bias: added to the current, ``[features]``, of the last dimension
-    """
+    """Run neurons from rest over all the time steps; see ``cpu.forward``, but in float32 on a GPU."""
     if current.numel() == 0:
         return
     size = math.prod(spikes.shape[1:])
@@ -262,15 +254,7 @@ def forward(
 
 
 def backward(equations: Equations, membrane: th.Tensor, grad_spikes: th.Tensor, constant: bool = False) -> Gradients:
-    """
-    Go back through all the steps.
-
-    :param equations: the neuron
-    :param membrane: what ``forward`` wrote
-    :param grad_spikes: of the same shape
-    :param constant: whether the current was the same at each step: then its gradient at each is not kept
-    :return: the gradients of the current and of the learnt leak
-    """
+    """Go back through all the steps; see ``cpu.backward``, but in float32 on a GPU."""
     grad_current, grad_sum = th.empty_like(membrane[:0] if constant else membrane), th.empty_like(membrane[0])
     size = grad_sum.numel()
     # One sum for each program, added up in the same order each time.
@@ -301,13 +285,7 @@ def backward(equations: Equations, membrane: th.Tensor, grad_spikes: th.Tensor, 
 
 
 def regular_spikes(activity: th.Tensor, spikes: th.Tensor, threshold: float) -> None:
-    """
-    Run soft-reset integrators from rest.
-
-    :param activity: contiguous, what they integrate at each step, ``[N, ...]``
-    :param spikes: where to write them, ``[T, N, ...]``
-    :param threshold: they fire from it on
-    """
+    """Run soft-reset integrators from rest; see ``cpu.regular_spikes``, but in float32 on a GPU."""
     size = activity.numel()
     if size > 0:
         _launch(_regular_kernel, size, activity, spikes, len(spikes), size, threshold)
