@@ -192,17 +192,17 @@ class Signed(Rate):
             raise ValueError(f"reset={self.reset!r}: only coding='rate' has another reset than 'soft'")
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
-        membrane = th.full_like(drive[0], self.rest) if initial is None else initial.clone()
+        membrane = th.full_like(drive[0], self.rest) if initial is None else initial
         if kernels.supports_codes(drive):
             return kernels.signed_rate(drive, membrane)
         sent = th.zeros_like(membrane)
-        spikes = th.empty(drive.shape, dtype=drive.dtype, device=drive.device)
-        for current, spike in zip(drive, spikes, strict=True):
-            membrane += current
-            th.sub((membrane >= 1.0).to(drive), ((membrane < 0.0) & (sent > 0.0)).to(drive), out=spike)
-            membrane -= spike
-            sent += spike
-        return spikes
+        spikes = []
+        for current in drive.unbind():
+            membrane = membrane + current
+            spike = (membrane >= 1.0).to(drive) - ((membrane < 0.0) & (sent > 0.0)).to(drive)
+            membrane, sent = membrane - spike, sent + spike
+            spikes.append(spike)
+        return th.stack(spikes)
 
 
 @dataclass(frozen=True)
@@ -279,11 +279,11 @@ class FewSpike(Coding):
         membrane = drive + worth[-1] / 2
         if kernels.supports_codes(drive):
             return kernels.digits(membrane, worth, worth, signed=False)
-        spikes = th.empty((self.time_steps, *drive.shape), dtype=drive.dtype, device=drive.device)
-        for spike, value in zip(spikes, worth, strict=True):
-            spike.copy_(membrane >= value)
-            membrane.sub_(spike, alpha=value)
-        return spikes
+        spikes = []
+        for value in worth:
+            spikes.append((membrane >= value).to(drive))
+            membrane = membrane.sub(spikes[-1], alpha=value)
+        return th.stack(spikes)
 
     def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
         return synapses(self.decode(spikes))  # The sum over the steps of a linear map is the map of the sum.
@@ -320,14 +320,13 @@ class Ternary(FewSpike):
         worth = self.worth()
         if kernels.supports_codes(drive):
             return kernels.digits(drive, worth, [value / 2 for value in worth], signed=True)
-        membrane = drive.clone()
-        sent = th.zeros_like(drive, dtype=th.bool)
-        spikes = th.empty((self.time_steps, *drive.shape), dtype=drive.dtype, device=drive.device)
-        for spike, value in zip(spikes, worth, strict=True):
-            th.sub((membrane >= value / 2).to(drive), ((membrane < -value / 2) & sent).to(drive), out=spike)
-            membrane.sub_(spike, alpha=value)
-            sent |= spike > 0
-        return spikes
+        membrane, sent = drive, th.zeros_like(drive, dtype=th.bool)
+        spikes = []
+        for value in worth:
+            spike = (membrane >= value / 2).to(drive) - ((membrane < -value / 2) & sent).to(drive)
+            membrane, sent = membrane.sub(spike, alpha=value), sent | (spike > 0)
+            spikes.append(spike)
+        return th.stack(spikes)
 
 
 CODINGS: dict[str, type[Coding]] = {cls.name: cls for cls in (Rate, Signed, Residual, FewSpike, Ternary)}

@@ -12,6 +12,7 @@ from sb3_spiking.conversion.codings import Coding
 from sb3_spiking.conversion.dense import DenseNetwork, Layer, apply
 from sb3_spiking.snn import Recording
 from sb3_spiking.snn.recording import synapses_of
+from sb3_spiking.snn.watching import operations_are_traced
 
 State = tuple[th.Tensor, ...]
 """Membranes with which each spiking layer begins a decision, ``[N, ...]`` each."""
@@ -44,6 +45,11 @@ class ConvertedNetwork(nn.Module):
     def latency(self) -> int:
         """Steps from an observation to its decision."""
         return self.coding.latency(len(self.layers) - 1)
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether a decision depends on the ones before it."""
+        return type(self.coding).residue is not Coding.residue
 
     def forward(self, features: th.Tensor) -> th.Tensor:
         """
@@ -131,6 +137,8 @@ class ConvertedNetwork(nn.Module):
         :param features: preprocessed observations, ``[N, ...]``
         :return: rows, one part after the other
         """
+        if operations_are_traced():
+            return [slice(None)]  # a traced model takes batches of any size
         if len(features) <= 1:
             return [slice(0, 1)]
         one, widest = features[:1], 1

@@ -19,6 +19,7 @@ from sb3_spiking.conversion.reading.archive import reading
 from sb3_spiking.energy import DecisionCost, cost_of, mean_cost
 from sb3_spiking.snn import Recording
 from sb3_spiking.snn.recording import synapses_of
+from sb3_spiking.snn.watching import operations_are_traced
 
 Observation = np.ndarray | dict[str, np.ndarray]
 State = tuple[np.ndarray, ...] | None
@@ -121,10 +122,32 @@ class QPolicy(BasePolicy):
     def _decide(self, features: th.Tensor, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, State]:
         return self.network(features), None
 
+    def forward(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        """
+        Decide from rest, as SB3's own policies do when they are called: what ``th.jit.trace`` and exporters record.
+
+        :param observation: ``[N, *shape]``, or these of each entry of a Dict
+        :param deterministic: never act at random
+        :return: the actions, ``[N]``
+        :raises ValueError: while it is traced or exported, if it acts at random or carries a state between decisions
+        """
+        return self._predict(observation, deterministic)
+
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        values, _ = self._decide(self.features(observation), None, None)
+        features = self.features(observation)
+        if operations_are_traced():
+            self._check_traceable(deterministic)
+            return self.network(features).argmax(dim=1)
+        values, _ = self._decide(features, None, None)
         actions = self.choose(values.cpu().numpy(), 0.0 if deterministic else self.epsilon)
         return th.as_tensor(actions, device=self.device)
+
+    def _check_traceable(self, deterministic: bool) -> None:
+        if not deterministic and self.epsilon > 0.0:
+            raise ValueError(
+                f"deterministic=False: random actions (epsilon={self.epsilon}) cannot be traced or exported; "
+                "pass deterministic=True"
+            )
 
 
 class DenseQPolicy(QPolicy):
@@ -213,6 +236,14 @@ class SpikingQPolicy(QPolicy):
             values = apply(layer, values)
         if values.shape != (1, self.action_space.n):
             raise ValueError("its layers do not fit its actions")
+
+    def _check_traceable(self, deterministic: bool) -> None:
+        super()._check_traceable(deterministic)
+        if self.network.carries_state:
+            raise ValueError(
+                f"coding={self.network.coding.name!r} carries a state from decision to decision, which a traced or "
+                "exported model would lose; convert with another coding"
+            )
 
     def _decide(self, features: th.Tensor, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, State]:
         if not bool(th.isfinite(features).all()):

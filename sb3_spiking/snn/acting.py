@@ -2,14 +2,15 @@
 Acting: a decision for a few observations in three calls, whatever the number of layers.
 
 The equations are those of the modules, whose parameters are read where they lie. What the kernels do not cover is left
-to the modules: other devices and precisions, large batches, gradients, convolutions, normalised currents,
-intra-layer connections, and everything that is being watched, by hooks or by counters of torch's operations.
+to the modules: other devices and precisions, large batches, gradients, convolutions, normalised currents, intra-layer
+connections; modules and parameters of any other type (subclasses, parametrizations, pruned weights,
+``functional_call``); and everything that is watched, by hooks, counters or tracers of torch's operations.
 """
 
 import itertools
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,7 +19,7 @@ from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
 
 from sb3_spiking.snn import kernels
-from sb3_spiking.snn.decoders import Decoder, Max
+from sb3_spiking.snn.decoders import DECODERS, Decoder, Max
 from sb3_spiking.snn.encoders import FIRING_THRESHOLD, MIN_STD, DeterministicEncoder
 from sb3_spiking.snn.layers import SpikingLayer
 from sb3_spiking.snn.recording import is_constant
@@ -71,7 +72,7 @@ class _Plan:
     """
     How the kernels run a network, and what must not have changed since.
 
-    :param slots: owner, name and content of each submodule and parameter
+    :param slots: owner, name and content of each submodule, parameter and setting that the arrays come from
     :param hooks: where hooks would be
     :param parameters: the parameters
     :param pointers: where they lie; the arrays keep that memory alive, so nothing else can come to lie there
@@ -91,7 +92,7 @@ class _Plan:
     output: nn.Module | None
 
     def holds(self) -> bool:
-        """Return whether the network still has the modules and parameters that it had."""
+        """Return whether the network still has the modules, parameters and settings that it had."""
         for owner, name, content in self.slots:
             if owner.get(name) is not content:
                 return False
@@ -110,12 +111,14 @@ def decide(network: "SpikingNetwork", features: th.Tensor) -> th.Tensor | None:
     :return: what the network returns, ``[N, out_dim]``; None where the modules must run themselves
     :raises ValueError: if a feature is NaN or infinite
     """
+    if th.is_grad_enabled() or operations_are_watched():  # at first: a tracer would record the questions below
+        return None
     size, time_steps = len(features), network.options.time_steps
     few = 0 < size * time_steps <= MAX_ROWS
-    if th.is_grad_enabled() or not few or features.dtype is not th.float32 or features.device.type != "cpu":
+    if not few or features.dtype is not th.float32 or features.device.type != "cpu":
         return None
     # The kernels check no bounds: what does not fit is the modules' to complain about.
-    if features.shape != (size, network.size) or operations_are_watched():
+    if features.shape != (size, network.size):
         return None
     plan = _PLANS.get(network)
     if plan is None or not plan.holds():
@@ -162,6 +165,7 @@ def _plan(network: "SpikingNetwork") -> _Plan:
 
     layers = [(layer, layer.synapses, layer.current_norm, layer.neuron) for layer in network.layers]
     modules: list[nn.Module] = [network.encoder, network.decoder, network.output, *itertools.chain(*layers)]
+    modules += [part for layer in network.layers for part in layer.neuron._modules.values()]
     slots = [
         (owner, name, content)
         for module in [network, network.get_submodule("layers"), *modules]
@@ -169,6 +173,11 @@ def _plan(network: "SpikingNetwork") -> _Plan:
         for name, content in owner.items()
     ]
     parameters = tuple(content for _, _, content in slots if isinstance(content, th.Tensor))
+    settings: list[tuple[nn.Module, str]] = [(network.decoder, "statistic"), (network.decoder, "population")]
+    settings += [(layer, "product_dtype") for layer in network.layers]
+    settings += [(module, "forward") for module in modules]
+    slots += [(module.__dict__, name, module.__dict__.get(name)) for module, name in settings]
+    replaced = any("forward" in module.__dict__ for module in modules)
     return _Plan(
         slots=tuple(slots),
         hooks=tuple(hooks for module in modules for hooks in (module._forward_hooks, module._forward_pre_hooks)),
@@ -176,23 +185,33 @@ def _plan(network: "SpikingNetwork") -> _Plan:
         pointers=[parameter.data_ptr() for parameter in parameters],
         nodes=tuple(layer.neuron for layer in network.layers),
         kernels=acting,
-        arrays=_arrays(network) if _is_covered(network, parameters) else None,
+        arrays=_arrays(network) if not replaced and _is_covered(network, parameters) else None,
         output=None if type(network.output) in (nn.Identity, nn.Tanh) else network.output,
     )
 
 
 def _is_covered(network: "SpikingNetwork", parameters: tuple[th.Tensor, ...]) -> bool:
     """Tell whether the modules are what the kernels know."""
-    known = all(p.device.type == "cpu" and p.dtype is th.float32 and p.is_contiguous() for p in parameters)
+    known = all(
+        type(p) is nn.Parameter and p.device.type == "cpu" and p.dtype is th.float32 and p.is_contiguous()
+        for p in parameters
+    )
     known = known and all(
         type(layer) is SpikingLayer
         and layer.product_dtype is None
         and type(layer.current_norm) is nn.Identity
         and type(layer.synapses) is nn.Linear
-        and layer.synapses.bias is not None
+        and _owns(layer.synapses, "weight", "bias")
         for layer in network.layers
     )
-    return known and _fits(network)
+    decoder = network.decoder
+    known = known and type(decoder) is Decoder and _owns(decoder, "weight", "bias")
+    return known and type(decoder.statistic) in DECODERS.values() and _fits(network)
+
+
+def _owns(module: nn.Module, *names: str) -> bool:
+    """Tell whether a module computes with its own parameters, and not with tensors that are made of others."""
+    return all(module._parameters.get(name) is not None for name in names)
 
 
 def _fits(network: "SpikingNetwork") -> bool:
@@ -204,15 +223,19 @@ def _fits(network: "SpikingNetwork") -> bool:
     sent = [encoder.features, *(len(weight) for weight in weights)]
     taken = [*(weight.shape[1] for weight in weights), populations * decoder.weight.shape[1]]
     fits = sent == taken and all(len(w) == len(b) for w, b in zip(weights, biases, strict=True))
-    if type(encoder) is DeterministicEncoder:
+    if _is_deterministic(encoder):
         fits = fits and len(encoder.mean) == network.size and encoder.mean.shape == encoder.std.shape
     return fits and len(decoder.weight) == len(decoder.bias)
+
+
+def _is_deterministic(encoder: nn.Module) -> TypeGuard[DeterministicEncoder]:
+    return type(encoder) is DeterministicEncoder and _owns(encoder, "mean", "std")
 
 
 def _arrays(network: "SpikingNetwork") -> _Arrays:
     encoder, decoder = network.encoder, network.decoder
     return _Arrays(
-        (_view(encoder.mean), _view(encoder.std)) if type(encoder) is DeterministicEncoder else None,
+        (_view(encoder.mean), _view(encoder.std)) if _is_deterministic(encoder) else None,
         tuple(_view(layer.synapses.get_parameter("weight")) for layer in network.layers),
         tuple(_view(layer.synapses.get_parameter("bias")) for layer in network.layers),
         _readout(decoder, network.options.time_steps, type(network.output) is nn.Tanh),

@@ -26,6 +26,7 @@ from sb3_spiking.snn.arguments import choice, finite_float, positive_float, posi
 from sb3_spiking.snn.receptive_fields import receptive_fields
 from sb3_spiking.snn.recording import Recording
 from sb3_spiking.snn.straight_through import straight_through
+from sb3_spiking.snn.watching import operations_are_traced
 
 FIRING_THRESHOLD = 0.999
 MIN_STD = 1e-2
@@ -199,16 +200,18 @@ def make_encoder(
 def _regular_spikes(activity: th.Tensor, time_steps: int) -> th.Tensor:
     if kernels.supports(activity):
         return kernels.regular_spikes(activity, time_steps, FIRING_THRESHOLD)
-    spikes = activity.new_empty((time_steps, *activity.shape))
+    spikes = []
     v = th.zeros_like(activity)
-    for step in spikes:
+    for _ in range(time_steps):
         v = v + activity
-        th.ge(v, FIRING_THRESHOLD, out=step)
-        v = v - FIRING_THRESHOLD * step
-    return spikes
+        spikes.append((v >= FIRING_THRESHOLD).to(v))
+        v = v - FIRING_THRESHOLD * spikes[-1]
+    return th.stack(spikes)
 
 
 def _check_finite(observations: th.Tensor) -> None:
+    if operations_are_traced():  # there are no numbers yet
+        return
     # One cheap reduction for the normal case; a sum that overflows is looked at again.
     if math.isfinite(observations.sum().item()):
         return

@@ -4,7 +4,8 @@ Layers of spiking neurons: synapses, then neurons, over all the time steps.
 A layer knows nothing of what came before and keeps nothing for what comes next.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch as th
 from torch import nn
@@ -31,6 +32,9 @@ class SpikingLayer(nn.Module):
     :param precision: precision of the products, a key of ``PRECISIONS``
     :param current_norm: normalisation of the input currents, a module of ``[T * N, ...]``
     """
+
+    feedback: ClassVar[Callable[..., th.Tensor] | None] = None
+    """Current that the spikes of a step add to the next step; None where a layer hears what is before it alone."""
 
     def __init__(
         self,
@@ -95,7 +99,7 @@ class SpikingLayer(nn.Module):
         equations = self._fused_equations(inputs)
         if equations is None:
             current = self.current(inputs[:1] if is_constant(inputs) else inputs)
-            return neurons.fire(self.neuron, current, len(inputs))
+            return neurons.fire(self.neuron, current, len(inputs), self.feedback)
         synapses: nn.Linear = self.synapses  # type: ignore[assignment]
         activity, dtype = activity_of(inputs), self.product_dtype
         return kernels.fire_connected(equations, inputs, synapses.weight, synapses.bias, activity, dtype)
@@ -103,7 +107,8 @@ class SpikingLayer(nn.Module):
     def _fused_equations(self, inputs: th.Tensor) -> kernels.Equations | None:
         """Return what runs synapses and neurons at once, None where they run one after the other."""
         norm = self.current_norm
-        if not self._adds_plainly() or is_constant(inputs) or type(norm) is not nn.Identity or is_watched(norm):
+        plain = type(norm) is nn.Identity and not is_watched(norm) and self.feedback is None
+        if not plain or is_constant(inputs) or not self._adds_plainly():
             return None
         return neurons.fused_equations(self.neuron, inputs)
 
@@ -115,9 +120,8 @@ class SpikingLayer(nn.Module):
         return plain and not looked_at
 
     def _record(self, current: th.Tensor, recording: Recording) -> th.Tensor:
-        spikes, membrane = neurons.record(self.neuron, current)
-        margin = membrane - self.neuron.v_threshold
-        recording.add_population(self.name, spikes, margin, window(self.neuron.surrogate_function))
+        spikes, margin = neurons.record(self.neuron, current, self.feedback)
+        recording.add_population(self.name, spikes, margin, window(self.neuron._modules.get("surrogate_function")))
         return spikes.to(current)
 
 
@@ -160,24 +164,11 @@ class IntraConnectedLayer(SpikingLayer):
         super().__init__(name, synapses, *args)
         self.intra = IntraConnections(populations, synapses.out_features // populations)
 
-    def _run(self, inputs: th.Tensor) -> th.Tensor:
-        return self._fire(self.current(inputs))
-
-    def _fire(self, current: th.Tensor) -> th.Tensor:
-        self.neuron.reset()
-        try:
-            # One step at a time: the input of a step depends on the spikes of the step before.
-            spikes = [self.neuron(current[:1])[0]]
-            for step in current[1:]:
-                spikes.append(self.neuron((step + self.intra(spikes[-1]))[None])[0])
-        finally:
-            self.neuron.reset()
-        return th.stack(spikes)
+    def feedback(self, spikes: th.Tensor) -> th.Tensor:
+        return self.intra(spikes)
 
     def _record(self, current: th.Tensor, recording: Recording) -> th.Tensor:
-        earlier = self._fire(current)[:-1]
-        if len(earlier) > 0:
-            heard = self.intra(earlier.flatten(0, 1)).unflatten(0, earlier.shape[:2])
-            current = th.cat([current[:1], current[1:] + heard])
-            recording.add_synapses(f"{self.name}_intra", synapses_of(self.intra), earlier)
-        return super()._record(current, recording)
+        spikes = super()._record(current, recording)
+        if len(spikes) > 1:
+            recording.add_synapses(f"{self.name}_intra", synapses_of(self.intra), spikes[:-1])
+        return spikes

@@ -20,6 +20,11 @@ from sb3_spiking.snn.layers import SpikingLayer
 from sb3_spiking.snn.options import SpikingOptions
 from sb3_spiking.snn.recording import Recording
 
+NOT_SYMBOLIC = (
+    "cannot read the loops of a spiking network; record it on an example instead: th.jit.trace(module, observations), "
+    "th.export.export or th.onnx.export"
+)
+
 
 class SpikingNetwork(nn.Module):
     """
@@ -74,6 +79,8 @@ class SpikingNetwork(nn.Module):
         :return: ``[N, out_dim]``
         :raises ValueError: if a feature is NaN or infinite
         """
+        if isinstance(features, th.fx.Proxy):
+            raise TypeError(f"torch.fx {NOT_SYMBOLIC}")
         decided = acting.decide(self, features) if recording is None else None
         if decided is not None:
             return decided
@@ -81,6 +88,9 @@ class SpikingNetwork(nn.Module):
         for layer in self.layers:
             spikes = layer(spikes, recording)
         return self.output(self.decoder(spikes, recording))
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        raise TypeError(f"th.jit.script {NOT_SYMBOLIC}")
 
     @th.no_grad()
     def record(self, features: th.Tensor) -> Recording:

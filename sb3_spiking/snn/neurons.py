@@ -13,18 +13,23 @@ monitors, counters and exporters apply. Where a fused kernel knows the node's eq
 spikes are the same.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import torch as th
 from spikingjelly.activation_based import neuron as sj
-from spikingjelly.activation_based.base import MemoryModule
+from spikingjelly.activation_based.surrogate import SurrogateFunctionBase
+from torch import nn
 
 from sb3_spiking.snn import kernels
 from sb3_spiking.snn.arguments import choice, decay, finite_float, positive_float
+from sb3_spiking.snn.kernels import unrolled
 from sb3_spiking.snn.nodes import DynamicNode
-from sb3_spiking.snn.surrogates import Surrogate
-from sb3_spiking.snn.watching import is_watched
+from sb3_spiking.snn.surrogates import Surrogate, plain_spikes
+from sb3_spiking.snn.watching import is_watched, operations_are_traced
 
 Reset = Literal["hard", "soft"]
 RESETS: dict[str, float | None] = {"hard": 0.0, "soft": None}
@@ -176,24 +181,59 @@ Neuron = CubaLif | Lif | ParametricLif | IntegrateAndFire | Dynamic
 NEURONS: dict[str, type[Neuron]] = {cls.name: cls for cls in (CubaLif, Lif, ParametricLif, IntegrateAndFire, Dynamic)}
 
 
-def fire(node: sj.BaseNode, current: th.Tensor, time_steps: int | None = None) -> th.Tensor:
+def fire(
+    node: sj.BaseNode,
+    current: th.Tensor,
+    time_steps: int | None = None,
+    feedback: Callable[[th.Tensor], th.Tensor] | None = None,
+) -> th.Tensor:
     """
     Run a layer of neurons over all the time steps, from rest to rest.
 
-    A node that is being watched (it has forward hooks: SpikingJelly's monitors) runs itself; else its
-    fused kernel runs, where there is one. Either way no state is left in the node.
+    A node that is being watched (it has forward hooks: SpikingJelly's monitors) runs itself; else its fused kernel
+    runs, where there is one. While torch's operations are traced, compiled or transformed its equations run as plain
+    operations. In every case no state is left in the node.
 
     :param node: a multi-step SpikingJelly node
     :param current: input current, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step
     :param time_steps: ``T``; None: as many as the current has
+    :param feedback: current that the spikes of a step add to the next step, ``[N, ...]`` to ``[N, ...]``
     :return: spikes, 0 or 1, ``[T, N, ...]``
     """
-    equations = fused_equations(node, current)
+    equations = None if feedback is not None else fused_equations(node, current)
     if equations is not None:
         return kernels.fire(equations, current, time_steps)
+    if time_steps is not None and len(current) != time_steps:
+        current = current.expand(time_steps, *[-1] * (current.dim() - 1))
+    if operations_are_traced():
+        return _run_plainly(node, current, feedback)
+    return _run_itself(node, current, feedback)
+
+
+def _run_plainly(node: sj.BaseNode, current: th.Tensor, feedback: Callable[[th.Tensor], th.Tensor] | None) -> th.Tensor:
+    """Run by plain operations, which every tracer, compiler and transform understands."""
+    surrogate = node._modules.get("surrogate_function")
+    if not isinstance(surrogate, SurrogateFunctionBase) or not surrogate.spiking:
+        return _run_itself(node, current, feedback)
+    equations = None if _is_observed(node) else kernels.read(node)
+    if equations is not None:
+        return unrolled.fire(equations, current, equations.leak, partial(plain_spikes, surrogate), feedback)
+    with _firing_by(node, partial(plain_spikes, surrogate)):
+        return _run_itself(node, current, feedback)
+
+
+def _run_itself(
+    node: sj.BaseNode, current: th.Tensor, feedback: Callable[[th.Tensor], th.Tensor] | None = None
+) -> th.Tensor:
+    """Let a node run itself, from rest to rest."""
     node.reset()
     try:
-        return node(current if time_steps is None else current.expand(time_steps, *current.shape[1:]))
+        if feedback is None:
+            return node(current)
+        spikes = [node(current[:1])[0]]
+        for step in current[1:]:
+            spikes.append(node((step + feedback(spikes[-1]))[None])[0])
+        return th.stack(spikes)
     finally:
         node.reset()
 
@@ -206,23 +246,79 @@ def fused_equations(node: sj.BaseNode, inputs: th.Tensor) -> kernels.Equations |
     :param inputs: its input current, or what this is computed from
     :return: its equations, or None where the node must run itself
     """
-    return None if is_watched(node) else kernels.equations_of(node, inputs)
+    return None if _is_observed(node) else kernels.equations_of(node, inputs)
 
 
-def record(node: MemoryModule, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+def _is_observed(node: sj.BaseNode) -> bool:
+    return is_watched(node) or any(map(is_watched, node._modules.values()))
+
+
+@th.no_grad()
+def record(
+    node: sj.BaseNode, current: th.Tensor, feedback: Callable[[th.Tensor], th.Tensor] | None = None
+) -> tuple[th.Tensor, th.Tensor | None]:
     """
-    Run a layer like [`fire`][sb3_spiking.snn.neurons.fire] and return its membranes too, for plots and monitors.
+    Run a layer like [`fire`][sb3_spiking.snn.neurons.fire] and return its margins too, for plots and monitors.
 
-    :param node: a node of this module's table
+    The node runs itself. What its surrogate is given is the margin, whatever the node's equations are.
+
+    :param node: a multi-step SpikingJelly node
     :param current: input current, ``[T, N, ...]``, on any device
-    :return: spikes and the membranes ``h_t`` that were compared with the threshold, both of the same
-        shape, on the CPU and without a graph; half precision becomes float32
-    :raises TypeError: if the node's equations are not known to the kernels
+    :param feedback: current that the spikes of a step add to the next step, ``[N, ...]`` to ``[N, ...]``
+    :return: spikes, and membranes before the reset minus threshold, of the same shape, on the CPU and without a graph,
+        half precision as float32; no margins of a node that does not ask its surrogate once per step
     """
-    current = current.detach().cpu()
-    if not kernels.supports(current):
-        current = current.float()
-    equations = kernels.equations_of(node, current)
-    if equations is None:
-        raise TypeError(f"the membranes of {type(node).__name__} cannot be recorded; use SpikingJelly's monitors")
-    return kernels.simulate(equations, current)
+    surrogate = node._modules.get("surrogate_function")
+    if surrogate is None:
+        return _readable(_run_itself(node, current, feedback)), None
+    margins: list[th.Tensor] = []
+
+    def witness(margin: th.Tensor) -> th.Tensor:
+        margins.append(margin)
+        return surrogate(margin)
+
+    with _firing_by(node, witness):
+        spikes = _readable(_run_itself(node, current, feedback))
+    if sum(margin.numel() for margin in margins) != spikes.numel():
+        return spikes, None
+    return spikes, _readable(th.stack(margins)).reshape(spikes.shape)
+
+
+def _readable(values: th.Tensor) -> th.Tensor:
+    values = values.detach().cpu()
+    return values if values.dtype in (th.float32, th.float64) else values.float()
+
+
+class _StandIn(nn.Module):
+    """
+    Fires in the place of a surrogate.
+
+    :param surrogate: whose place it takes
+    :param fire: membrane minus threshold to spikes
+    """
+
+    def __init__(self, surrogate: nn.Module, fire: Callable[[th.Tensor], th.Tensor]) -> None:
+        super().__init__()
+        self.surrogate = surrogate
+        self.forward = fire
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("surrogate"), name)
+
+
+@contextmanager
+def _firing_by(node: sj.BaseNode, fire: Callable[[th.Tensor], th.Tensor]) -> Iterator[None]:
+    """
+    Let a node fire by another function for a while.
+
+    A hook on its surrogate would not do: SpikingJelly has fused loops for some surrogates and does not call them.
+    """
+    surrogate = node._modules["surrogate_function"]
+    node._modules["surrogate_function"] = _StandIn(surrogate, fire)
+    try:
+        yield
+    finally:
+        node._modules["surrogate_function"] = surrogate

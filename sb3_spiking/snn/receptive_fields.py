@@ -4,6 +4,8 @@ from typing import Any
 
 import torch as th
 
+from sb3_spiking.snn.watching import operations_are_traced
+
 
 def receptive_fields(observations: th.Tensor, mean: th.Tensor, width: th.Tensor) -> th.Tensor:
     """
@@ -14,6 +16,8 @@ def receptive_fields(observations: th.Tensor, mean: th.Tensor, width: th.Tensor)
     :param width: > 0, ``[obs_dim, population]``
     :return: in [0, 1], ``[N, obs_dim, population]``; differentiable any number of times
     """
+    if operations_are_traced():
+        return (((observations.unsqueeze(-1) - mean) / width).square() * -0.5).exp()
     return _ReceptiveFields.apply(observations, mean, width)
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import torch as th
 
+from sb3_spiking.snn.watching import is_exporting, operations_are_traced
+
 
 def straight_through(activity: th.Tensor, spikes: th.Tensor) -> th.Tensor:
     """
@@ -13,6 +15,9 @@ def straight_through(activity: th.Tensor, spikes: th.Tensor) -> th.Tensor:
     :param spikes: ``[T, N, ...]``, without a graph
     :return: the spikes; their gradients, summed over the steps, are the activity's
     """
+    if operations_are_traced():
+        learns = th.is_grad_enabled() and not is_exporting()
+        return spikes + (activity - activity.detach()) if learns else spikes
     return _StraightThrough.apply(activity, spikes)
 
 

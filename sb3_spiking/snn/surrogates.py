@@ -7,11 +7,13 @@ it is replaced by a bump around the threshold; how wide the bump is decides whic
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch as th
 from spikingjelly.activation_based import surrogate as sj
 
 from sb3_spiking.snn.arguments import positive_float
+from sb3_spiking.snn.watching import is_exporting
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,30 @@ _WINDOW_TIMES_ALPHA = {
 }
 
 
-def window(function: sj.SurrogateFunctionBase) -> float:
+def window(function: Any) -> float:
     """
     Tell how near its threshold a membrane must be for its neuron to learn.
 
-    :param function: a surrogate built by one of the classes above, as it is now
+    :param function: any surrogate, as it is now; None where there is none
     :return: distance from the threshold at which the gradient ends (rect, triangle) or has fallen to half of
-        its peak (atan, sigmoid)
+        its peak (atan, sigmoid); infinity for a surrogate of another kind
     """
-    return _WINDOW_TIMES_ALPHA[type(function)] / function.alpha
+    if type(function) not in _WINDOW_TIMES_ALPHA:
+        return math.inf
+    return _WINDOW_TIMES_ALPHA[type(function)] / float(function.alpha)
+
+
+def plain_spikes(function: sj.SurrogateFunctionBase, margin: th.Tensor) -> th.Tensor:
+    """
+    Fire by elementwise operations of torch alone, which every tracer, compiler and transform understands.
+
+    :param function: the surrogate
+    :param margin: membrane minus threshold, of any shape
+    :return: spikes, 0 or 1, of the same shape; their gradient is the surrogate's, except in a model that is traced or
+        exported, which only acts
+    """
+    spikes = (margin >= 0).to(margin)
+    if is_exporting() or not th.is_grad_enabled():
+        return spikes
+    primitive = function.primitive_function(margin, **function._sg_params)
+    return spikes + (primitive - primitive.detach())

@@ -1,21 +1,71 @@
-"""Who looks at what a network does: then the modules run themselves, one operation of torch after the other."""
+"""
+Detect who observes what a network does: hooks, operation counters, tracers, compilers, transforms.
+
+The fused kernels are invisible to all of these. Where somebody observes, torch's own operations run instead.
+"""
 
 import torch as th
 from torch import nn
+from torch.autograd import forward_ad
+from torch.nn.modules.module import _has_any_global_hook
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 
 def is_watched(module: nn.Module) -> bool:
     """
-    Tell whether somebody looks at what a module does.
+    Tell whether somebody observes or replaces what a module does.
 
-    :param module: a neuron, or synapses
-    :return: True if it has hooks
+    :param module: neurons, a surrogate or synapses
+    :return: True if it has forward or backward hooks (of its own or of all modules), or a ``forward`` of its own
     """
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks)
+    return any(hooks) or "forward" in module.__dict__ or _has_any_global_hook()
+
+
+def operations_are_traced() -> bool:
+    """
+    Tell whether torch's operations are recorded, compiled or transformed, so that their numbers may not be looked at.
+
+    :return: True inside ``th.jit.trace``, ``th.compile``, ``th.export``, both of ``th.onnx.export``'s exporters,
+        ``make_fx``, fake tensors, ``th.func`` transforms and forward-mode differentiation
+    """
+    # dynamo knows the first of these while it compiles, and nothing of the others.
+    return th.compiler.is_compiling() or th._C._is_tracing() or _is_transformed()
+
+
+def is_exporting() -> bool:
+    """
+    Tell whether a model is being made that will live without this package, in whatever mode the policy is.
+
+    :return: True inside ``th.jit.trace``, ``th.export`` and both of ``th.onnx.export``'s exporters
+    """
+    return th.compiler.is_exporting() or th._C._is_tracing()
 
 
 def operations_are_watched() -> bool:
-    """Tell whether torch's operations are being counted or traced."""
-    return is_in_torch_dispatch_mode() or th._C._len_torch_function_stack() > 0
+    """
+    Tell whether torch's operations are counted, traced or transformed.
+
+    :return: True where they are traced, inside dispatch modes and function modes, and where all modules have a hook
+    """
+    return (
+        operations_are_traced() or is_in_torch_dispatch_mode() or _is_in_function_mode() or bool(_has_any_global_hook())
+    )
+
+
+def _is_transformed() -> bool:
+    if th._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+        return True
+    if not is_in_torch_dispatch_mode():
+        return False
+    modes = th._C._TorchDispatchModeKey
+    return any(th._C._get_dispatch_mode(key) is not None for key in (modes.FAKE, modes.PROXY, modes.FUNCTIONAL))
+
+
+def _is_in_function_mode() -> bool:
+    # th.device as a context, and th.set_default_device, are function modes that look at nothing.
+    if th._C._len_torch_function_stack() == 0:
+        return False
+    return any(not isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack())

@@ -11,10 +11,13 @@ import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils.parametrize import register_parametrization
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sb3_spiking.snn import SpikingNetwork, SpikingOptions, acting
+from sb3_spiking.snn import SpikingNetwork, SpikingOptions, acting, decoders
 from sb3_spiking.snn.decoders import DECODERS
 from sb3_spiking.snn.encoders import ENCODERS
 from sb3_spiking.snn.inputs import Part
@@ -216,6 +219,112 @@ def test_whoever_watches_sees_every_decision(watched):
     th.testing.assert_close(watching, by_modules(network, features))
     handle.remove()
     by_kernels(network, features)
+
+
+PARTS = ["layers.0.synapses", "decoder", "encoder"]
+PARAMETERS = {"layers.0.synapses": "weight", "decoder": "weight", "encoder": "mean"}
+REPARAMETRIZATIONS = {
+    "pruned": lambda module, name: prune.l1_unstructured(module, name, 0.5),
+    "spectral norm": lambda module, name: spectral_norm(module.eval(), name, 3),
+    "weight norm": lambda module, name: weight_norm(module, name),
+    "old weight norm": lambda module, name: nn.utils.weight_norm(module, name),
+    "parametrization": lambda module, name: register_parametrization(module, name, nn.Hardtanh(-0.1, 0.1)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("how", REPARAMETRIZATIONS.values(), ids=REPARAMETRIZATIONS)
+@pytest.mark.parametrize("decided_before", [False, True])
+def test_weights_that_are_computed_from_others_are_those_of_this_moment(part, how, decided_before):
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    features = observations(3, 5)
+    if decided_before:
+        by_kernels(network, features)
+    module = network.get_submodule(part)
+    how(module, PARAMETERS[part])
+    for _ in range(2):
+        with th.no_grad():
+            decided = network(features)
+            th.testing.assert_close(decided, by_modules(network, features))
+            for parameter in module.parameters():
+                parameter.mul_(1.5)  # a step of an optimiser
+    with th.no_grad():
+        assert not th.equal(network(features), decided)
+
+
+def test_functional_call_decides_with_the_parameters_that_it_is_given():
+    network, other = (SpikingNetwork(5, 3, (16, 16), SpikingOptions()) for _ in range(2))
+    features = observations(3, 5)
+    own = by_kernels(network, features)
+    with th.no_grad():
+        lent = th.func.functional_call(network, dict(other.named_parameters()), (features,))
+        th.testing.assert_close(lent, by_modules(other, features))
+        changed = {name: 2.0 * parameter for name, parameter in network.named_parameters()}
+        th.testing.assert_close(
+            th.func.functional_call(network, changed, (features,)), by_modules_with(network, changed)
+        )
+    assert th.equal(by_kernels(network, features), own)
+
+
+def by_modules_with(network, parameters):
+    twin = copy.deepcopy(network)
+    twin.load_state_dict(parameters)
+    return by_modules(twin, observations(3, 5))
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization|torch.quantize_per_tensor")
+def test_quantized_layers_decide():
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    quantized = th.ao.quantization.quantize_dynamic(copy.deepcopy(network), {nn.Linear})
+    features = observations(3, 5)
+    with th.no_grad():
+        decided = quantized(features)
+        assert acting.decide(quantized, features) is None
+        th.testing.assert_close(decided, quantized(features.repeat(40, 1))[:3])
+
+
+SETTINGS = {
+    "statistic": lambda network: setattr(network.decoder, "statistic", decoders.Last(0.5)),
+    "precision": lambda network: setattr(network.layers[0], "product_dtype", th.bfloat16),
+    "forward": lambda network: setattr(network.decoder, "forward", lambda spikes, _=None: spikes.sum(0)[:, :3]),
+    "forward of a neuron": lambda network: setattr(network.layers[0].neuron, "forward", lambda current: current),
+    "kept membranes": lambda network: setattr(network.layers[0].neuron, "store_v_seq", True),
+}
+
+
+@pytest.mark.filterwarnings("ignore:precision='bfloat16' is slower")
+@pytest.mark.parametrize("change", SETTINGS.values(), ids=SETTINGS)
+def test_settings_that_change_after_the_first_decision_decide(change):
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    features = observations(3, 5)
+    by_kernels(network, features)
+    change(network)
+    with th.no_grad():
+        th.testing.assert_close(network(features), by_modules(network, features))
+
+
+def test_hooks_of_all_modules_and_of_surrogates_are_called():
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    features = observations(3, 5)
+    by_kernels(network, features)
+    seen = []
+    handles = [th.nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(module))]
+    with th.no_grad():
+        network(features)
+    assert set(network.modules()) - set(seen) <= {network.layers, network.get_submodule("layers")}
+    handles[0].remove()
+    seen.clear()
+    network.layers[0].neuron.surrogate_function.register_forward_hook(lambda module, *_: seen.append(module))
+    with th.no_grad():
+        network(features)
+    assert len(seen) == network.options.time_steps
+
+
+def test_a_default_device_is_no_observer():
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    with th.device("cpu"):
+        by_kernels(network, observations(3, 5))
 
 
 class CountProducts(TorchFunctionMode):

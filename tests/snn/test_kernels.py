@@ -108,9 +108,9 @@ def test_cuba_lif_by_hand():
     # c: 0.4, 0.6, 0.7, 0.35; h: 0.4, 0.9 (fires), 0.7 (fires), 0.35
     node = NEURONS["cuba_lif"]().build(SURROGATES["rect"]())
     current = th.tensor([0.4, 0.4, 0.4, 0.0]).reshape(4, 1, 1).requires_grad_()
-    spikes, membrane = neurons.record(node, current)
+    spikes, margin = neurons.record(node, current)
     assert spikes.flatten().tolist() == [0, 1, 1, 0]
-    th.testing.assert_close(membrane.flatten(), th.tensor([0.4, 0.9, 0.7, 0.35]))
+    th.testing.assert_close(margin.flatten(), th.tensor([0.4, 0.9, 0.7, 0.35]) - 0.5)
     neurons.fire(node, current)[3].sum().backward()
     # s3 <- h3 <- c3 and, all of the window open, through three resets:
     # dh3 = dx3 + 0.5 dx2 + ... + 0.75 (dv2), dv2 = (1 - s2) dh2 - h2 dh2 = -0.7 dh2, and so on.
@@ -182,9 +182,9 @@ def test_channels_stay_where_they_lie(time_steps):
     assert th.equal(fused[0], own[0])
     th.testing.assert_close(fused[1:], own[1:])
     assert fused[0].flatten(0, 1).is_contiguous(memory_format=th.channels_last)
-    spikes, membrane = neurons.record(node, current.expand(3, -1, -1, -1, -1).contiguous())
+    spikes, margin = neurons.record(node, current.expand(3, -1, -1, -1, -1).contiguous())
     assert th.equal(spikes, own[0])
-    assert spikes.shape == membrane.shape == grad.shape
+    assert spikes.shape == margin.shape == grad.shape
 
 
 @ALL
@@ -218,11 +218,17 @@ def other_surrogate():
     return sj.IFNode(surrogate_function=sj_surrogate.Erf(), step_mode="m")
 
 
+def node_that_keeps_its_membranes():
+    return sj.IFNode(step_mode="m", store_v_seq=True)
+
+
 class SubclassedIFNode(sj.IFNode):
     """May have other dynamics."""
 
 
-@pytest.mark.parametrize("make", [other_lif, other_reset, other_surrogate, SubclassedIFNode])
+@pytest.mark.parametrize(
+    "make", [other_lif, other_reset, other_surrogate, SubclassedIFNode, node_that_keeps_its_membranes]
+)
 def test_unknown_dynamics_run_themselves_from_rest_to_rest(make):
     node = make()
     node.step_mode = "m"
@@ -230,8 +236,6 @@ def test_unknown_dynamics_run_themselves_from_rest_to_rest(make):
     assert kernels.equations_of(node, current) is None
     first = neurons.fire(node, current)
     assert th.equal(first, neurons.fire(node, current))
-    with pytest.raises(TypeError, match="cannot be recorded"):
-        neurons.record(node, current)
 
 
 def test_half_precision_runs_itself():

@@ -3,7 +3,8 @@ Fused execution of SpikingJelly's neurons: by numba on the CPU, by Triton on GPU
 
 A kernel is another execution of a node's equations, never a different neuron: spikes equal the
 node's own, gradients agree to rounding. What no kernel covers (other devices, other nodes or
-surrogates, half precision) is run by the node itself.
+surrogates, half precision) is run by the node itself. Tracers and compilers see nothing of a kernel: for them the
+equations run as plain operations of torch (``unrolled``).
 
 numba is imported with the first network rather than with the package: it takes a third of a second. Triton is imported
 with the first tensor on a GPU.
@@ -22,6 +23,7 @@ from torch.nn import functional
 from sb3_spiking.snn.kernels.equations import Charge, Equations, charge_constants
 from sb3_spiking.snn.kernels.unrolled import SURROGATES
 from sb3_spiking.snn.nodes import DynamicNode
+from sb3_spiking.snn.watching import operations_are_traced
 
 if TYPE_CHECKING:
     from spikingjelly.activation_based.neuron import BaseNode
@@ -35,14 +37,15 @@ __all__ = [
     "fire_connected",
     "gpu_problem",
     "product",
+    "read",
     "regular_spikes",
     "signed_rate",
-    "simulate",
     "supports",
     "supports_codes",
     "warm_up",
 ]
 
+_KNOWN = (neuron.CUBALIFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.IFNode, DynamicNode)
 _SHAPES = {function: shape for shape, function in SURROGATES.items()}
 
 
@@ -51,8 +54,11 @@ def supports(tensor: th.Tensor) -> bool:
     Tell whether the neurons' kernels run on this tensor.
 
     :param tensor: any tensor
-    :return: True for float32 and float64 on the CPU, for float32 on a GPU where Triton works
+    :return: True for float32 and float64 on the CPU, for float32 on a GPU where Triton works; never while torch's
+        operations are traced
     """
+    if operations_are_traced():
+        return False
     if tensor.device.type == "cpu":
         return tensor.dtype in (th.float32, th.float64)
     return tensor.device.type == "cuda" and tensor.dtype == th.float32 and gpu_problem() is None
@@ -100,12 +106,22 @@ def equations_of(node: "BaseNode", current: th.Tensor) -> Equations | None:
     :param current: the input current that will be given to the kernel
     :return: the equations, or None where the node must run itself
     """
+    return read(node) if supports(current) else None
+
+
+def read(node: "BaseNode") -> Equations | None:
+    """
+    Read the equations of a node.
+
+    :param node: a SpikingJelly node; its attributes are read anew at each call
+    :return: the equations, or None where a node or its surrogate is not among those that the kernels know
+    """
     surrogate = _surrogate_of(node)
     shape = _SHAPES.get(type(surrogate))
-    read = _charge_of(node)
-    if not supports(current) or shape is None or read is None:
+    charged = _charge_of(node)
+    if shape is None or charged is None:
         return None
-    charge, constants, leak = read
+    charge, constants, leak = charged
     return Equations(
         charge,
         constants=constants,
@@ -128,10 +144,10 @@ def dynamics_of(nodes: "Sequence[BaseNode]") -> np.ndarray | None:
     """
     rows = []
     for node in nodes:
-        read = _charge_of(node)
-        if read is None:
+        charged = _charge_of(node)
+        if charged is None:
             return None
-        charge, constants, leak = read
+        charge, constants, leak = charged
         rows.append((int(charge), *charge_constants(constants, leak), node.v_threshold, node.v_reset is None))
     return _array(tuple(rows))
 
@@ -144,13 +160,22 @@ def _array(rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
 
 def _surrogate_of(node: "BaseNode") -> Any:
     # As an attribute it would take 3 us to find, in each layer of each decision.
-    return node._modules["surrogate_function"]
+    return node._modules.get("surrogate_function")
 
 
 def _charge_of(node: "BaseNode") -> tuple[Charge, tuple[float, ...], th.Tensor | None] | None:
-    """Return the charge, its constants and its learnt leak; exact types: a subclass may have other dynamics."""
+    """
+    Return the charge, its constants and its learnt leak.
+
+    Exact types: a subclass may have other dynamics. A node that is to keep its membranes, or to compute in a precision
+    of its own, runs itself.
+    """
     kind = type(node)
-    if not _surrogate_of(node).spiking or not (node.v_reset in (None, 0.0) or kind is DynamicNode):
+    if kind not in _KNOWN or not _surrogate_of(node).spiking:
+        return None
+    if node.__dict__.get("_store_v_seq") or node.__dict__.get("_neuron_precision") is not None:
+        return None
+    if node.v_reset not in (None, 0.0) and kind is not DynamicNode:
         return None
     if kind is neuron.CUBALIFNode:
         return Charge.CUBA, (node.c_decay, node.v_decay), None
@@ -228,22 +253,6 @@ def product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None = None)
     from sb3_spiking.snn.kernels import products
 
     return products.differentiable_product(inputs, weight, dtype)
-
-
-def simulate(equations: Equations, current: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """
-    Run a layer of neurons from rest and keep its membranes; not differentiable.
-
-    :param equations: the neuron, see [`equations_of`][sb3_spiking.snn.kernels.equations_of]
-    :param current: input current, ``[T, N, features]``, float32 or float64 on the CPU
-    :return: spikes and pre-spike membranes, both of the same shape and type as ``current``
-    """
-    from sb3_spiking.snn.kernels import training
-
-    if _channels_lie_last(current):
-        spikes, membrane = simulate(equations, current.movedim(2, -1))
-        return spikes.movedim(-1, 2), membrane.movedim(-1, 2)
-    return training.simulate(equations, current, len(current))
 
 
 def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th.Tensor:

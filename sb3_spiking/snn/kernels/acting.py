@@ -4,8 +4,6 @@ The acting kernels: a few observations through a whole network, from features to
 With few rows a decision costs calls rather than arithmetic: torch needs some 60 of them, these kernels three. Weights
 are read where the parameters lie, row by row, so there is no copy that could be out of date. Sums run in another order
 than torch's, so a membrane within rounding of its threshold may fall on the other side of it.
-
-numba's cache on disk knows this file alone: after a change of ``cpu.forward_loop``, ``make clean-kernels``.
 """
 
 from functools import partial

@@ -136,7 +136,14 @@ def fire_connected(
 
 
 def simulate(equations: Equations, current: th.Tensor, time_steps: int) -> tuple[th.Tensor, th.Tensor]:
-    """See [`simulate`][sb3_spiking.snn.kernels.simulate]."""
+    """
+    Run a layer of neurons from rest and keep its membranes; not differentiable.
+
+    :param equations: the neuron
+    :param current: input current, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step
+    :param time_steps: number of steps ``T``
+    :return: spikes and pre-spike membranes, ``[T, N, ...]`` each
+    """
     current = current.detach().contiguous()
     spikes, membrane = (current.new_empty((time_steps, *current.shape[1:])) for _ in range(2))
     _kernels_for(current).forward(equations, current, spikes, membrane)

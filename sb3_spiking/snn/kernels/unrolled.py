@@ -1,8 +1,11 @@
 """
-The same neurons as a loop of torch operations: what derivatives of derivatives are taken through.
+The same neurons as a loop of torch operations.
 
-Slow, and only run where a backward pass itself is to be differentiated (TRPO's curvature).
+Slow, and only run where a kernel cannot: where a backward pass itself is to be differentiated (TRPO's curvature), and
+where torch's operations are traced, exported, compiled or transformed.
 """
+
+from collections.abc import Callable
 
 import torch as th
 from spikingjelly.activation_based import surrogate
@@ -17,20 +20,35 @@ SURROGATES: dict[SurrogateShape, type[surrogate.SurrogateFunctionBase]] = {
 }
 
 
-def fire(equations: Equations, current: th.Tensor, leak: th.Tensor | None) -> th.Tensor:
+SpikeFunction = Callable[[th.Tensor], th.Tensor]
+"""Membrane minus threshold to spikes of 0 or 1."""
+
+
+def fire(
+    equations: Equations,
+    current: th.Tensor,
+    leak: th.Tensor | None,
+    spike_function: SpikeFunction | None = None,
+    feedback: Callable[[th.Tensor], th.Tensor] | None = None,
+) -> th.Tensor:
     """
     Run a layer of neurons from rest over all the time steps; differentiable any number of times.
 
     :param equations: the neuron
     :param current: input current, ``[T, N, ...]``
     :param leak: the learnt leak, a scalar tensor, if the neuron has one
+    :param spike_function: how to fire; None for SpikingJelly's surrogate
+    :param feedback: current that the spikes of a step add to the next step, ``[N, ...]`` to ``[N, ...]``
     :return: spikes of the same shape
     """
-    spike_function = SURROGATES[equations.surrogate](alpha=equations.alpha)
+    if spike_function is None:
+        spike_function = SURROGATES[equations.surrogate](alpha=equations.alpha)
     k = equations.constants
     c = u = v = th.zeros_like(current[0])
-    spikes = []
-    for x in current:
+    spikes: list[th.Tensor] = []
+    for x in current.unbind():
+        if feedback is not None and spikes:
+            x = x + feedback(spikes[-1])
         if equations.charge == Charge.CUBA:
             c = c * k[0] + x
             h = v * k[1] + c

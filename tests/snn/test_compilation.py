@@ -1,0 +1,107 @@
+"""Compiled kernels on disk: never out of date, and never in anybody's way."""
+
+import importlib.util
+import warnings
+
+import pytest
+
+from sb3_spiking.snn.kernels import compilation
+
+
+@pytest.fixture
+def function(tmp_path, monkeypatch):
+    """Return a function of a module that can be cached beside it."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    compilation.warn_once.cache_clear()
+    path = tmp_path / "doubling.py"
+    path.write_text("def double(x):\n    return x + x\n")
+    spec = importlib.util.spec_from_file_location("doubling", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module.double
+    compilation.warn_once.cache_clear()
+
+
+def compiled(function):
+    """Compile for an integer and return whether the cache had it."""
+    kernel = compilation.jit(function)
+    assert kernel(21) == 42
+    return sum(kernel.stats.cache_hits.values()) > 0
+
+
+def files(tmp_path, pattern):
+    found = sorted((tmp_path / "__pycache__").glob(pattern))
+    assert found
+    return found
+
+
+def test_the_second_process_need_not_compile(function):
+    assert [compiled(function), compiled(function)] == [False, True]
+
+
+def test_a_change_of_any_kernel_makes_all_of_them_stale(function, monkeypatch):
+    assert [compiled(function), compiled(function)] == [False, True]
+    monkeypatch.setattr(compilation, "sources_digest", lambda: "other sources")
+    assert [compiled(function), compiled(function)] == [False, True]
+
+
+@pytest.mark.parametrize("change", ["edit", "new file"])
+def test_the_digest_covers_every_source_of_the_folder(tmp_path, monkeypatch, change):
+    monkeypatch.setattr(compilation, "__file__", str(tmp_path / "compilation.py"))
+    (tmp_path / "cpu.py").write_text("one")
+    before = compilation.sources_digest.__wrapped__()
+    assert compilation.sources_digest.__wrapped__() == before
+    (tmp_path / ("cpu.py" if change == "edit" else "gpu.py")).write_text("two")
+    assert compilation.sources_digest.__wrapped__() != before
+
+
+def flip_a_byte(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :]
+
+
+DAMAGE = {"empty": lambda data: b"", "cut off": lambda data: data[:-40], "noise": lambda data: b"\x93" * len(data)}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [*((p, d) for p in ("*.nbi", "*.nbc") for d in DAMAGE.values()), ("*.nbc", flip_a_byte)],
+)
+def test_a_damaged_file_costs_a_compilation_and_a_warning(function, tmp_path, pattern, damage):
+    compiled(function)
+    for path in files(tmp_path, pattern):
+        path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(UserWarning, match=r"compiled kernels in .*__pycache__ cannot be used"):
+        assert not compiled(function)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert compiled(function)  # it was replaced
+
+
+@pytest.mark.parametrize("pattern", ["*.nbi", "*.nbc"])
+def test_a_folder_in_place_of_a_file_costs_a_compilation(function, tmp_path, pattern):
+    compiled(function)
+    for path in files(tmp_path, pattern):
+        path.unlink()
+        path.mkdir()
+    with pytest.warns(UserWarning, match="cannot be used or kept"):
+        assert not compiled(function)
+
+
+def test_a_full_disk_costs_a_compilation_and_one_warning(function, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compilation.CheckedFiles, "_open_for_write", full)
+    with pytest.warns(UserWarning, match="OSError") as caught:
+        assert [compiled(function), compiled(function)] == [False, False]
+    assert len(caught) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(function, monkeypatch):
+    monkeypatch.setattr(compilation, "KernelCache", refuse)
+    assert not compiled(function)
+
+
+def refuse(function):
+    raise RuntimeError("cannot cache function: no locator available")
