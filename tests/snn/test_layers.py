@@ -14,7 +14,7 @@ def test_dynamic_neuron_by_hand():
     # c: 0.4, 0.6, 0.3; see the equations of Dynamic.
     node = NEURONS["dynamic"]().build(Rect())
     current = th.tensor([0.4, 0.4, 0.0], dtype=th.float64).reshape(3, 1, 1)
-    spikes, membrane = record(node, current)
+    spikes, margin = record(node, current)
     u1 = -0.172 * 0.4
     h2 = 0.4**2 - u1 + 0.6
     u2 = u1 - 0.172 * h2 - 0.529 * u1 + 0.132  # fires
