@@ -1,6 +1,7 @@
 """What is in the pictures; how they look is for eyes."""
 
 import copy
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -14,12 +15,15 @@ from sb3_spiking.plotting import (
     plot_interquartile_means,
     plot_learning_curve,
     plot_membranes,
+    plot_paired_returns,
     plot_receptive_fields,
     plot_spike_history,
     plot_spike_raster,
+    plot_sweep,
 )
+from sb3_spiking.policies.observations import CONVOLUTIONAL
 from sb3_spiking.scores import interquartile_mean_interval
-from sb3_spiking.snn import AnalogEncoder, DeterministicEncoder, Recording, SpikingOptions
+from sb3_spiking.snn import AnalogEncoder, DeterministicEncoder, Part, Recording, SpikingNetwork, SpikingOptions
 from tests.conftest import popsan
 
 mpl.use("Agg")
@@ -208,3 +212,59 @@ def test_a_history_of_many_neurons_puts_them_together_and_keeps_signs():
     recording.add_population("hidden0", spikes)
     (image,) = plot_spike_history([recording]).images
     np.testing.assert_allclose(np.asarray(image.get_array())[:4, 0], [1.0, -2 / 3, 2 / 3, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (SpikingOptions(encoder="direct"), "is a DirectEncoder, which has no receptive fields"),
+        (CONVOLUTIONAL, "is a ImageInput, which has no receptive fields"),
+    ],
+)
+def test_networks_without_receptive_fields_are_told_where_there_are_some(options, message):
+    parts = [Part("", (3, 12, 12))] if options is CONVOLUTIONAL else [Part("", (2,))]
+    network = SpikingNetwork(parts, 2, (8,), options)
+    for plot in (plot_receptive_fields, lambda encoder: plot_encoding(encoder, th.zeros(2))):
+        for given in (network.encoder, network, None):
+            with pytest.raises(TypeError, match=r"no receptive fields: pass policy.spiking_network.encoder"):
+                plot(given)
+        with pytest.raises(TypeError, match=message):
+            plot(network.encoder)
+
+
+def test_several_encoders_are_drawn_one_at_a_time():
+    parts = [Part("camera", (3, 12, 12)), Part("joints", (2,))]
+    encoder = SpikingNetwork(parts, 2, (8,), replace(CONVOLUTIONAL, encoder="deterministic")).encoder
+    with pytest.raises(TypeError, match=r"holds several; draw one of encoder.stages\[1\]"):
+        plot_receptive_fields(encoder)
+    plot_receptive_fields(encoder.stages[1])
+    direct = SpikingNetwork(parts, 2, (8,), CONVOLUTIONAL).encoder
+    with pytest.raises(TypeError, match="all its entries are currents"):
+        plot_receptive_fields(direct)
+
+
+@pytest.mark.parametrize("plot", [plot_spike_raster, plot_membranes, plot_firing_rates])
+def test_what_is_no_recording_is_told_how_to_make_one(plot):
+    for given in (popsan(3, 2, (8,)), None, []):
+        with pytest.raises(TypeError, match=r"not a recording; make one with policy.spiking_network.record"):
+            plot(given)
+    with pytest.raises(ValueError, match="holds no population"):
+        plot(Recording())
+
+
+def test_histories_take_lists_of_recordings():
+    recording = popsan(3, 2, (8,)).record(th.randn(1, 3))
+    with pytest.raises(TypeError, match="must be a list of recordings"):
+        plot_spike_history(recording)
+    with pytest.raises(TypeError, match=r"recordings\[1\] is a NoneType"):
+        plot_spike_history([recording, None])
+
+
+def test_curves_and_comparisons_of_other_sizes_are_refused():
+    for returns in ([1.0, 2.0], [[1.0], [2.0], [3.0]]):
+        with pytest.raises(ValueError, match=r"must be \[evaluations, episodes\]"):
+            plot_learning_curve([10, 20], returns)
+    with pytest.raises(ValueError, match="returns of the same episodes; there are 2 and 1"):
+        plot_paired_returns([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="results of coding are empty"):
+        plot_sweep("coding", {})

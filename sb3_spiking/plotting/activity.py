@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch as th
 
-from sb3_spiking.plotting.axes import BAND, label_bands, new_axes
+from sb3_spiking.plotting.axes import BAND, check_recording, label_bands, new_axes
 from sb3_spiking.snn import PopulationRecord, Recording
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def plot_spike_raster(recording: Recording, ax: "Axes | None" = None, decision: 
     :return: the axes
     :raises IndexError: if there is no such decision
     """
+    check_recording("recording", recording)
     ax = ax or new_axes()
     labels = []
     for band, population in enumerate(recording.populations):
@@ -65,6 +66,7 @@ def plot_membranes(
     :raises ValueError: if there is no such population, or it has no membranes
     :raises IndexError: if there is no such decision or neuron
     """
+    check_recording("recording", recording)
     record = _with_membranes(recording, population)
     assert record.margin is not None
     margins = record.margin[:, decision].flatten(1).cpu()
@@ -102,6 +104,7 @@ def plot_firing_rates(recording: Recording, ax: "Axes | None" = None) -> "Axes":
     :param ax: where to draw; a new figure if None
     :return: the axes
     """
+    check_recording("recording", recording)
     ax = ax or new_axes()
     labels = []
     for band, population in enumerate(recording.populations):

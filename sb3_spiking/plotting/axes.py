@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sb3_spiking.snn import Recording
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -15,6 +17,24 @@ def new_axes() -> "Axes":
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=(6.0, 4.5), layout="constrained")[1]
+
+
+def check_recording(name: str, recording: object) -> None:
+    """
+    Refuse what is no recording.
+
+    :param name: name of the argument, for the error
+    :param recording: what the user gave
+    :raises TypeError: if it is something else; the message says how to make one
+    :raises ValueError: if it holds no population
+    """
+    if not isinstance(recording, Recording):
+        raise TypeError(
+            f"{name} is a {type(recording).__name__}, not a recording; make one with "
+            "policy.spiking_network.record(policy.spiking_features(observations))"
+        )
+    if not recording.populations:
+        raise ValueError(f"{name} holds no population of neurons: nothing was recorded")
 
 
 def label_bands(ax: "Axes", labels: Sequence[str]) -> None:

@@ -21,7 +21,10 @@ def plot_paired_returns(dqn: Sequence[float], snn: Sequence[float], ax: "Axes | 
     :param snn: returns of the spiking network from the same seeds
     :param ax: where to draw; a new figure if None
     :return: the axes
+    :raises ValueError: if the two are not as many, or none
     """
+    if len(dqn) != len(snn) or len(dqn) == 0:
+        raise ValueError(f"dqn and snn must be returns of the same episodes; there are {len(dqn)} and {len(snn)}")
     ax = ax or new_axes()
     for position, (label, returns) in enumerate((("DQN", dqn), ("SNN", snn))):
         values = th.as_tensor(returns, dtype=th.float64)
@@ -48,7 +51,10 @@ def plot_sweep(name: str, results: Mapping[str, "Agreement"], ax: "Axes | None" 
     :param results: its values, and the comparison with the DQN for each of them
     :param ax: where to draw; a new figure if None
     :return: the axes
+    :raises ValueError: if there is no result
     """
+    if not results:
+        raise ValueError(f"results of {name} are empty: there is nothing to draw")
     ax = ax or new_axes()
     places = range(len(results))
     ax.plot(places, [100 * result.agreement for result in results.values()], marker="o", label="with membranes")

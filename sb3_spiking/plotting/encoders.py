@@ -7,6 +7,7 @@ import torch as th
 
 from sb3_spiking.plotting.axes import BAND, label_bands, new_axes
 from sb3_spiking.snn import PopulationEncoder
+from sb3_spiking.snn.inputs import SeveralInputs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +32,12 @@ def plot_receptive_fields(
     :param before: the same encoder earlier, for example a copy from before the training; drawn behind
     :param names: of the observation dimensions
     :return: the axes
+    :raises TypeError: if there is no population of receptive fields
     :raises ValueError: if there is not a name for each dimension, or the two encoders differ in size
     """
+    _check_encoder("encoder", encoder)
+    if before is not None:
+        _check_encoder("before", before)
     labels = _names(encoder, names)
     if before is not None and before.mean.shape != encoder.mean.shape:
         sizes = [" x ".join(map(str, one.mean.shape)) for one in (before, encoder)]
@@ -66,9 +71,12 @@ def plot_encoding(
     :param ax: where to draw; a new figure if None
     :param names: of the observation dimensions
     :return: the axes; those of the spikes are the last of the figure
+    :raises TypeError: if there is no population of receptive fields
     :raises ValueError: if the features are not one observation of the encoder's, or there is not a name for each
     """
+    _check_encoder("encoder", encoder)
     labels = _names(encoder, names)
+    features = th.as_tensor(features)
     if features.shape != (encoder.obs_dim,):
         raise ValueError(f"features={tuple(features.shape)} must be one observation, ({encoder.obs_dim},)")
     from mpl_toolkits.axes_grid1 import make_axes_locatable
@@ -105,6 +113,27 @@ def plot_encoding(
     beside.tick_params(axis="y", length=0, labelleft=False)
     beside.spines[["top", "right", "left"]].set_visible(False)
     return ax
+
+
+def _check_encoder(name: str, encoder: object) -> None:
+    """
+    Refuse what has no receptive fields.
+
+    :param name: name of the argument, for the error
+    :param encoder: what the user gave
+    :raises TypeError: the message says where there are some, or why there are none
+    """
+    if isinstance(encoder, PopulationEncoder):
+        return
+    advice = "pass policy.spiking_network.encoder of a policy with populations (encoder='deterministic')"
+    if isinstance(encoder, SeveralInputs):
+        drawn = [
+            f"encoder.stages[{i}]" for i, stage in enumerate(encoder.stages) if isinstance(stage, PopulationEncoder)
+        ]
+        advice = (
+            f"it holds several; draw one of {', '.join(drawn)}" if drawn else f"all its entries are currents; {advice}"
+        )
+    raise TypeError(f"{name} is a {type(encoder).__name__}, which has no receptive fields: {advice}")
 
 
 def _draw_fields(ax: "Axes", encoder: PopulationEncoder, x: th.Tensor, color: str | None = None, **style: Any) -> None:

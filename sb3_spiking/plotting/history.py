@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch as th
 import torch.nn.functional as F
 
-from sb3_spiking.plotting.axes import new_axes
+from sb3_spiking.plotting.axes import check_recording, new_axes
 from sb3_spiking.snn import Recording
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ def plot_spike_history(
     :return: the axes
     :raises ValueError: if there is no recording
     """
+    if isinstance(recordings, Recording) or not isinstance(recordings, Sequence):
+        raise TypeError(
+            f"recordings is a {type(recordings).__name__}; it must be a list of recordings, one per decision"
+        )
+    for index, recording in enumerate(recordings):
+        check_recording(f"recordings[{index}]", recording)
     if not recordings:
         raise ValueError("recordings=[] must hold at least one decision")
     from matplotlib.colors import LinearSegmentedColormap

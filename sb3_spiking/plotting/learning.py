@@ -23,9 +23,15 @@ def plot_learning_curve(
     :param ax: where to draw; a new figure if None
     :param label: name of the curve in the legend
     :return: the axes
+    :raises ValueError: if there is not a row of returns for each of the timesteps
     """
-    ax = ax or new_axes()
     values = th.as_tensor(returns, dtype=th.float64)
+    if values.ndim != 2 or len(values) != len(timesteps):
+        raise ValueError(
+            f"returns has shape {tuple(values.shape)}; it must be [evaluations, episodes], with a row for each of the "
+            f"{len(timesteps)} timesteps"
+        )
+    ax = ax or new_axes()
     mean, std = values.mean(dim=1), values.std(dim=1, correction=0)
     (line,) = ax.plot(timesteps, mean, marker="o", markersize=3, label=label)
     ax.fill_between(timesteps, mean - std, mean + std, color=line.get_color(), alpha=0.2, linewidth=0)
