@@ -6,7 +6,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sb3_spiking.policies.normalization import RunningNormExtractor
+from sb3_spiking.policies.normalization import PUBLISHED_EPSILON, RunningNormExtractor
 from sb3_spiking.policies.td3 import PopSANPolicy
 
 Array = th.Tensor | np.ndarray
@@ -42,6 +42,7 @@ def load_popsan_checkpoint(
     loaded = {f"mu.{name}": _fit(key, state_dict[key], own[f"mu.{name}"]) for key, name in names.items()}
     loaded["features_extractor.running_mean"] = _fit("obs_mean", obs_mean, own["features_extractor.running_mean"])
     loaded["features_extractor.running_var"] = _fit("obs_var", obs_var, own["features_extractor.running_var"])
+    loaded["features_extractor.running_epsilon"] = th.tensor(PUBLISHED_EPSILON)
     for network in (actor, policy.actor_target):
         network.load_state_dict({**network.state_dict(), **loaded})
     if not policy.share_features_extractor:

@@ -11,6 +11,8 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
 from sb3_spiking.policies import dqn, on_policy, sac, td3
+from sb3_spiking.policies.families import family_of
+from sb3_spiking.policies.unavailable import UnavailablePolicy, unavailable
 
 NAMES = ("PopSANPolicy", "SpikingMlpPolicy", "SpikingCnnPolicy", "SpikingMultiInputPolicy")
 """The policies of every family."""
@@ -31,6 +33,9 @@ if find_spec("sb3_contrib") is not None:
 
     FAMILIES |= contrib.FAMILIES
     ALGORITHMS += contrib.ALGORITHMS
+    for algorithm, reason in contrib.UNAVAILABLE.items():
+        for name in NAMES:
+            algorithm.policy_aliases.setdefault(name, unavailable(name, algorithm, reason))
 
 
 def register(*algorithms: type[BaseAlgorithm]) -> None:
@@ -48,15 +53,16 @@ def register(*algorithms: type[BaseAlgorithm]) -> None:
         aliases = algorithm.policy_aliases
         policies = _policies_for(algorithm)
         for name, policy in policies.items():
-            if aliases.get(name, policy) is not policy:
+            taken = aliases.get(name, policy)
+            if taken is not policy and not issubclass(taken, UnavailablePolicy):
                 raise ValueError(f"{algorithm.__name__} has another policy named {name!r} already: {aliases[name]}")
         aliases.update(policies)
 
 
 def _policies_for(algorithm: type[BaseAlgorithm]) -> dict[str, type[BasePolicy]]:
     mlp_policy = algorithm.policy_aliases.get("MlpPolicy")
-    for base, module in FAMILIES.items():
-        if mlp_policy is not None and issubclass(mlp_policy, base):
-            return {name: getattr(module, name) for name in NAMES}
+    family = None if mlp_policy is None else family_of(mlp_policy)
+    if family in FAMILIES:
+        return {name: getattr(FAMILIES[family], name) for name in NAMES}
     known = ", ".join(known.__name__ for known in ALGORITHMS)
     raise ValueError(f"no spiking policy for {algorithm.__name__}; there are some for {known} and their subclasses")

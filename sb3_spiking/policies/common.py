@@ -2,9 +2,9 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch as th
 from gymnasium import spaces
@@ -14,14 +14,18 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from sb3_spiking.policies.families import algorithm_making, check_family
+from sb3_spiking.policies.fitting import fit_normalization
 from sb3_spiking.policies.fused_adam import fuse
+from sb3_spiking.policies.images import warn_if_transposed
+from sb3_spiking.policies.keywords import OPTIONS, check_keywords, plain_kwargs
 from sb3_spiking.policies.observations import Extractors, make_extractors
+from sb3_spiking.policies.spaces import check_observation, check_space
 from sb3_spiking.snn import NetworkSpec, SpikingNetwork, SpikingOptions
-from sb3_spiking.snn.arguments import hidden_sizes
+from sb3_spiking.snn.arguments import boolean, hidden_sizes, plain
+from sb3_spiking.snn.constants import check_constants
 from sb3_spiking.snn.convolutions import dense_size
 from sb3_spiking.snn.neurons import NEURONS
-
-OPTIONS = tuple(field.name for field in dataclasses.fields(SpikingOptions))
 
 VECTOR_OPTIONS = {"encoder", "encoder_population", "encoder_std", "mean_range"}
 IMAGE_OPTIONS = {"conv_arch"}
@@ -49,6 +53,7 @@ class SpikingPolicy(ABC):
         statistics: the default where it has no parameters
     :param kwargs: arguments of the network and of SB3's policy
     :raises ValueError: if the policy does not take the observation space, or a value is not allowed
+    :raises TypeError: if an argument is unknown, or the algorithm is of another family than the policy
     """
 
     preset: ClassVar[SpikingOptions]
@@ -60,6 +65,13 @@ class SpikingPolicy(ABC):
     """Hidden layers of a critic behind its convolutions."""
 
     share_features_extractor: bool
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Before the arguments are looked at: those of another family do not fit, and Python would complain of them.
+        algorithm = algorithm_making(cls)
+        if algorithm is not None:
+            check_family(cls, algorithm)
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -74,17 +86,24 @@ class SpikingPolicy(ABC):
         share_features_extractor: bool | None = None,
         **kwargs: Any,
     ) -> None:
+        algorithm = algorithm_making(type(self))
+        if algorithm is not None:
+            warn_if_transposed(algorithm)
+            algorithm.policy_kwargs = plain_kwargs(algorithm.policy_kwargs)
+        check_keywords(type(self), kwargs, algorithm)
+        kwargs, net_arch = plain_kwargs(kwargs), plain(net_arch)
+        check_space(observation_space)
         self.check_observation_space(observation_space, not kwargs.get("normalize_images", True))
         _check_activation(kwargs.get("activation_fn"))
         options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
         # Plain values may be set before nn.Module's constructor, and SB3's constructor builds the networks.
         self.spiking_options = dataclasses.replace(self.preset, **options)
-        self.normalize_observations = normalize_observations
+        self.normalize_observations = boolean("normalize_observations", normalize_observations)
         if features_extractor_class is None:
             self.extractors = make_extractors(
                 observation_space,
                 self.spiking_options,
-                normalize_observations,
+                self.normalize_observations,
                 normalized_image=not kwargs.get("normalize_images", True),
                 deferred=self.deferred_statistics,
             )
@@ -132,6 +151,8 @@ class SpikingPolicy(ABC):
             )
 
     def _sharing(self, wanted: bool | None) -> bool:
+        if wanted is not None:
+            boolean("share_features_extractor", wanted)
         if wanted and self.extractors.flat != self.extractors.critic:
             raise ValueError(
                 "share_features_extractor=True is not possible with images: the critic has an ANN torso of its own"
@@ -158,6 +179,17 @@ class SpikingPolicy(ABC):
     def _seeing(self) -> tuple[BaseModel, BaseFeaturesExtractor]:
         """Return the model that holds the spiking network, and the extractor in front of it."""
 
+    def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
+        """
+        Turn an observation, or a batch, into tensors, as SB3 does.
+
+        :param observation: raw, as the environment gives it
+        :return: the batch, and whether it was one
+        :raises ValueError: if it does not fit the observation space; discrete observations are not rounded
+        """
+        check_observation(self.observation_space, observation)  # type: ignore[attr-defined]
+        return super().obs_to_tensor(observation)  # type: ignore[misc]
+
     @th.no_grad()
     def spiking_features(self, observations: PyTorchObs) -> th.Tensor:
         """
@@ -169,6 +201,34 @@ class SpikingPolicy(ABC):
         model, extractor = self._seeing()
         with _evaluating(extractor):
             return BaseModel.extract_features(model, observations, extractor)
+
+    def fit_normalization(self, observations: Any) -> None:
+        """
+        Replace the running mean and variance of the observations by those of a data set, for actor, critic and targets.
+
+        For training loops of one's own, such as behaviour cloning: the first gradient step sees the features that the
+        last one sees. Later training batches are added to the data set.
+
+        :param observations: raw observations as the environment gives them, arrays or tensors of ``[N, *shape]``, or
+            ``[..., *shape]``; a dict of these for a Dict space, where entries that are not normalised may be left out
+        :raises ValueError: if the policy does not normalise, or the observations are less than two, of another shape,
+            not finite or too large for float32; the statistics stay as they are
+        """
+        fit_normalization(self, observations)  # type: ignore[arg-type]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """
+        Load weights, as torch does, but none that were learnt with other constants.
+
+        :param state_dict: what a policy's ``state_dict`` returned
+        :param strict: whether the keys must be the same
+        :param assign: see ``torch.nn.Module.load_state_dict``
+        :return: the keys that are missing, and those that are unknown
+        :raises RuntimeError: if keys or shapes do not fit, or the weights were learnt with another neuron, number of
+            steps, encoder or decoder; in the latter case the policy is unchanged
+        """
+        check_constants(self, state_dict)  # type: ignore[arg-type]
+        return super().load_state_dict(state_dict, strict, assign)  # type: ignore[misc]
 
     def set_training_mode(self, mode: bool) -> None:
         """
@@ -189,6 +249,8 @@ class SpikingPolicy(ABC):
     def _net_arch(self, net_arch: object) -> Any:
         if net_arch is None:
             return self._default_net_arch()
+        if isinstance(net_arch, list | tuple) and any(isinstance(entry, dict) for entry in net_arch):
+            raise ValueError(self._about_shared_layers(net_arch))
         if not isinstance(net_arch, dict):
             return hidden_sizes("net_arch", net_arch)
         keys = {"pi", self.critic_key}
@@ -197,6 +259,14 @@ class SpikingPolicy(ABC):
             raise ValueError(f"net_arch={net_arch!r} must be {allowed}")
         # A critic without hidden layers is SB3's business.
         return {**net_arch, "pi": hidden_sizes("net_arch['pi']", net_arch["pi"])}
+
+    def _about_shared_layers(self, net_arch: object) -> str:
+        if self.critic_key is None:
+            return f"net_arch={net_arch!r} must be a list of layer sizes: there is one network, without a critic"
+        return (
+            f"net_arch={net_arch!r}: a list with a dict is how SB3 before 1.8 described layers that actor and critic "
+            f"share; write the dict without the list, net_arch=dict(pi=[64, 64], {self.critic_key}=[64, 64])"
+        )
 
     def _default_net_arch(self) -> Any:
         images = [part for part in self.extractors.parts or () if part.is_image]
@@ -244,6 +314,8 @@ def _set_mode(module: nn.Module, mode: bool) -> None:
 
 
 def _check_activation(activation_fn: type[nn.Module] | None) -> None:
+    if activation_fn is not None and not callable(activation_fn):
+        raise ValueError(f"activation_fn={activation_fn!r} must be a class, such as torch.nn.ReLU")
     if isinstance(activation_fn, type) and issubclass(activation_fn, MemoryModule):
         raise ValueError(
             f"activation_fn={activation_fn.__name__} would put spikes into the critic; the network spikes by itself, "

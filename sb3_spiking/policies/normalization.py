@@ -8,14 +8,22 @@ networks. Nothing has to be wrapped around the environment, and ``predict`` need
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import torch as th
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+from sb3_spiking.snn.constants import SavesConstants
+
 STATISTICS = ("mean", "var", "count")
-EPSILON = th.finfo(th.float32).eps
+RESOLUTION = th.finfo(th.float32).eps
+"""Relative distance of neighbouring float32 numbers: deviations below this share of a mean are rounding."""
+EPSILON = 1e-16
+"""Added to variances: a deviation below 1e-8 counts as constant."""
+PUBLISHED_EPSILON = th.finfo(th.float32).eps
+"""What the code of Tang et al. (2020) adds, and what this package added before ``running_epsilon`` was saved."""
 
 ALREADY_NORMALIZED = (
     "The observations have mean 0 and variance 1 already (VecNormalize or NormalizeObservation?), and the "
@@ -23,22 +31,32 @@ ALREADY_NORMALIZED = (
     "with VecNormalize(clip_obs=3.0), or the policy's own without a wrapper."
 )
 
+NOTHING_GATHERED = (
+    "A policy in evaluation mode gathers no observation statistics, and this one has none: it learns from observations "
+    "that are clipped but not normalised. Before a training loop of your own (behaviour cloning), call "
+    "policy.set_training_mode(True) or policy.fit_normalization(observations)."
+)
+
 Exchange = Callable[[th.Tensor], list[th.Tensor]]
 """Given the moments of a batch, returns those of all the batches that are to be merged."""
 
 
-class RunningNormExtractor(BaseFeaturesExtractor):
+class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
     """
     Running z-score, clipped::
 
-        clip((observation - running_mean) / sqrt(running_var + eps), -clip, clip)
+        clip((observation - mean) / sqrt(var + running_epsilon + (mean * 2^-23)^2), -clip, clip)
 
     The statistics are cumulative over all the training batches, that is over the replay buffer or the
     rollouts (PopSAN: over all the stored observations). They change in training mode only, where SB3 runs
     its gradient steps; before the first of these the observations are only clipped.
 
-    On-policy algorithms compare the policy that is trained with the one that acted. For them new statistics
-    wait (``deferred``) until the agent acts again: a rollout and the updates that it feeds see the same features.
+    Dimensions of any scale above 1e-8 are normalised. Below that, and below the float32 resolution of their mean, they
+    count as constant and give features near 0.
+
+    On-policy algorithms compare the policy that is trained with the one that acted. While their extractor is
+    ``waiting``, the statistics of training batches come into use at the next evaluation: a rollout and the update that
+    it feeds see the same features. Our policies tell it when to wait (``policies/rollouts.py``).
 
     :param observation_space: a Box
     :param clip: limit of the features, > 0
@@ -48,16 +66,19 @@ class RunningNormExtractor(BaseFeaturesExtractor):
     running_mean: th.Tensor
     running_var: th.Tensor
     running_count: th.Tensor
+    running_epsilon: th.Tensor
 
     def __init__(self, observation_space: gym.Space, clip: float = 3.0, deferred: bool = False) -> None:
         features_dim = get_flattened_obs_dim(observation_space)
         super().__init__(observation_space, features_dim)
         self.clip = clip
         self.deferred = deferred
+        self.waiting = deferred
         self.exchange: Exchange = only_own
         self.register_buffer("running_mean", th.zeros(features_dim))
         self.register_buffer("running_var", th.ones(features_dim))
         self.register_buffer("running_count", th.zeros(()))
+        self.register_buffer("running_epsilon", th.tensor(EPSILON))
         if deferred:
             for name in STATISTICS:
                 self.register_buffer(f"running_next_{name}", getattr(self, f"running_{name}").clone())
@@ -68,15 +89,36 @@ class RunningNormExtractor(BaseFeaturesExtractor):
 
         :param observations: ``[N, *shape]``
         :return: features in [-clip, clip], ``[N, features_dim]``
-        :raises ValueError: in training mode, if an observation is NaN or infinite
+        :raises ValueError: in training mode, if an observation is NaN, infinite, or too large for a variance
         """
         observations = observations.flatten(start_dim=1)
         if self.training:
             self._update(observations.detach())
-        elif self.deferred:
+        if self.deferred and not (self.training and self.waiting):
             self._adopt()
-        normalized = (observations - self.running_mean) * (self.running_var + EPSILON).rsqrt()
+        if not self.training:
+            self._warn_if_nothing_was_gathered()
+        variance = self.running_var + self.running_epsilon + (self.running_mean * RESOLUTION).square()
+        normalized = (observations - self.running_mean) * variance.rsqrt()
         return normalized.clamp(-self.clip, self.clip)
+
+    def constants(self) -> dict[str, Any]:
+        return {"clip": float(self.clip)}
+
+    @th.no_grad()
+    def fit(self, observations: th.Tensor) -> None:
+        """
+        Replace the statistics by those of a data set.
+
+        :param observations: ``[N, features_dim]``, whose means and variances are finite in float32
+        """
+        mean, var = moments_of(observations)
+        if _looks_normalized(mean, var, len(observations)):
+            warnings.warn(ALREADY_NORMALIZED, stacklevel=3)
+        for statistic, value in zip(self._collected(), (mean, var, len(observations)), strict=True):
+            statistic.copy_(th.as_tensor(value))
+        if self.deferred:
+            self._adopt()
 
     @th.no_grad()
     def _update(self, batch: th.Tensor) -> None:
@@ -84,14 +126,10 @@ class RunningNormExtractor(BaseFeaturesExtractor):
         Merge the statistics of a batch into the running ones (Chan et al., 1979).
 
         :param batch: ``[N, features_dim]``
-        :raises ValueError: if an observation is NaN or infinite; the statistics stay as they are
+        :raises ValueError: if an observation is NaN, infinite or too large; the statistics stay as they are
         """
-        # Two passes; var_mean over the first dimension takes ten times as long.
-        mean = batch.mean(dim=0)
-        var = (batch - mean).square_().mean(dim=0)
-        if not th.isfinite(var).all():
-            dimensions = ", ".join(map(str, (~th.isfinite(var)).nonzero().flatten().tolist()))
-            raise ValueError(f"training observations hold NaN or infinity in dimension {dimensions}")
+        mean, var = moments_of(batch)
+        check_moments(batch, mean, var)
         running_mean, running_var, running_count = self._collected()
         if running_count == 0 and _looks_normalized(mean, var, len(batch)):
             warnings.warn(ALREADY_NORMALIZED, stacklevel=2)
@@ -101,7 +139,8 @@ class RunningNormExtractor(BaseFeaturesExtractor):
             share = count / total
             delta = mean - running_mean
             running_mean += share * delta
-            running_var += share * (var - running_var + delta.square() * (1.0 - share))
+            # Exact for a first variance of 1e-12, which a difference to the initial 1 would round away.
+            running_var.copy_((1.0 - share) * (running_var + share * delta.square()) + share * var)
             running_count.copy_(total.squeeze())
 
     def _collected(self) -> list[th.Tensor]:
@@ -114,6 +153,53 @@ class RunningNormExtractor(BaseFeaturesExtractor):
             for name, value in zip(STATISTICS, self._collected(), strict=True):
                 getattr(self, f"running_{name}").copy_(value)
 
+    def _warn_if_nothing_was_gathered(self) -> None:
+        # Only who learns needs gradients; tracers and exporters keep them on, and must not meet a condition on data.
+        if not th.is_grad_enabled() or th._C._get_tracing_state() is not None or th.compiler.is_compiling():
+            return
+        if self.running_count == 0:
+            warnings.warn(NOTHING_GATHERED, stacklevel=2)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Models that were saved without it were trained with the published one.
+        state_dict.setdefault(f"{prefix}running_epsilon", th.tensor(PUBLISHED_EPSILON))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def moments_of(batch: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """
+    Return mean and variance of each dimension, ``[features_dim]``.
+
+    :param batch: ``[N, features_dim]``
+    """
+    # Two passes; var_mean over the first dimension takes ten times as long. The second one corrects the mean, which is
+    # rounded to some units in its last place: with a mean of 1e6 that is a good part of a deviation of 1.
+    mean = batch.mean(dim=0)
+    residuals = batch - mean
+    correction = residuals.mean(dim=0)
+    return mean + correction, (residuals - correction).square_().mean(dim=0)
+
+
+def check_moments(batch: th.Tensor, mean: th.Tensor, var: th.Tensor) -> None:
+    """
+    Refuse what would destroy the statistics.
+
+    :param batch: ``[N, features_dim]``
+    :param mean: its mean, ``[features_dim]``
+    :param var: its variance, ``[features_dim]``
+    :raises ValueError: if a square is not finite in float32; the message says why
+    """
+    bad = ~th.isfinite((var + mean.square()).float())
+    if not bad.any():
+        return
+    dimensions = ", ".join(map(str, bad.nonzero().flatten().tolist()))
+    if th.isfinite(batch).all():
+        raise ValueError(
+            f"training observations are too large in dimension {dimensions}: with values up to "
+            f"{batch[:, bad].abs().max().item():.0e} their squares are beyond float32; scale or clip them"
+        )
+    raise ValueError(f"training observations hold NaN or infinity (in float32) in dimension {dimensions}")
+
 
 def only_own(moments: th.Tensor) -> list[th.Tensor]:
     """
@@ -124,6 +210,10 @@ def only_own(moments: th.Tensor) -> list[th.Tensor]:
     return [moments]
 
 
+CONSTANT = 1e-7
+"""Variance of a dimension that a wrapper has normalised although it is constant."""
+
+
 def _looks_normalized(mean: th.Tensor, var: th.Tensor, size: int) -> bool:
     """
     Tell whether a batch comes from observations that were normalised before.
@@ -131,7 +221,7 @@ def _looks_normalized(mean: th.Tensor, var: th.Tensor, size: int) -> bool:
     A policy does not see the environment's wrappers, but it sees what they do. Constant dimensions are
     normalised to 0, whatever wrapper it was.
     """
-    varies = var > EPSILON
+    varies = var > CONSTANT
     if size < 64 or varies.sum() < 1 or (mean[~varies].abs() > 0.5).any():
         return False
     return bool((mean[varies].abs() < 0.35).all() and ((var[varies] - 1.0).abs() < 0.5).all())

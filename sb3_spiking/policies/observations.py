@@ -10,7 +10,9 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_ima
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from torch import nn
 
+from sb3_spiking.policies.images import check_channels_first
 from sb3_spiking.policies.normalization import RunningNormExtractor
+from sb3_spiking.policies.spaces import check_names
 from sb3_spiking.snn import Part, SpikingOptions
 from sb3_spiking.snn.convolutions import ConvArch, convolutions, dense_size
 from sb3_spiking.snn.encoders import mean_ranges
@@ -67,6 +69,7 @@ class Images:
     @staticmethod
     def check_observation_space(space: spaces.Space, normalized_image: bool) -> None:
         if is_image_space(space, normalized_image=normalized_image):
+            check_channels_first(space, normalized_image)
             return
         if isinstance(space, spaces.Dict | spaces.Tuple):
             advice = "use SpikingMultiInputPolicy"
@@ -74,6 +77,11 @@ class Images:
             advice = (
                 "images are uint8 from 0 to 255; pass normalize_images=False for floats that are scaled already, "
                 "and make_minatar_env for MinAtar's boolean grids"
+            )
+        elif isinstance(space, spaces.Box) and len(space.shape) in (2, 4):
+            advice = (
+                "images have three axes, channels x height x width: give a grey image a channel of its own, and put "
+                "stacked frames into the channels (VecFrameStack); for vectors use PopSANPolicy or SpikingMlpPolicy"
             )
         else:
             advice = "use PopSANPolicy or SpikingMlpPolicy"
@@ -92,6 +100,7 @@ class Dictionaries:
                 f"SpikingMultiInputPolicy takes Dict observations, not {space}; use PopSANPolicy or SpikingMlpPolicy "
                 "for vectors, SpikingCnnPolicy for images"
             )
+        check_channels_first(space, normalized_image)
 
 
 def parts_of(space: spaces.Space, normalized_image: bool = False) -> tuple[Part, ...]:
@@ -260,7 +269,7 @@ def make_extractors(
     :param normalized_image: whether images are scaled to [0, 1] already
     :param deferred: see [`RunningNormExtractor`][sb3_spiking.policies.RunningNormExtractor]
     :return: the extractors
-    :raises ValueError: if ``mean_range`` does not fit the observations
+    :raises ValueError: if ``mean_range`` does not fit the observations, or the name of an entry cannot be used
     """
     parts = parts_of(space, normalized_image)
     vectors = sum(part.size for part in parts if not part.is_image)
@@ -270,6 +279,7 @@ def make_extractors(
     norm = {"clip": limits, "deferred": deferred}
     flat: tuple[type[BaseFeaturesExtractor], dict[str, Any]] = (FlattenExtractor, {})
     if isinstance(space, spaces.Dict):
+        check_names(space)
         flat = (FlatExtractor, {**norm, "normalize": normalize, "normalized_image": normalized_image})
     elif normalize and isinstance(space, spaces.Box) and vectors > 0:
         flat = (RunningNormExtractor, norm)

@@ -13,6 +13,7 @@ from torch import nn
 from sb3_spiking.policies.common import NetArch, SpikingPolicy, arch_of
 from sb3_spiking.policies.learning_rate import attach_hooks, scaled_optimizer
 from sb3_spiking.policies.observations import Dictionaries, DirectCurrent, Images, PopulationCoded
+from sb3_spiking.policies.rollouts import FollowsRollouts
 from sb3_spiking.snn import SpikingNetwork
 from sb3_spiking.snn.arguments import positive_float
 
@@ -20,7 +21,7 @@ ACTION_GAIN = 0.01
 """Gain of the last layer under SB3's ``ortho_init``: at first the policy hardly depends on the observation."""
 
 
-class SpikingActorCritic(SpikingPolicy):
+class SpikingActorCritic(FollowsRollouts, SpikingPolicy):
     """
     A spiking ``action_net`` on the features, an ANN critic beside it, and SB3's action distributions.
 
@@ -97,6 +98,7 @@ class SpikingActorCritic(SpikingPolicy):
             lr=lr_schedule(1),
             **self.optimizer_kwargs,
         )
+        self.begin_training()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]

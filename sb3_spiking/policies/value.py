@@ -14,6 +14,7 @@ from torch import nn
 from sb3_spiking.policies.common import NetArch, SpikingPolicy
 from sb3_spiking.policies.observations import AnnTorso
 from sb3_spiking.snn import NetworkSpec, Part, SpikingNetwork
+from sb3_spiking.snn.arguments import boolean
 
 
 class CommonModeCorrection(nn.Module):
@@ -119,7 +120,7 @@ class SpikingValuePolicy(SpikingPolicy):
         common_mode_correction: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.common_mode_correction = common_mode_correction
+        self.common_mode_correction = boolean("common_mode_correction", common_mode_correction)
         super().__init__(observation_space, action_space, lr_schedule, net_arch=net_arch, **kwargs)
 
     def make_network(self) -> Any:

@@ -1,12 +1,82 @@
 """Checks of user-given arguments: every error names the argument, the value and what is allowed."""
 
+import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
+import numpy as np
+import torch as th
+
 Option = TypeVar("Option")
+
+ELSEWHERE = {
+    "tau": "membrane_decay",
+    "beta": "membrane_decay",
+    "v_decay": "membrane_decay",
+    "c_decay": "current_decay",
+    "v_threshold": "threshold",
+    "v_th": "threshold",
+    "v_reset": "reset",
+    "alpha": "slope",
+    "window": "width",
+    "T": "time_steps",
+    "num_steps": "time_steps",
+    "spike_ts": "time_steps",
+    "encoder_pop_dim": "encoder_population",
+    "decoder_pop_dim": "decoder_population",
+    "encoder_var": "encoder_std",
+    "use_poisson": "encoder",
+    "norm_clip_limit": "mean_range",
+    "hidden_sizes": "net_arch",
+    "popsan_lr": "actor_lr_scale",
+    "surrogate_function": "surrogate",
+}
+"""What SpikingJelly, snnTorch and the published PopSAN code call an argument -> its name here."""
+
+
+def plain(value: Any) -> Any:
+    """
+    Return a value without NumPy and tensors, so that it is saved as readable JSON.
+
+    :param value: NumPy numbers, arrays, tensors, lists, tuples and dicts of these; everything else is returned as it is
+    """
+    if isinstance(value, np.generic | np.ndarray | th.Tensor):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value
+
+
+def did_you_mean(name: object, allowed: Iterable[str]) -> str:
+    """
+    Return a question for the end of an error message.
+
+    :param name: what is unknown
+    :param allowed: what is known
+    :return: ``"; did you mean '...'?"``, or nothing if no name is close
+    """
+    found = closest(name, allowed)
+    return "" if found is None else f"; did you mean {found!r}?"
+
+
+def closest(name: object, allowed: Iterable[str]) -> str | None:
+    """
+    Return the allowed name that is meant by another one.
+
+    :param name: a misspelt name, one of another library, or a class
+    :param allowed: what is known
+    :return: the name; None if none is close
+    """
+    known = {each.lower(): each for each in allowed}
+    text = name.__name__ if isinstance(name, type) else str(name)
+    wanted = ELSEWHERE.get(text, text).lower()
+    matches = difflib.get_close_matches(wanted, known, n=1)
+    return known[matches[0]] if matches else None
 
 
 def choice(name: str, value: object, table: Mapping[str, Option]) -> Option:
@@ -20,7 +90,9 @@ def choice(name: str, value: object, table: Mapping[str, Option]) -> Option:
     :raises ValueError: if ``value`` is not a name in the table
     """
     if not isinstance(value, str) or value not in table:
-        raise ValueError(f"{name}={value!r} is unknown; choose one of: {', '.join(map(repr, table))}")
+        raise ValueError(
+            f"{name}={value!r} is unknown; choose one of: {', '.join(map(repr, table))}{did_you_mean(value, table)}"
+        )
     return table[value]
 
 
@@ -62,9 +134,23 @@ def finite_float(name: str, value: object) -> float:
     :return: the value, a finite float
     :raises ValueError: if ``value`` is not a finite number
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ValueError(f"{name}={value!r} must be a finite number")
     return float(value)
+
+
+def boolean(name: str, value: object) -> bool:
+    """
+    Check a switch: any string would be true, "False" too.
+
+    :param name: name of the argument, for the error
+    :param value: what the user gave
+    :return: the value
+    :raises ValueError: if ``value`` is not True or False
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={value!r} must be True or False")
+    return bool(value)
 
 
 def decay(name: str, value: object) -> float:
@@ -91,6 +177,7 @@ def hidden_sizes(name: str, value: object) -> list[int]:
     :return: the sizes, at least one, each >= 1
     :raises ValueError: if ``value`` is not a non-empty list of integers >= 1
     """
+    value = plain(value)
     if not isinstance(value, list | tuple) or len(value) == 0:
         raise ValueError(f"{name}={value!r} must be a non-empty list of layer sizes, for example [256, 256]")
     return [positive_int(f"{name}[{index}]", size) for index, size in enumerate(value)]
@@ -106,15 +193,13 @@ def from_kwargs(name: str, cls: type[Option], kwargs: Mapping[str, Any] | None) 
     :return: the options
     :raises ValueError: if a key is not a field of ``cls``, or a value is refused by it
     """
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise ValueError(f"{name}={kwargs!r} must be a dict of constants")
     allowed = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-    unknown = _unknown(kwargs or {}, allowed)
+    unknown = [key for key in kwargs or {} if key not in allowed]
     if unknown:
         raise ValueError(
             f"{name} has no {', '.join(map(repr, unknown))}; {cls.__name__} takes: "
-            f"{', '.join(map(repr, allowed)) or 'nothing'}"
+            f"{', '.join(map(repr, allowed)) or 'nothing'}{did_you_mean(unknown[0], allowed)}"
         )
     return cls(**(kwargs or {}))
-
-
-def _unknown(given: Iterable[str], allowed: list[str]) -> list[str]:
-    return [key for key in given if key not in allowed]

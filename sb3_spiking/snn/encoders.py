@@ -22,7 +22,7 @@ import torch as th
 from torch import nn
 
 from sb3_spiking.snn import kernels
-from sb3_spiking.snn.arguments import choice, finite_float, positive_float, positive_int
+from sb3_spiking.snn.arguments import choice, finite_float, plain, positive_float, positive_int
 from sb3_spiking.snn.receptive_fields import receptive_fields
 from sb3_spiking.snn.recording import Recording
 from sb3_spiking.snn.straight_through import straight_through
@@ -230,6 +230,7 @@ def mean_ranges(mean_range: Range, obs_dim: int) -> th.Tensor:
     :return: low and high of each dimension, ``[obs_dim, 2]``
     :raises ValueError: if the form is another one, an end is not finite, or not low < high
     """
+    mean_range = plain(mean_range)
     pairs = list(mean_range) if isinstance(mean_range, list | tuple) else None
     if pairs is not None and len(pairs) == 2 and not any(isinstance(end, list | tuple) for end in pairs):
         pairs = [pairs] * obs_dim
@@ -245,6 +246,7 @@ def mean_ranges(mean_range: Range, obs_dim: int) -> th.Tensor:
 
 def _widths(std: float | Sequence[float], obs_dim: int) -> th.Tensor:
     """Return the widths as ``[obs_dim]``."""
+    std = plain(std)
     widths = list(std) if isinstance(std, list | tuple) else [std] * obs_dim
     if len(widths) != obs_dim:
         raise ValueError(f"encoder_std={std!r} must be one number, or one for each of the {obs_dim} dimensions")

@@ -8,12 +8,14 @@ tensors and holds no state afterwards.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch as th
 from torch import nn
 
 from sb3_spiking.snn import acting, kernels
 from sb3_spiking.snn.arguments import hidden_sizes
+from sb3_spiking.snn.constants import SavesConstants
 from sb3_spiking.snn.decoders import Decoder
 from sb3_spiking.snn.inputs import Part, make_input
 from sb3_spiking.snn.layers import SpikingLayer
@@ -26,7 +28,7 @@ NOT_SYMBOLIC = (
 )
 
 
-class SpikingNetwork(nn.Module):
+class SpikingNetwork(SavesConstants):
     """
     Encoder or spiking convolutions, hidden layers, output populations if there are any, decoder.
 
@@ -69,6 +71,9 @@ class SpikingNetwork(nn.Module):
         self.output = output or nn.Identity()
         kernels.warm_up()
         acting.warm_up(self)
+
+    def constants(self) -> dict[str, Any]:
+        return self.options.constants()
 
     def forward(self, features: th.Tensor, recording: Recording | None = None) -> th.Tensor:
         """

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from torch import nn
 
-from sb3_spiking.snn.arguments import choice, from_kwargs, positive_int
+from sb3_spiking.snn.arguments import boolean, choice, from_kwargs, plain, positive_int
 from sb3_spiking.snn.convolutions import ConvArch
 from sb3_spiking.snn.decoders import DECODERS, Statistic
 from sb3_spiking.snn.encoders import ENCODERS, Range
@@ -68,11 +68,14 @@ class SpikingOptions:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        for option in fields(self):
+            object.__setattr__(self, option.name, plain(getattr(self, option.name)))
         positive_int("time_steps", self.time_steps)
         positive_int("encoder_population", self.encoder_population)
         choice("encoder", self.encoder, ENCODERS)
         choice("membrane_norm", self.membrane_norm, MEMBRANE_NORMS)
         choice("precision", self.precision, PRECISIONS)
+        boolean("intra_connections", self.intra_connections)
         if self.decoder_population is not None:
             positive_int("decoder_population", self.decoder_population)
         elif self.intra_connections:
@@ -92,6 +95,17 @@ class SpikingOptions:
     def decoder_options(self) -> Statistic:
         """Return the decoder's statistic with its constants."""
         return from_kwargs("decoder_kwargs", choice("decoder", self.decoder, DECODERS), self.decoder_kwargs)
+
+    def constants(self) -> dict[str, Any]:
+        """Return what decides, beside the weights, what a network computes: by the names of the arguments."""
+        neuron, decoder = asdict(self.neuron_options()), asdict(self.decoder_options())
+        if self.neuron == "plif":
+            del neuron["membrane_decay"]  # a start; what was learnt is among the weights
+        return {
+            **{name: getattr(self, name) for name in ("time_steps", "encoder", "neuron", "decoder")},
+            **{f"neuron_kwargs.{name}": value for name, value in neuron.items()},
+            **{f"decoder_kwargs.{name}": value for name, value in decoder.items()},
+        }
 
     def layer(self, name: str, synapses: nn.Linear | nn.Conv2d) -> SpikingLayer:
         """

@@ -72,6 +72,76 @@ def test_observations_of_several_axes_are_flattened():
     assert norm(th.randn(5, 2, 3)).shape == (5, 6)
 
 
+def features_of(data):
+    """Return normalised features after one look at all the data."""
+    norm = extractor(data.shape[1])
+    norm(data)
+    return norm.eval()(data)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1e-2, 1.0, 1e6, 1e12])
+@pytest.mark.parametrize("mean_in_scales", [0.0, 5.0, -1000.0])
+def test_dimensions_of_any_scale_have_unit_deviation(scale, mean_in_scales):
+    data = (th.randn(4096, 1, dtype=th.float64) + mean_in_scales) * scale
+    assert features_of(data.float()).std().item() == pytest.approx(0.986, abs=0.02)  # clipped at 3
+
+
+def test_a_deviation_of_1_around_a_million_is_normalised():
+    data = th.randn(4096, 1, dtype=th.float64) + 1e6
+    norm = extractor(1)
+    for batch in data.float().split(256):
+        norm(batch)
+    features = norm.eval()(data.float())
+    assert features.mean().abs() < 0.1
+    assert features.std().item() == pytest.approx(0.98, abs=0.05)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 100.1, -3e7, 1e15])
+def test_constant_dimensions_are_not_noise_of_rounding(value):
+    data = th.full((300, 1), value)
+    norm = extractor(1)
+    for batch in data.split(64):
+        norm(batch)
+    assert norm.eval()(data).abs().max() <= 1.0
+
+
+def test_noise_of_a_simulators_rounding_stays_small():
+    assert features_of(th.randn(1000, 1) * 1e-12).abs().max() < 1e-3
+
+
+def test_weights_saved_before_epsilon_was_saved_act_as_they_did():
+    norm = extractor(1)
+    norm(th.randn(1000, 1) * 1e-4)
+    old = {name: value for name, value in norm.state_dict().items() if name != "running_epsilon"}
+    loaded = extractor(1)
+    loaded.load_state_dict(old)
+    x = th.tensor([[1e-4]])
+    expected = (x - norm.running_mean) / (norm.running_var + np.finfo(np.float32).eps).sqrt()
+    th.testing.assert_close(loaded.eval()(x), expected)
+    saved_again = extractor(1).eval()
+    saved_again.load_state_dict(loaded.state_dict())
+    assert th.equal(saved_again(x), loaded(x))
+
+
+@pytest.mark.parametrize("value", [1e20, 1e30])
+def test_finite_observations_are_not_called_infinite(value):
+    bad = th.randn(4, 3)
+    bad[1, 2] = value
+    with pytest.raises(ValueError, match=r"too large in dimension 2: with values up to 1e\+[23]0"):
+        extractor()(bad)
+    with pytest.raises(ValueError, match="too large in dimension 0, 1, 2"):
+        extractor()(th.full((4, 3), value))  # constant, but no distance from it has a square
+
+
+def test_who_learns_in_evaluation_mode_without_statistics_is_warned(recwarn):
+    norm = extractor().eval()
+    with th.no_grad():
+        norm(th.randn(4, 3))
+    assert not recwarn
+    with pytest.warns(UserWarning, match="gathers no observation statistics"):
+        norm(th.randn(4, 3))
+
+
 def test_deferred_statistics_wait_for_the_next_evaluation():
     norm, plain = extractor(deferred=True), extractor()
     batches = th.randn(2, 10, 3) * 4 + 7

@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from sb3_contrib import QRDQN, TQC, TRPO, CrossQ, MaskablePPO
+from sb3_contrib import ARS, QRDQN, TQC, TRPO, CrossQ, MaskablePPO, RecurrentPPO
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from sb3_contrib.crossq.policies import CrossQPolicy
 from sb3_contrib.qrdqn.policies import QRDQNPolicy
@@ -22,3 +22,10 @@ FAMILIES: dict[type[BasePolicy], ModuleType] = {
 
 ALGORITHMS: tuple[type[BaseAlgorithm], ...] = (TQC, CrossQ, TRPO, MaskablePPO, QRDQN)
 """TRPO has SB3's own policy class."""
+
+UNAVAILABLE: dict[type[BaseAlgorithm], str] = {
+    RecurrentPPO: "its policies carry a state from step to step, while a decision of these spiking networks begins and "
+    "ends at rest. Use PPO with the same name; where one observation does not say enough, stack frames (VecFrameStack)",
+    ARS: "it searches among random weights, without gradients. Use PPO, SAC or TD3 with the same name",
+}
+"""Algorithms without a spiking policy, and why."""

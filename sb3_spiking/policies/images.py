@@ -1,0 +1,70 @@
+"""Which axis of an image holds the channels: convolutions want the first."""
+
+import warnings
+
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import VecTransposeImage, unwrap_vec_wrapper
+
+COLOURS = 4
+"""Channels of an image or of a short stack of grey ones."""
+
+WAY_OUT = (
+    "SB3 transposes uint8 images from 0 to 255 by itself (VecTransposeImage), and scales them; put the channels of "
+    "other images first with gymnasium.wrappers.TransformObservation"
+)
+
+
+def check_channels_first(space: spaces.Space, normalized_image: bool) -> None:
+    """
+    Refuse images whose channels come last, and warn of those that could be either.
+
+    :param space: images, or a Dict with images
+    :param normalized_image: whether images are scaled to [0, 1] already
+    :raises ValueError: if the channels come last; the message names the entry and the way out
+    """
+    for name, entry in images_in(space, normalized_image).items():
+        image = f"images {name!r} of shape {entry.shape}" if name else f"images of shape {entry.shape}"
+        first, second, last = entry.shape
+        if second == last or (first <= min(second, last) and first != second):
+            continue  # square images, or fewer channels than pixels
+        if last <= COLOURS and last < min(first, second):
+            raise ValueError(f"{image} have their channels last and would be convolved over the wrong axes; {WAY_OUT}")
+        warnings.warn(
+            f"{image} are taken for {first} channels of {second} x {last} pixels. If the channels are the last axis: "
+            f"{WAY_OUT}",
+            stacklevel=2,
+        )
+
+
+def warn_if_transposed(algorithm: BaseAlgorithm) -> None:
+    """
+    Warn of what SB3 has transposed although its channels seem to be first: it takes the smallest axis for the channels.
+
+    :param algorithm: the algorithm, with its environment if it has one
+    """
+    wrapper = None if algorithm.env is None else unwrap_vec_wrapper(algorithm.env, VecTransposeImage)
+    if wrapper is None or wrapper.skip:
+        return
+    for name, entry in images_in(wrapper.venv.observation_space, normalized_image=False).items():
+        first, second, last = entry.shape
+        if second == last != first:
+            warnings.warn(
+                f"SB3 takes images{f' {name!r}' if name else ''} of shape {entry.shape} for channels-last, since their "
+                f"first axis is not the smallest, and transposes them. For {first} channels of {second} x {last} "
+                "pixels, wrap the vectorised environment: VecTransposeImage(env, skip=True)",
+                stacklevel=2,
+            )
+
+
+def images_in(space: spaces.Space, normalized_image: bool) -> dict[str, spaces.Space]:
+    """
+    Return the images of an observation space.
+
+    :param space: any
+    :param normalized_image: whether images are scaled to [0, 1] already
+    :return: their spaces by their names in a Dict, or by ``""``
+    """
+    entries = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    return {name: entry for name, entry in entries.items() if is_image_space(entry, normalized_image=normalized_image)}

@@ -1,0 +1,102 @@
+"""The names in ``policy_kwargs``: which there are, and what is meant by one that there is not."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from sb3_spiking.snn import SpikingOptions
+from sb3_spiking.snn.arguments import ELSEWHERE, closest, plain
+from sb3_spiking.snn.decoders import DECODERS
+from sb3_spiking.snn.neurons import NEURONS
+from sb3_spiking.snn.surrogates import SURROGATES
+
+OPTIONS = tuple(field.name for field in fields(SpikingOptions))
+
+CONSTANTS = {
+    table: sorted({field.name for option in options for field in fields(option)})
+    for table, options in {
+        "neuron_kwargs": NEURONS.values(),
+        "surrogate_kwargs": SURROGATES.values(),
+        "decoder_kwargs": DECODERS.values(),
+    }.items()
+}
+"""Dicts among the arguments -> what any of them may hold."""
+
+GIVEN = {"self", "observation_space", "action_space", "lr_schedule"}
+"""What the algorithm gives."""
+
+THEIRS = {"features_extractor_kwargs", "optimizer_kwargs"}
+"""Dicts that go to classes of others, as they are."""
+
+
+def plain_kwargs(policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return arguments whose NumPy numbers and arrays became Python's, so that they are saved as readable JSON.
+
+    :param policy_kwargs: any
+    """
+    return {name: value if name in THEIRS else plain(value) for name, value in policy_kwargs.items()}
+
+
+def check_keywords(policy_class: type, given: Iterable[str], algorithm: BaseAlgorithm | None) -> None:
+    """
+    Refuse names that neither the policy nor SB3's policy behind it knows.
+
+    :param policy_class: whose arguments
+    :param given: their names
+    :param algorithm: the algorithm that is making the policy, if there is one
+    :raises TypeError: if a name is unknown; the message says what is meant, and what there is
+    """
+    allowed = allowed_keywords(policy_class)
+    unknown = [name for name in given if name not in allowed]
+    if unknown:
+        advice = " ".join(_advice(name, allowed, algorithm) for name in unknown)
+        raise TypeError(f"{advice} {policy_class.__name__} takes: {', '.join(allowed)}")
+
+
+def allowed_keywords(policy_class: type) -> list[str]:
+    """
+    Return the names that ``policy_kwargs`` may have.
+
+    :param policy_class: the class that takes them
+    """
+    names = set(OPTIONS)
+    for cls in policy_class.__mro__:
+        if "__init__" not in vars(cls):
+            continue
+        parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+        names |= {each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+        if all(each.kind is not each.VAR_KEYWORD for each in parameters):
+            break  # hands nothing on: SB3's policy
+    return sorted(names - GIVEN)
+
+
+def _advice(name: str, allowed: list[str], algorithm: BaseAlgorithm | None) -> str:
+    """Return a sentence on an unknown name."""
+    hints = []
+    if algorithm is not None and name in inspect.signature(type(algorithm).__init__).parameters:
+        called = type(algorithm).__name__
+        hints.append(f"it is an argument of {called} itself: {called}(..., {name}=...)")
+    if name == "use_sde":
+        hints.append(
+            "SAC and its relatives write it into the dict that they are given; give each model a dict of its own"
+        )
+    hints += _constants_meant(name)
+    near = closest(name, allowed)
+    if not hints and near is not None:
+        hints.append(f"did you mean {near!r}?")
+    return f"policy_kwargs has no {name!r}" + (f" ({', or '.join(hints)})." if hints else ".")
+
+
+def _constants_meant(name: str) -> list[str]:
+    """Return where a constant belongs, ``neuron_kwargs=dict(threshold=...)``, if the name is one."""
+    words = {name, ELSEWHERE.get(name, name), name.partition("_")[2]}
+    return [
+        f"it belongs in {table}: {table}=dict({constant}=...)"
+        for table, constants in CONSTANTS.items()
+        for constant in constants
+        if constant in words
+    ]
