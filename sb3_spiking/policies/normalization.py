@@ -98,8 +98,9 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
             self._adopt()
         if not self.training:
             self._warn_if_nothing_was_gathered()
-        variance = self.running_var + self.running_epsilon + (self.running_mean * RESOLUTION).square()
-        normalized = (observations - self.running_mean) * variance.rsqrt()
+        mean = self.running_mean
+        variance = th.addcmul(self.running_var + self.running_epsilon, mean, mean, value=RESOLUTION**2)
+        normalized = (observations - mean) * variance.rsqrt()
         return normalized.clamp(-self.clip, self.clip)
 
     def constants(self) -> dict[str, Any]:
@@ -117,6 +118,7 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
             warnings.warn(ALREADY_NORMALIZED, stacklevel=3)
         for statistic, value in zip(self._collected(), (mean, var, len(observations)), strict=True):
             statistic.copy_(th.as_tensor(value))
+        self.running_epsilon.fill_(EPSILON)
         if self.deferred:
             self._adopt()
 
@@ -161,8 +163,9 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
             warnings.warn(NOTHING_GATHERED, stacklevel=2)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Models that were saved without it were trained with the published one.
-        state_dict.setdefault(f"{prefix}running_epsilon", th.tensor(PUBLISHED_EPSILON))
+        if f"{prefix}running_var" in state_dict:
+            # Models that were saved without it were trained with the published one.
+            state_dict.setdefault(f"{prefix}running_epsilon", th.tensor(PUBLISHED_EPSILON))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
