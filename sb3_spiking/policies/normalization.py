@@ -16,6 +16,7 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from sb3_spiking.snn.constants import SavesConstants
+from sb3_spiking.snn.watching import is_exporting, operations_are_traced
 
 STATISTICS = ("mean", "var", "count")
 RESOLUTION = th.finfo(th.float32).eps
@@ -92,16 +93,23 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
         :raises ValueError: in training mode, if an observation is NaN, infinite, or too large for a variance
         """
         observations = observations.flatten(start_dim=1)
+        if is_exporting():  # an example to record is no training, in whatever mode the policy was loaded
+            mean, var, _ = self._collected()
+        else:
+            self._keep_up(observations.detach())
+            mean, var = self.running_mean, self.running_var
+        variance = th.addcmul(var + self.running_epsilon, mean, mean, value=RESOLUTION**2)
+        normalized = (observations - mean) * variance.rsqrt()
+        return normalized.clamp(-self.clip, self.clip)
+
+    def _keep_up(self, observations: th.Tensor) -> None:
+        """Learn from a training batch; put statistics into use where none have to wait."""
         if self.training:
-            self._update(observations.detach())
+            self._update(observations)
         if self.deferred and not (self.training and self.waiting):
             self._adopt()
         if not self.training:
             self._warn_if_nothing_was_gathered()
-        mean = self.running_mean
-        variance = th.addcmul(self.running_var + self.running_epsilon, mean, mean, value=RESOLUTION**2)
-        normalized = (observations - mean) * variance.rsqrt()
-        return normalized.clamp(-self.clip, self.clip)
 
     def constants(self) -> dict[str, Any]:
         return {"clip": float(self.clip)}
@@ -156,8 +164,8 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
                 getattr(self, f"running_{name}").copy_(value)
 
     def _warn_if_nothing_was_gathered(self) -> None:
-        # Only who learns needs gradients; tracers and exporters keep them on, and must not meet a condition on data.
-        if not th.is_grad_enabled() or th._C._get_tracing_state() is not None or th.compiler.is_compiling():
+        # Only who learns needs gradients; compilers keep them on, and must not meet a condition on data.
+        if not th.is_grad_enabled() or operations_are_traced():
             return
         if self.running_count == 0:
             warnings.warn(NOTHING_GATHERED, stacklevel=2)

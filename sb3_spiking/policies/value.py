@@ -86,7 +86,7 @@ class SpikingValueNetwork:
         # The correction is the same for all the actions: acting needs the spiking network alone.
         features = self.extract_features(observation, self.features_extractor)  # type: ignore[attr-defined]
         values = self.spiking_network(features)
-        return values.reshape(len(values), -1, int(self.action_space.n)).mean(dim=1).argmax(dim=1)
+        return values.reshape(values.shape[0], -1, int(self.action_space.n)).mean(dim=1).argmax(dim=1)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()  # type: ignore[misc]
