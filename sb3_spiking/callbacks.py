@@ -1,10 +1,9 @@
 """Callbacks for training spiking agents."""
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,8 @@ from sb3_spiking.plotting import plot_firing_rates, plot_receptive_fields, plot_
 from sb3_spiking.policies.common import SpikingPolicy
 from sb3_spiking.snn import PopulationEncoder, PopulationRecord, SpikingLayer
 from sb3_spiking.snn.arguments import positive_float
+from sb3_spiking.snn.notices import warn
+from sb3_spiking.snn.surrogates import Surrogate
 
 MAX_DECISIONS = 256
 
@@ -40,6 +41,9 @@ class LayerHealth:
     silent: float
     saturated: float
     window: float | None
+
+    def __str__(self) -> str:
+        return f"{self.rate:.2f}" if self.window is None else f"{self.rate:.2f} (window {self.window:.2f})"
 
     def diagnosis(self) -> str | None:
         """Say in plain words what is wrong, or None."""
@@ -80,13 +84,15 @@ class SpikeMonitorCallback(BaseCallback):
     Log the spiking health of the policy, and warn once about each population that is dead or saturated.
 
     Every ``log_freq`` calls the network decides on observations it has met (of the replay buffer once training has
-    begun, or of the rollout; the environments' last ones before) and each population's ``LayerHealth`` is logged as
-    ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. Between these nothing is hooked
+    begun, or of the rollout; the environments' last ones before) and each population's ``LayerHealth`` is recorded by
+    the model's logger as ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. The logger writes
+    where the algorithm was told to: to the console (``verbose=1`` of the algorithm), to TensorBoard
+    (``tensorboard_log``), to files (``set_logger``); by default nowhere. Between two measurements nothing is hooked
     into the network, so the monitor costs one batch of decisions per ``log_freq`` steps, and a watched run is the run
     that it would have been unwatched.
 
     :param log_freq: environment steps (of all environments in parallel) between two measurements, >= 1
-    :param verbose: 0 or 1; 1 prints each measurement
+    :param verbose: 0 or 1; 1 prints each measurement as one line
     :raises ValueError: if ``log_freq`` is < 1, or, when training starts, if the policy does not spike
     """
 
@@ -109,18 +115,19 @@ class SpikeMonitorCallback(BaseCallback):
     def _measure(self) -> None:
         policy = _spiking_policy(self)
         recording = policy.spiking_network.record(policy.spiking_features(_observations_met(self)))
+        healths = {record.name: layer_health(record) for record in recording.populations}
+        if self.verbose:
+            print(f"step {self.num_timesteps}  {'  '.join(f'{name} {health}' for name, health in healths.items())}")
         for record in recording.populations:
-            health = layer_health(record)
+            health = healths[record.name]
             for quantity, value in asdict(health).items():
                 if value is not None:
                     self.logger.record(f"spikes/{record.name}_{quantity}", value)
-            if self.verbose:
-                print(f"{self.num_timesteps} {record.name}: {health}")
             # Receptive fields that no observation reaches are silent by design.
             diagnosis = None if record.margin is None else health.diagnosis()
             if diagnosis is not None and record.name not in self._warned:
                 self._warned.add(record.name)
-                warnings.warn(f"The {record.name} population {diagnosis} (step {self.num_timesteps}).", stacklevel=2)
+                warn(f"The {record.name} population {diagnosis} (step {self.num_timesteps}).")
 
 
 class SpikeFigureCallback(BaseCallback):
@@ -226,7 +233,8 @@ class SurrogateScheduleCallback(BaseCallback):
     :param initial: the constant at the start, > 0; that of the policy if None
     :param fraction: share of the training during which it changes, in (0, 1]
     :param verbose: not used
-    :raises ValueError: if a value is not allowed, or, when training starts, if the policy does not spike
+    :raises ValueError: if a value is not allowed, or, when training starts, if the policy does not spike or its
+        surrogate has another number of constants than one
     """
 
     def __init__(self, final: float, initial: float | None = None, fraction: float = 1.0, verbose: int = 0) -> None:
@@ -240,7 +248,8 @@ class SurrogateScheduleCallback(BaseCallback):
     def _on_training_start(self) -> None:
         options = _spiking_policy(self).spiking_options
         self._surrogate = options.surrogate_options()
-        (self._constant,) = asdict(self._surrogate)
+        self._constant = _only_constant(self._surrogate)
+        self._check_layers()
         self._start = getattr(self._surrogate, self._constant) if self.initial is None else self.initial
         self._set(self._start)
 
@@ -249,12 +258,37 @@ class SurrogateScheduleCallback(BaseCallback):
         self._set(self._start + progress * (self.final - self._start))
         return True
 
+    def _layers(self) -> Iterator[SpikingLayer]:
+        modules = _spiking_policy(self).spiking_network.modules()
+        return (module for module in modules if isinstance(module, SpikingLayer))
+
+    def _check_layers(self) -> None:
+        """Refuse to replace a surrogate that the user has put into the layers."""
+        expected = type(self._surrogate.build())
+        for layer in self._layers():
+            found = type(layer.neuron.surrogate_function)
+            if found is not expected:
+                raise ValueError(
+                    f"SurrogateScheduleCallback changes surrogate={self._surrogate.name!r}, but {layer.name} has "
+                    f"{found.__name__} in its place; add one's own to sb3_spiking.snn.surrogates.SURROGATES instead"
+                )
+
     def _set(self, value: float) -> None:
-        alpha = type(self._surrogate)(value).build().alpha
-        for module in _spiking_policy(self).spiking_network.modules():
-            if isinstance(module, SpikingLayer):
-                module.neuron.surrogate_function.alpha = alpha
+        surrogate = type(self._surrogate)(value)
+        for layer in self._layers():
+            layer.neuron.surrogate_function = surrogate.build()
         self.logger.record(f"spikes/surrogate_{self._constant}", value)
+
+
+def _only_constant(surrogate: Surrogate) -> str:
+    """Return the name of a surrogate's constant."""
+    constants = [field.name for field in fields(surrogate)]
+    if len(constants) != 1:
+        raise ValueError(
+            f"SurrogateScheduleCallback changes the one constant of a surrogate, and surrogate={surrogate.name!r} has "
+            f"{len(constants)}: {', '.join(constants) or 'nothing to change'}"
+        )
+    return constants[0]
 
 
 def _spiking_policy(callback: BaseCallback) -> SpikingPolicy:

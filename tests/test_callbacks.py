@@ -1,10 +1,14 @@
 import io
+import re
 import warnings
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch as th
 from matplotlib import pyplot
 from PIL import Image
+from spikingjelly.activation_based import surrogate as sj
 from stable_baselines3 import PPO, TD3
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.env_util import make_vec_env
@@ -14,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sb3_spiking import SpikeFigureCallback, SpikeMonitorCallback, callbacks
 from sb3_spiking.callbacks import LayerHealth, SurrogateScheduleCallback, layer_health
 from sb3_spiking.snn import PopulationRecord, neurons
+from sb3_spiking.snn.surrogates import SURROGATES
 from tests.conftest import Logged, TargetEnv, small_model
 
 
@@ -82,6 +87,21 @@ def test_a_watched_run_is_the_run_it_would_have_been(env, encoder):
 
     watched, alone = train(SpikeMonitorCallback(log_freq=7)), train(CallbackList([]))
     assert all(th.equal(watched[key], alone[key]) for key in watched)
+
+
+def test_a_measurement_is_printed_as_one_readable_line(env, capsys):
+    small_model(env).learn(30, callback=SpikeMonitorCallback(log_freq=10, verbose=1))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["step 10", "step 20", "step 30"]
+    layer = r"[01]\.\d\d \(window [01]\.\d\d\)"
+    for line in lines:
+        assert re.fullmatch(rf"step \d+  encoder [01]\.\d\d  hidden0 {layer}  hidden1 {layer}  output {layer}", line)
+        assert len(line) <= 120
+
+
+def test_nothing_is_printed_unasked(env, capsys):
+    small_model(env).learn(30, callback=SpikeMonitorCallback(log_freq=10))
+    assert capsys.readouterr().out == ""
 
 
 def test_nothing_is_hooked_into_the_network(env):
@@ -219,6 +239,47 @@ def test_surrogate_schedule_changes_gradients_and_no_spikes(env):
     assert th.equal(narrow[0], wide[0])
     assert narrow[1].abs().sum() == 0  # 0.7 from the threshold, width 0.5
     assert wide[1].abs().sum() > 0
+
+
+@dataclass(frozen=True)
+class Leaky:
+    """A surrogate of somebody else's, with two constants and no alpha."""
+
+    slope: float = 2.0
+    leak: float = 0.1
+    name: ClassVar[str] = "leaky"
+
+    def build(self):
+        return sj.LeakyKReLU(k=self.slope, leak=self.leak)
+
+
+@dataclass(frozen=True)
+class Soft(Leaky):
+    """The same with one constant."""
+
+    leak: ClassVar[float] = 0.0
+    name: ClassVar[str] = "soft"
+
+
+def test_a_surrogate_with_two_constants_has_no_schedule(env, monkeypatch):
+    monkeypatch.setitem(SURROGATES, "leaky", Leaky)
+    model = small_model(env, policy_kwargs={"surrogate": "leaky"})
+    with pytest.raises(ValueError, match="surrogate='leaky' has 2: slope, leak"):
+        model.learn(4, callback=SurrogateScheduleCallback(final=1.0))
+
+
+def test_somebody_elses_surrogate_has_a_schedule(env, monkeypatch):
+    monkeypatch.setitem(SURROGATES, "soft", Soft)
+    model = small_model(env, policy_kwargs={"surrogate": "soft"})
+    model.learn(4, callback=SurrogateScheduleCallback(final=6.0))
+    assert {layer.neuron.surrogate_function.k for layer in model.policy.spiking_network.layers} == {6.0}
+
+
+def test_a_surrogate_put_into_a_layer_is_not_replaced(env):
+    model = small_model(env)
+    model.policy.spiking_network.layers[0].neuron.surrogate_function = sj.Erf()
+    with pytest.raises(ValueError, match="hidden0 has Erf in its place"):
+        model.learn(4, callback=SurrogateScheduleCallback(final=1.0))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import copy
 import random
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPol
 from sb3_spiking.conversion.report import MAX_ENVS, Agreement, agreement_of
 from sb3_spiking.conversion.rollout import play
 from sb3_spiking.snn.arguments import positive_int
+from sb3_spiking.snn.notices import warn
 
 BEST = "best_snn.zip"
 
@@ -121,7 +121,7 @@ class ConversionCallback(BaseCallback):
             dqn = _copy_of(self.model)
             snn = convert_policy(dqn, states, self.method)
         except ValueError as error:  # A training may diverge; it is not for its evaluation to end it.
-            warnings.warn(f"The DQN of step {self.num_timesteps} is not converted: {error}.", stacklevel=2)
+            warn(f"The DQN of step {self.num_timesteps} is not converted: {error}.")
             return
         snn.origin["timesteps"] = self.num_timesteps
         returns, decisions = self._play(dqn, snn)

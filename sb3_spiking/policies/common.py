@@ -20,6 +20,7 @@ from sb3_spiking.snn import NetworkSpec, SpikingNetwork, SpikingOptions
 from sb3_spiking.snn.arguments import hidden_sizes
 from sb3_spiking.snn.convolutions import dense_size
 from sb3_spiking.snn.neurons import NEURONS
+from sb3_spiking.snn.threads import notice_threads
 
 OPTIONS = tuple(field.name for field in dataclasses.fields(SpikingOptions))
 
@@ -176,6 +177,8 @@ class SpikingPolicy(ABC):
 
         :param mode: training or evaluation
         """
+        if mode:
+            notice_threads(self)  # type: ignore[arg-type]
         for name, network in self._modules.items():  # type: ignore[attr-defined]
             if not name.endswith("_target"):
                 _set_mode(network, mode)

@@ -6,13 +6,14 @@ The statistics are buffers named ``running_*``, which SB3 saves with the model a
 networks. Nothing has to be wrapped around the environment, and ``predict`` needs no second file.
 """
 
-import warnings
 from collections.abc import Callable
 
 import gymnasium as gym
 import torch as th
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+
+from sb3_spiking.snn.notices import warn
 
 STATISTICS = ("mean", "var", "count")
 EPSILON = th.finfo(th.float32).eps
@@ -94,7 +95,7 @@ class RunningNormExtractor(BaseFeaturesExtractor):
             raise ValueError(f"training observations hold NaN or infinity in dimension {dimensions}")
         running_mean, running_var, running_count = self._collected()
         if running_count == 0 and _looks_normalized(mean, var, len(batch)):
-            warnings.warn(ALREADY_NORMALIZED, stacklevel=2)
+            warn(ALREADY_NORMALIZED)
         for moments in self.exchange(th.cat([running_count.new_tensor([len(batch)]), mean, var])):
             count, mean, var = moments.split([1, self.features_dim, self.features_dim])
             total = running_count + count
