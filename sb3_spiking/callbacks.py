@@ -1,19 +1,21 @@
 """Callbacks for training spiking agents."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure, TensorBoardOutputFormat
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.her import HerReplayBuffer
 
 from sb3_spiking.plotting import plot_firing_rates, plot_receptive_fields, plot_spike_raster
 from sb3_spiking.policies.common import SpikingPolicy
@@ -23,6 +25,8 @@ from sb3_spiking.snn.notices import warn
 from sb3_spiking.snn.surrogates import Surrogate
 
 MAX_DECISIONS = 256
+ENOUGH_DECISIONS = 128
+"""From how many decisions the monitor diagnoses a population: in a few decisions most neurons may well be silent."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ class LayerHealth:
     def diagnosis(self) -> str | None:
         """Say in plain words what is wrong, or None."""
         if self.silent > 0.95:
-            return "is dead: almost no neuron fires. Larger inputs (mean_range, encoder_std) or a lower threshold help"
+            return (
+                "is dead: almost no neuron fires. Larger inputs (mean_range, encoder_std), more time_steps or a lower "
+                "threshold help"
+            )
         if self.saturated > 0.95:
             return "is saturated: almost every neuron fires at every step. Smaller weights or a higher threshold help"
         if self.window is not None and self.window < 0.01:
@@ -83,8 +90,10 @@ class SpikeMonitorCallback(BaseCallback):
     """
     Log the spiking health of the policy, and warn once about each population that is dead or saturated.
 
-    Every ``log_freq`` calls the network decides on observations it has met (of the replay buffer once training has
-    begun, or of the rollout; the environments' last ones before) and each population's ``LayerHealth`` is recorded by
+    The warnings rest on at least 128 decisions, those of several measurements where one has fewer.
+
+    Every ``log_freq`` calls the network decides on observations it has met (of the replay buffer or of the rollout; the
+    environments' last ones while these are empty) and each population's ``LayerHealth`` is recorded by
     the model's logger as ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. The logger writes
     where the algorithm was told to: to the console (``verbose=1`` of the algorithm), to TensorBoard
     (``tensorboard_log``), to files (``set_logger``); by default nowhere. Between two measurements nothing is hooked
@@ -102,6 +111,7 @@ class SpikeMonitorCallback(BaseCallback):
             raise ValueError(f"log_freq={log_freq!r} must be an integer >= 1")
         self.log_freq = log_freq
         self._warned: set[str] = set()
+        self._undiagnosed: dict[str, list[PopulationRecord]] = {}
 
     def _on_training_start(self) -> None:
         _spiking_policy(self)
@@ -124,10 +134,28 @@ class SpikeMonitorCallback(BaseCallback):
                 if value is not None:
                     self.logger.record(f"spikes/{record.name}_{quantity}", value)
             # Receptive fields that no observation reaches are silent by design.
-            diagnosis = None if record.margin is None else health.diagnosis()
-            if diagnosis is not None and record.name not in self._warned:
-                self._warned.add(record.name)
-                warn(f"The {record.name} population {diagnosis} (step {self.num_timesteps}).")
+            if record.margin is not None and record.name not in self._warned:
+                self._diagnose(record)
+
+    def _diagnose(self, record: PopulationRecord) -> None:
+        """Warn of a population that is ill, once there are decisions enough, of this measurement and those before."""
+        seen = self._undiagnosed.setdefault(record.name, [])
+        seen.append(record)
+        if sum(each.spikes.shape[1] for each in seen) < ENOUGH_DECISIONS:
+            return
+        diagnosis = layer_health(_joined(seen)).diagnosis()
+        seen.clear()
+        if diagnosis is not None:
+            self._warned.add(record.name)
+            warn(f"The {record.name} population {diagnosis} (step {self.num_timesteps}).")
+
+
+def _joined(records: Sequence[PopulationRecord]) -> PopulationRecord:
+    """Return several measurements of a population that has membranes as one."""
+    margins = [record.margin for record in records if record.margin is not None]
+    return replace(
+        records[-1], spikes=th.cat([record.spikes for record in records], dim=1), margin=th.cat(margins, dim=1)
+    )
 
 
 class SpikeFigureCallback(BaseCallback):
@@ -191,15 +219,25 @@ class SpikeFigureCallback(BaseCallback):
 def _observations_met(callback: BaseCallback) -> PyTorchObs:
     """Return some of the observations that the agent met."""
     model = callback.model
-    if isinstance(model, OffPolicyAlgorithm) and callback.num_timesteps > model.learning_starts:
-        # Before that a hindsight buffer may have no complete episode to sample from.
-        assert model.replay_buffer is not None
+    if isinstance(model, OffPolicyAlgorithm) and can_be_sampled(model.replay_buffer):
         size = min(MAX_DECISIONS, model.replay_buffer.size())
         return model.replay_buffer.sample(size, env=model.get_vec_normalize_env()).observations
     met: Any = model._last_obs
     if isinstance(model, OnPolicyAlgorithm) and model.rollout_buffer.pos > 0:
         met = each_entry(model.rollout_buffer.observations, lambda all_of: _last(all_of[: model.rollout_buffer.pos]))
     return each_entry(met, lambda array: th.as_tensor(array, device=model.device))
+
+
+def can_be_sampled(buffer: ReplayBuffer | None) -> TypeGuard[ReplayBuffer]:
+    """
+    Tell whether a replay buffer holds something to draw from.
+
+    :param buffer: of an off-policy algorithm
+    :return: False while it is empty; of a hindsight buffer, before an episode has ended
+    """
+    if isinstance(buffer, HerReplayBuffer):
+        return bool(buffer.ep_length.any())
+    return buffer is not None and buffer.size() > 0
 
 
 def _last(rollout: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch as th
 from matplotlib import pyplot
 from PIL import Image
 from spikingjelly.activation_based import surrogate as sj
-from stable_baselines3 import PPO, TD3
+from stable_baselines3 import A2C, PPO, TD3
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sb3_spiking import SpikeFigureCallback, SpikeMonitorCallback, callbacks
 from sb3_spiking.callbacks import LayerHealth, SurrogateScheduleCallback, layer_health
 from sb3_spiking.snn import PopulationRecord, neurons
-from sb3_spiking.snn.surrogates import SURROGATES
+from sb3_spiking.snn.surrogates import SURROGATES, _half_width, window
 from tests.conftest import Logged, TargetEnv, small_model
 
 
@@ -64,14 +64,33 @@ def test_before_the_first_gradient_step_and_with_several_environments():
 def test_warns_once_in_plain_words(env, weight, bias, message):
     model = with_layer(small_model(env), weight, bias)
     with pytest.warns(UserWarning, match=message) as caught:
-        model.learn(15, callback=SpikeMonitorCallback(log_freq=1))
+        model.learn(200, callback=SpikeMonitorCallback(log_freq=20))
     assert len([warning for warning in caught if "hidden0" in str(warning.message)]) == 1
 
 
 def test_membranes_outside_the_surrogates_window_are_told(env):
     model = small_model(env, policy_kwargs={"surrogate_kwargs": {"width": 1e-6}})
     with pytest.warns(UserWarning, match="surrogate's window"):
-        model.learn(15, callback=SpikeMonitorCallback(log_freq=5))
+        model.learn(60, callback=SpikeMonitorCallback(log_freq=5))
+
+
+def test_one_decision_is_no_evidence_of_a_dead_layer(env):
+    # One step of one decision: most neurons are silent in it, and few over many decisions.
+    kwargs = {"time_steps": 1, "net_arch": [256, 256]}
+    model = small_model(env, policy="SpikingMlpPolicy", learning_starts=1000, policy_kwargs=kwargs)
+    one = th.zeros(1, 3)
+    healths = [layer_health(record) for record in model.policy.spiking_network.record(one).populations]
+    assert any(health.diagnosis() for health in healths)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.learn(40, callback=SpikeMonitorCallback(log_freq=1))
+
+
+def test_small_rollouts_add_up_to_a_diagnosis(env):
+    # Of A2C a measurement sees five decisions of each environment at most.
+    model = A2C("SpikingMlpPolicy", env, policy_kwargs={"net_arch": [8], "neuron_kwargs": {"threshold": 100.0}})
+    with pytest.warns(UserWarning, match="hidden0 population is dead"):
+        model.learn(200, callback=SpikeMonitorCallback(log_freq=5))
 
 
 def test_a_healthy_agent_is_not_warned_about(env):
@@ -273,6 +292,16 @@ def test_somebody_elses_surrogate_has_a_schedule(env, monkeypatch):
     model = small_model(env, policy_kwargs={"surrogate": "soft"})
     model.learn(4, callback=SurrogateScheduleCallback(final=6.0))
     assert {layer.neuron.surrogate_function.k for layer in model.policy.spiking_network.layers} == {6.0}
+
+
+def test_somebody_elses_surrogate_has_a_window_for_the_monitor(env, monkeypatch):
+    monkeypatch.setitem(SURROGATES, "leaky", Leaky)
+    callback = Logged(log_freq=10)
+    small_model(env, policy_kwargs={"surrogate": "leaky"}).learn(20, callback=callback)
+    assert 0.0 < callback.values["spikes/hidden0_window"] <= 1.0
+    # Half of the peak of a derivative of a sigmoid, found without being told which function it is.
+    assert window(sj.Sigmoid(alpha=4.0)) == pytest.approx(_half_width(sj.Sigmoid(alpha=4.0)), abs=1e-3)
+    assert _half_width(sj.Rect(alpha=0.25)) == pytest.approx(window(sj.Rect(alpha=0.25)), abs=1e-3)
 
 
 def test_a_surrogate_put_into_a_layer_is_not_replaced(env):

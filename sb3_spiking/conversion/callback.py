@@ -14,9 +14,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, unwrap_vec_normalize
-from stable_baselines3.her import HerReplayBuffer
 
-from sb3_spiking.callbacks import each_entry, randomness_untouched
+from sb3_spiking.callbacks import can_be_sampled, each_entry, randomness_untouched
 from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.converter import convert_policy
 from sb3_spiking.conversion.environment import EnvError, EnvSpec, check_spaces
@@ -159,8 +158,7 @@ class ConversionCallback(BaseCallback):
         """Return states as the policy sees them, None if there are none yet."""
         model: Any = self.model
         buffer = model.replay_buffer
-        # A hindsight buffer has nothing to draw from before an episode has ended.
-        if not (buffer.ep_length.any() if isinstance(buffer, HerReplayBuffer) else buffer.size()):
+        if not can_be_sampled(buffer):
             return None
         drawn = buffer.sample(self.states, env=model.get_vec_normalize_env())
         return _arrays(drawn.observations, model.observation_space)

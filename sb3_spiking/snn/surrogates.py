@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch as th
 from spikingjelly.activation_based import surrogate as sj
 
 from sb3_spiking.snn.arguments import positive_float
@@ -105,8 +106,18 @@ def window(function: sj.SurrogateFunctionBase) -> float:
     """
     Tell how near its threshold a membrane must be for its neuron to learn.
 
-    :param function: a surrogate built by one of the classes above, as it is now
-    :return: distance from the threshold at which the gradient ends (rect, triangle) or has fallen to half of
-        its peak (atan, sigmoid)
+    :param function: a surrogate as it is now
+    :return: distance from the threshold at which the gradient ends (rect, triangle) or has fallen to half of its peak
+        (atan, sigmoid and those of others; at most 10 of these)
     """
-    return _WINDOW_TIMES_ALPHA[type(function)] / function.alpha
+    scale = _WINDOW_TIMES_ALPHA.get(type(function))
+    return _half_width(function) if scale is None else scale / function.alpha
+
+
+def _half_width(function: sj.SurrogateFunctionBase) -> float:
+    """Look where the gradient falls to half of its peak."""
+    with th.enable_grad():
+        distances = th.linspace(0.0, 10.0, 10_001, requires_grad=True)
+        (gradient,) = th.autograd.grad(function(distances).sum(), distances)
+    inside = gradient.abs() >= 0.5 * gradient.abs().max()
+    return distances[inside].max().item()

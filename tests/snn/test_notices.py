@@ -35,7 +35,7 @@ def test_a_monitors_warning_points_at_the_line_that_trains(env):
         model.actor.mu.layers[0].synapses.weight.zero_()
         model.actor.mu.layers[0].synapses.bias.fill_(-1.0)
     with pytest.warns(UserWarning, match="hidden0 population is dead") as caught:
-        model.learn(12, callback=sb3_spiking.SpikeMonitorCallback(log_freq=5))  # here
+        model.learn(60, callback=sb3_spiking.SpikeMonitorCallback(log_freq=10))  # here
     assert shown(caught, "hidden0").endswith("# here")
 
 
