@@ -74,5 +74,5 @@ def _rows(snn: SpikingQPolicy, returns: list[float], cost: DecisionCost) -> list
         ("accumulates", f"{cost.synops:.0f}"),
         ("multiply-accumulates", f"{cost.macs:.0f}"),
         ("energy of the arithmetic [nJ]", nanojoules(HOROWITZ_45NM.joules(cost.macs, cost.synops))),
-        ("  of the DQN's [nJ]", nanojoules(HOROWITZ_45NM.joules(cost.ann_macs))),
+        ("  of the ordinary ANN [nJ]", nanojoules(HOROWITZ_45NM.joules(cost.ann_macs))),
     ]
