@@ -115,6 +115,7 @@ class SpikeMonitorCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         _spiking_policy(self)
+        self._undiagnosed.clear()
 
     def _on_step(self) -> bool:
         if self.n_calls % self.log_freq == 0:

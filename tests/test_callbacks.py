@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sb3_spiking import SpikeFigureCallback, SpikeMonitorCallback, callbacks
 from sb3_spiking.callbacks import LayerHealth, SurrogateScheduleCallback, layer_health
 from sb3_spiking.snn import PopulationRecord, neurons
-from sb3_spiking.snn.surrogates import SURROGATES, _half_width, window
+from sb3_spiking.snn.surrogates import SURROGATES
 from tests.conftest import Logged, TargetEnv, small_model
 
 
@@ -292,16 +292,6 @@ def test_somebody_elses_surrogate_has_a_schedule(env, monkeypatch):
     model = small_model(env, policy_kwargs={"surrogate": "soft"})
     model.learn(4, callback=SurrogateScheduleCallback(final=6.0))
     assert {layer.neuron.surrogate_function.k for layer in model.policy.spiking_network.layers} == {6.0}
-
-
-def test_somebody_elses_surrogate_has_a_window_for_the_monitor(env, monkeypatch):
-    monkeypatch.setitem(SURROGATES, "leaky", Leaky)
-    callback = Logged(log_freq=10)
-    small_model(env, policy_kwargs={"surrogate": "leaky"}).learn(20, callback=callback)
-    assert 0.0 < callback.values["spikes/hidden0_window"] <= 1.0
-    # Half of the peak of a derivative of a sigmoid, found without being told which function it is.
-    assert window(sj.Sigmoid(alpha=4.0)) == pytest.approx(_half_width(sj.Sigmoid(alpha=4.0)), abs=1e-3)
-    assert _half_width(sj.Rect(alpha=0.25)) == pytest.approx(window(sj.Rect(alpha=0.25)), abs=1e-3)
 
 
 def test_a_surrogate_put_into_a_layer_is_not_replaced(env):
