@@ -3,8 +3,9 @@ How the original authors' trained actor does in our policy, and how much a last 
 
     python benchmarks/reference_actor.py path/to/actor.npz
 
-Prints a Markdown table for docs/results.md: returns on HalfCheetah-v5 for ``reset(seed=0..4)`` as recorded by others
-with the authors' code, of our policy, and of our policy with noise of 1e-7 added to every action.
+Prints what a decision costs on the recorded observations (docs/energy.md), and a Markdown table for docs/results.md:
+returns on HalfCheetah-v5 for ``reset(seed=0..4)`` as recorded by others with the authors' code, of our policy, and of
+our policy with noise of 1e-7 added to every action.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import torch as th
 from stable_baselines3 import TD3
 
 import sb3_spiking
+from sb3_spiking.energy import decision_cost
 
 ENV = "HalfCheetah-v5"
 
@@ -46,6 +48,9 @@ def main() -> None:
     model = TD3("PopSANPolicy", ENV, buffer_size=1, device="cpu")
     state_dict = {name.replace("/", "."): value for name, value in reference.items() if "/" in name}
     sb3_spiking.load_popsan_checkpoint(model, state_dict, reference["obs_mean"], reference["obs_var"])
+    policy = model.policy
+    assert isinstance(policy, sb3_spiking.PopSANPolicy)
+    print(decision_cost(policy.spiking_network, policy.spiking_features(th.as_tensor(reference["observations"]))), "\n")
     rows = {
         "recorded": list(reference["returns_seed0to4"]),
         "our policy": [episode_return(model, seed, 0.0) for seed in range(5)],

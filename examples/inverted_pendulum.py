@@ -95,10 +95,8 @@ def main() -> None:
     print(f"untrained spiking agent   return {untrained:7.1f}")
     print(f"trained spiking agent     return {trained:7.1f} +- {trained_std:.1f}   (10 episodes, at most 1000)")
     print(f"training                  {model.num_timesteps} steps in {seconds:.0f} s")
-    print(f"mean firing rate          {100 * cost.mean_firing_rate:.1f} % per neuron and step")
-    print(f"synaptic operations       {cost.synops:,.0f} accumulates per action")
-    print(f"                          ({cost.dense_macs:,} multiply-accumulates in a dense network of these layers)")
     print(f"model and picture         {args.out / 'popsan.zip'}, {args.out / 'popsan.png'}")
+    print(f"\nOne decision costs, beside an MlpPolicy with the same hidden layers (ordinary ANN):\n\n{cost}")
 
 
 if __name__ == "__main__":

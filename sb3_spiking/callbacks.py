@@ -1,27 +1,32 @@
 """Callbacks for training spiking agents."""
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure, TensorBoardOutputFormat
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.her import HerReplayBuffer
 
 from sb3_spiking.plotting import plot_firing_rates, plot_receptive_fields, plot_spike_raster
 from sb3_spiking.policies.common import SpikingPolicy
 from sb3_spiking.snn import PopulationEncoder, PopulationRecord, SpikingLayer
 from sb3_spiking.snn.arguments import positive_float
+from sb3_spiking.snn.notices import warn
+from sb3_spiking.snn.surrogates import Surrogate
 
 MAX_DECISIONS = 256
+ENOUGH_DECISIONS = 128
+"""From how many decisions the monitor diagnoses a population: in a few decisions most neurons may well be silent."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,16 @@ class LayerHealth:
     saturated: float
     window: float | None
 
+    def __str__(self) -> str:
+        return f"{self.rate:.2f}" if self.window is None else f"{self.rate:.2f} (window {self.window:.2f})"
+
     def diagnosis(self) -> str | None:
         """Say in plain words what is wrong, or None."""
         if self.silent > 0.95:
-            return "is dead: almost no neuron fires. Larger inputs (mean_range, encoder_std) or a lower threshold help"
+            return (
+                "is dead: almost no neuron fires. Larger inputs (mean_range, encoder_std), more time_steps or a lower "
+                "threshold help"
+            )
         if self.saturated > 0.95:
             return "is saturated: almost every neuron fires at every step. Smaller weights or a higher threshold help"
         if self.window is not None and self.window < 0.01:
@@ -79,14 +90,18 @@ class SpikeMonitorCallback(BaseCallback):
     """
     Log the spiking health of the policy, and warn once about each population that is dead or saturated.
 
-    Every ``log_freq`` calls the network decides on observations it has met (of the replay buffer once training has
-    begun, or of the rollout; the environments' last ones before) and each population's ``LayerHealth`` is logged as
-    ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. Between these nothing is hooked
+    The warnings rest on at least 128 decisions, those of several measurements where one has fewer.
+
+    Every ``log_freq`` calls the network decides on observations it has met (of the replay buffer or of the rollout; the
+    environments' last ones while these are empty) and each population's ``LayerHealth`` is recorded by
+    the model's logger as ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. The logger writes
+    where the algorithm was told to: to the console (``verbose=1`` of the algorithm), to TensorBoard
+    (``tensorboard_log``), to files (``set_logger``); by default nowhere. Between two measurements nothing is hooked
     into the network, so the monitor costs one batch of decisions per ``log_freq`` steps, and a watched run is the run
     that it would have been unwatched.
 
     :param log_freq: environment steps (of all environments in parallel) between two measurements, >= 1
-    :param verbose: 0 or 1; 1 prints each measurement
+    :param verbose: 0 or 1; 1 prints each measurement as one line
     :raises ValueError: if ``log_freq`` is < 1, or, when training starts, if the policy does not spike
     """
 
@@ -96,9 +111,11 @@ class SpikeMonitorCallback(BaseCallback):
             raise ValueError(f"log_freq={log_freq!r} must be an integer >= 1")
         self.log_freq = log_freq
         self._warned: set[str] = set()
+        self._undiagnosed: dict[str, list[PopulationRecord]] = {}
 
     def _on_training_start(self) -> None:
         _spiking_policy(self)
+        self._undiagnosed.clear()
 
     def _on_step(self) -> bool:
         if self.n_calls % self.log_freq == 0:
@@ -109,18 +126,37 @@ class SpikeMonitorCallback(BaseCallback):
     def _measure(self) -> None:
         policy = _spiking_policy(self)
         recording = policy.spiking_network.record(policy.spiking_features(_observations_met(self)))
+        healths = {record.name: layer_health(record) for record in recording.populations}
+        if self.verbose:
+            print(f"step {self.num_timesteps}  {'  '.join(f'{name} {health}' for name, health in healths.items())}")
         for record in recording.populations:
-            health = layer_health(record)
+            health = healths[record.name]
             for quantity, value in asdict(health).items():
                 if value is not None:
                     self.logger.record(f"spikes/{record.name}_{quantity}", value)
-            if self.verbose:
-                print(f"{self.num_timesteps} {record.name}: {health}")
             # Receptive fields that no observation reaches are silent by design.
-            diagnosis = None if record.margin is None else health.diagnosis()
-            if diagnosis is not None and record.name not in self._warned:
-                self._warned.add(record.name)
-                warnings.warn(f"The {record.name} population {diagnosis} (step {self.num_timesteps}).", stacklevel=2)
+            if record.margin is not None and record.name not in self._warned:
+                self._diagnose(record)
+
+    def _diagnose(self, record: PopulationRecord) -> None:
+        """Warn of a population that is ill, once there are decisions enough, of this measurement and those before."""
+        seen = self._undiagnosed.setdefault(record.name, [])
+        seen.append(record)
+        if sum(each.spikes.shape[1] for each in seen) < ENOUGH_DECISIONS:
+            return
+        diagnosis = layer_health(_joined(seen)).diagnosis()
+        seen.clear()
+        if diagnosis is not None:
+            self._warned.add(record.name)
+            warn(f"The {record.name} population {diagnosis} (step {self.num_timesteps}).")
+
+
+def _joined(records: Sequence[PopulationRecord]) -> PopulationRecord:
+    """Return several measurements of a population that has membranes as one."""
+    margins = [record.margin for record in records if record.margin is not None]
+    return replace(
+        records[-1], spikes=th.cat([record.spikes for record in records], dim=1), margin=th.cat(margins, dim=1)
+    )
 
 
 class SpikeFigureCallback(BaseCallback):
@@ -184,15 +220,25 @@ class SpikeFigureCallback(BaseCallback):
 def _observations_met(callback: BaseCallback) -> PyTorchObs:
     """Return some of the observations that the agent met."""
     model = callback.model
-    if isinstance(model, OffPolicyAlgorithm) and callback.num_timesteps > model.learning_starts:
-        # Before that a hindsight buffer may have no complete episode to sample from.
-        assert model.replay_buffer is not None
+    if isinstance(model, OffPolicyAlgorithm) and can_be_sampled(model.replay_buffer):
         size = min(MAX_DECISIONS, model.replay_buffer.size())
         return model.replay_buffer.sample(size, env=model.get_vec_normalize_env()).observations
     met: Any = model._last_obs
     if isinstance(model, OnPolicyAlgorithm) and model.rollout_buffer.pos > 0:
         met = each_entry(model.rollout_buffer.observations, lambda all_of: _last(all_of[: model.rollout_buffer.pos]))
     return each_entry(met, lambda array: th.as_tensor(array, device=model.device))
+
+
+def can_be_sampled(buffer: ReplayBuffer | None) -> TypeGuard[ReplayBuffer]:
+    """
+    Tell whether a replay buffer holds something to draw from.
+
+    :param buffer: of an off-policy algorithm
+    :return: False while it is empty; of a hindsight buffer, before an episode has ended
+    """
+    if isinstance(buffer, HerReplayBuffer):
+        return bool(buffer.ep_length.any())
+    return buffer is not None and buffer.size() > 0
 
 
 def _last(rollout: np.ndarray) -> np.ndarray:
@@ -226,7 +272,8 @@ class SurrogateScheduleCallback(BaseCallback):
     :param initial: the constant at the start, > 0; that of the policy if None
     :param fraction: share of the training during which it changes, in (0, 1]
     :param verbose: not used
-    :raises ValueError: if a value is not allowed, or, when training starts, if the policy does not spike
+    :raises ValueError: if a value is not allowed, or, when training starts, if the policy does not spike or its
+        surrogate has another number of constants than one
     """
 
     def __init__(self, final: float, initial: float | None = None, fraction: float = 1.0, verbose: int = 0) -> None:
@@ -240,7 +287,8 @@ class SurrogateScheduleCallback(BaseCallback):
     def _on_training_start(self) -> None:
         options = _spiking_policy(self).spiking_options
         self._surrogate = options.surrogate_options()
-        (self._constant,) = asdict(self._surrogate)
+        self._constant = _only_constant(self._surrogate)
+        self._check_layers()
         self._start = getattr(self._surrogate, self._constant) if self.initial is None else self.initial
         self._set(self._start)
 
@@ -249,12 +297,37 @@ class SurrogateScheduleCallback(BaseCallback):
         self._set(self._start + progress * (self.final - self._start))
         return True
 
+    def _layers(self) -> Iterator[SpikingLayer]:
+        modules = _spiking_policy(self).spiking_network.modules()
+        return (module for module in modules if isinstance(module, SpikingLayer))
+
+    def _check_layers(self) -> None:
+        """Refuse to replace a surrogate that the user has put into the layers."""
+        expected = type(self._surrogate.build())
+        for layer in self._layers():
+            found = type(layer.neuron.surrogate_function)
+            if found is not expected:
+                raise ValueError(
+                    f"SurrogateScheduleCallback changes surrogate={self._surrogate.name!r}, but {layer.name} has "
+                    f"{found.__name__} in its place; add one's own to sb3_spiking.snn.surrogates.SURROGATES instead"
+                )
+
     def _set(self, value: float) -> None:
-        alpha = type(self._surrogate)(value).build().alpha
-        for module in _spiking_policy(self).spiking_network.modules():
-            if isinstance(module, SpikingLayer):
-                module.neuron.surrogate_function.alpha = alpha
+        surrogate = type(self._surrogate)(value)
+        for layer in self._layers():
+            layer.neuron.surrogate_function = surrogate.build()
         self.logger.record(f"spikes/surrogate_{self._constant}", value)
+
+
+def _only_constant(surrogate: Surrogate) -> str:
+    """Return the name of a surrogate's constant."""
+    constants = [field.name for field in fields(surrogate)]
+    if len(constants) != 1:
+        raise ValueError(
+            f"SurrogateScheduleCallback changes the one constant of a surrogate, and surrogate={surrogate.name!r} has "
+            f"{len(constants)}: {', '.join(constants) or 'nothing to change'}"
+        )
+    return constants[0]
 
 
 def _spiking_policy(callback: BaseCallback) -> SpikingPolicy:

@@ -2,28 +2,34 @@
 What a decision costs: operation counts first.
 
 A synaptic operation (synop) is one spike arriving at one synapse; NeuroBench calls it an effective
-accumulate. Counts say nothing of joules until a hardware and its memory are named.
+accumulate. Counts say nothing of joules until a hardware and its memory are named. What is counted, and what is not,
+is listed in docs/energy.md.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch as th
 
 from sb3_spiking.snn import Recording, SpikingNetwork
+from sb3_spiking.snn.recording import are_spikes
 
 
 @dataclass(frozen=True)
 class DecisionCost:
     """
-    Mean cost of one decision.
+    Mean cost of one decision. As text it is a table with the energy of the arithmetic.
 
     :param firing_rates: spikes per neuron and step of each population, in [0, 1], by its name
     :param mean_firing_rate: the same over the hidden and output populations: the mean of their rates
     :param spikes: how many of all the populations
     :param synops: accumulates, one per spike and synapse
     :param macs: multiply-accumulates, of inputs that are no spikes (images, analog encoders)
-    :param dense_macs: what a dense network of the same layer sizes would multiply, once
+    :param dense_macs: multiply-accumulates of a dense network of the same layer sizes, populations included
+    :param ann_macs: multiply-accumulates of the ordinary ANN: the same hidden layers on the features themselves, which
+        one would deploy without spikes. Of a converted network it is the DQN, so that both are the same
+    :param exponentials: of the encoders' receptive fields
+    :param neuron_updates: steps times neurons, of the populations that fire
     """
 
     firing_rates: dict[str, float]
@@ -32,6 +38,45 @@ class DecisionCost:
     synops: float
     macs: float
     dense_macs: int
+    ann_macs: int
+    exponentials: int
+    neuron_updates: int
+
+    def __str__(self) -> str:
+        lines = [("", *self._networks()), *self._rows()]
+        widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(len(lines[0]))]
+        table = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+        return "\n".join([*table, f"energy: {HOROWITZ_45NM.name}; no memory"])
+
+    def _networks(self) -> dict[str, tuple[float, float]]:
+        """Return the accumulates and the multiply-accumulates of each network, the spiking one first."""
+        networks = {"spiking": (self.synops, self.macs), "ordinary ANN": (0.0, float(self.ann_macs))}
+        if self.dense_macs != self.ann_macs:
+            networks["dense, same layers"] = (0.0, float(self.dense_macs))
+        return networks
+
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        """Make the table: a quantity, and its value for each network that has one."""
+        networks = self._networks().values()
+        yield "accumulates", *(f"{synops:,.0f}" for synops, _ in networks)
+        yield "multiply-accumulates", *(f"{macs:,.0f}" for _, macs in networks)
+        yield "exponentials", f"{self.exponentials:,}"
+        yield "neuron updates", f"{self.neuron_updates:,}"
+        own, *others = (HOROWITZ_45NM.joules(macs, synops) for synops, macs in networks)
+        yield "energy of the arithmetic [nJ]", *map(nanojoules, (own, *others))
+        if own > 0:
+            yield "  relative to spiking", "1", *(f"{joules / own:.2f}" for joules in others)
+        yield "spikes", f"{self.spikes:,.0f}"
+        yield "firing rate", f"{self.mean_firing_rate:.3f}"
+        for name, rate in self.firing_rates.items():
+            yield f"  {name}", f"{rate:.3f}"
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """Align a line of a table: its name to the left, its values to the right."""
+    yield f"{line[0]:<{widths[0]}}"
+    for value, width in zip(line[1:], widths[1:], strict=False):
+        yield f"{value:>{width}}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +107,17 @@ class CostModel:
 HOROWITZ_45NM = CostModel("float32 arithmetic in 45 nm CMOS (Horowitz, 2014)", 4.6e-12, 0.9e-12)
 
 
+def nanojoules(joules: float) -> str:
+    """
+    Write an energy in nanojoules: three digits, and all those before the point.
+
+    :param joules: the energy
+    :return: its text, without the unit
+    """
+    value = 1e9 * joules
+    return f"{value:.3g}" if value < 1000.0 else f"{value:.0f}"
+
+
 def decision_cost(network: SpikingNetwork, features: th.Tensor) -> DecisionCost:
     """
     Count the operations of the network's decisions.
@@ -83,13 +139,17 @@ def cost_of(recording: Recording) -> DecisionCost:
     rates = {p.name: p.spikes.abs().mean().item() for p in recording.populations}
     # Encoders and converted networks record no membranes; a converted network has no encoder.
     neurons = [rates[p.name] for p in recording.populations if p.margin is not None] or list(rates.values())
+    dense_macs = sum(synapses.dense_macs for synapses in recording.synapses)
     return DecisionCost(
         firing_rates=rates,
         mean_firing_rate=sum(neurons) / len(neurons),
         spikes=sum(p.spikes.count_nonzero().item() / p.spikes.shape[1] for p in recording.populations),
         synops=sum(synapses.synops for synapses in recording.synapses),
         macs=sum(synapses.macs for synapses in recording.synapses),
-        dense_macs=sum(synapses.dense_macs for synapses in recording.synapses),
+        dense_macs=dense_macs,
+        ann_macs=dense_macs if recording.ann_macs is None else recording.ann_macs,
+        exponentials=sum(p.exponentials for p in recording.populations),
+        neuron_updates=sum(p.spikes[:, 0].numel() for p in recording.populations if are_spikes(p.spikes)),
     )
 
 
@@ -113,4 +173,7 @@ def mean_cost(costs: Sequence[tuple[int, DecisionCost]]) -> DecisionCost:
         synops=mean(cost.synops for cost in each),
         macs=mean(cost.macs for cost in each),
         dense_macs=each[0].dense_macs,
+        ann_macs=each[0].ann_macs,
+        exponentials=each[0].exponentials,
+        neuron_updates=each[0].neuron_updates,
     )

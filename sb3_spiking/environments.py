@@ -1,6 +1,5 @@
 """MinAtar and Atari environments as spiking convolutions want them."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,8 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
+
+from sb3_spiking.snn.notices import warn
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 PUBLISHED_FRAME_SKIP = 4
@@ -96,11 +97,10 @@ def make_atari_env(
         raise ImportError('ale-py is not installed; pip install "sb3-spiking[atari]"') from error
     frames = frames_per_action(env_id, env_kwargs, wrapper_kwargs)
     if frames != PUBLISHED_FRAME_SKIP:
-        warnings.warn(
+        warn(
             f"{frames} frames pass for each action in {env_id}, the environment's own skip times AtariWrapper's; "
             f"figures are published for {PUBLISHED_FRAME_SKIP}. Use a NoFrameskip-v4 environment, or "
             "env_kwargs=dict(frameskip=1, repeat_action_probability=0.0).",
-            stacklevel=2,
         )
     env = env_util.make_atari_env(env_id, n_envs, seed, env_kwargs=env_kwargs, wrapper_kwargs=wrapper_kwargs, **kwargs)
     return VecFrameStack(env, n_stack)

@@ -1,11 +1,15 @@
 import io
+import re
 import warnings
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch as th
 from matplotlib import pyplot
 from PIL import Image
-from stable_baselines3 import PPO, TD3
+from spikingjelly.activation_based import surrogate as sj
+from stable_baselines3 import A2C, PPO, TD3
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
@@ -14,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sb3_spiking import SpikeFigureCallback, SpikeMonitorCallback, callbacks
 from sb3_spiking.callbacks import LayerHealth, SurrogateScheduleCallback, layer_health
 from sb3_spiking.snn import PopulationRecord, neurons
+from sb3_spiking.snn.surrogates import SURROGATES
 from tests.conftest import Logged, TargetEnv, small_model
 
 
@@ -59,14 +64,33 @@ def test_before_the_first_gradient_step_and_with_several_environments():
 def test_warns_once_in_plain_words(env, weight, bias, message):
     model = with_layer(small_model(env), weight, bias)
     with pytest.warns(UserWarning, match=message) as caught:
-        model.learn(15, callback=SpikeMonitorCallback(log_freq=1))
+        model.learn(200, callback=SpikeMonitorCallback(log_freq=20))
     assert len([warning for warning in caught if "hidden0" in str(warning.message)]) == 1
 
 
 def test_membranes_outside_the_surrogates_window_are_told(env):
     model = small_model(env, policy_kwargs={"surrogate_kwargs": {"width": 1e-6}})
     with pytest.warns(UserWarning, match="surrogate's window"):
-        model.learn(15, callback=SpikeMonitorCallback(log_freq=5))
+        model.learn(60, callback=SpikeMonitorCallback(log_freq=5))
+
+
+def test_one_decision_is_no_evidence_of_a_dead_layer(env):
+    # One step of one decision: most neurons are silent in it, and few over many decisions.
+    kwargs = {"time_steps": 1, "net_arch": [256, 256]}
+    model = small_model(env, policy="SpikingMlpPolicy", learning_starts=1000, policy_kwargs=kwargs)
+    one = th.zeros(1, 3)
+    healths = [layer_health(record) for record in model.policy.spiking_network.record(one).populations]
+    assert any(health.diagnosis() for health in healths)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.learn(40, callback=SpikeMonitorCallback(log_freq=1))
+
+
+def test_small_rollouts_add_up_to_a_diagnosis(env):
+    # Of A2C a measurement sees five decisions of each environment at most.
+    model = A2C("SpikingMlpPolicy", env, policy_kwargs={"net_arch": [8], "neuron_kwargs": {"threshold": 100.0}})
+    with pytest.warns(UserWarning, match="hidden0 population is dead"):
+        model.learn(200, callback=SpikeMonitorCallback(log_freq=5))
 
 
 def test_a_healthy_agent_is_not_warned_about(env):
@@ -82,6 +106,21 @@ def test_a_watched_run_is_the_run_it_would_have_been(env, encoder):
 
     watched, alone = train(SpikeMonitorCallback(log_freq=7)), train(CallbackList([]))
     assert all(th.equal(watched[key], alone[key]) for key in watched)
+
+
+def test_a_measurement_is_printed_as_one_readable_line(env, capsys):
+    small_model(env).learn(30, callback=SpikeMonitorCallback(log_freq=10, verbose=1))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["step 10", "step 20", "step 30"]
+    layer = r"[01]\.\d\d \(window [01]\.\d\d\)"
+    for line in lines:
+        assert re.fullmatch(rf"step \d+  encoder [01]\.\d\d  hidden0 {layer}  hidden1 {layer}  output {layer}", line)
+        assert len(line) <= 120
+
+
+def test_nothing_is_printed_unasked(env, capsys):
+    small_model(env).learn(30, callback=SpikeMonitorCallback(log_freq=10))
+    assert capsys.readouterr().out == ""
 
 
 def test_nothing_is_hooked_into_the_network(env):
@@ -219,6 +258,47 @@ def test_surrogate_schedule_changes_gradients_and_no_spikes(env):
     assert th.equal(narrow[0], wide[0])
     assert narrow[1].abs().sum() == 0  # 0.7 from the threshold, width 0.5
     assert wide[1].abs().sum() > 0
+
+
+@dataclass(frozen=True)
+class Leaky:
+    """A surrogate of somebody else's, with two constants and no alpha."""
+
+    slope: float = 2.0
+    leak: float = 0.1
+    name: ClassVar[str] = "leaky"
+
+    def build(self):
+        return sj.LeakyKReLU(k=self.slope, leak=self.leak)
+
+
+@dataclass(frozen=True)
+class Soft(Leaky):
+    """The same with one constant."""
+
+    leak: ClassVar[float] = 0.0
+    name: ClassVar[str] = "soft"
+
+
+def test_a_surrogate_with_two_constants_has_no_schedule(env, monkeypatch):
+    monkeypatch.setitem(SURROGATES, "leaky", Leaky)
+    model = small_model(env, policy_kwargs={"surrogate": "leaky"})
+    with pytest.raises(ValueError, match="surrogate='leaky' has 2: slope, leak"):
+        model.learn(4, callback=SurrogateScheduleCallback(final=1.0))
+
+
+def test_somebody_elses_surrogate_has_a_schedule(env, monkeypatch):
+    monkeypatch.setitem(SURROGATES, "soft", Soft)
+    model = small_model(env, policy_kwargs={"surrogate": "soft"})
+    model.learn(4, callback=SurrogateScheduleCallback(final=6.0))
+    assert {layer.neuron.surrogate_function.k for layer in model.policy.spiking_network.layers} == {6.0}
+
+
+def test_a_surrogate_put_into_a_layer_is_not_replaced(env):
+    model = small_model(env)
+    model.policy.spiking_network.layers[0].neuron.surrogate_function = sj.Erf()
+    with pytest.raises(ValueError, match="hidden0 has Erf in its place"):
+        model.learn(4, callback=SurrogateScheduleCallback(final=1.0))
 
 
 @pytest.mark.parametrize(

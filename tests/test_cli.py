@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import sys
+import warnings
 import zipfile
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch as th
 from stable_baselines3 import DQN, PPO
 
 import sb3_spiking
-from sb3_spiking.cli import main
+from sb3_spiking.cli import console, main
 from sb3_spiking.conversion import SpikingQPolicy, convert
+from sb3_spiking.energy import nanojoules
 
 FEW = ["--states", "200", "--episodes", "2"]
 
@@ -219,6 +221,9 @@ def test_evaluate_plays_what_was_converted(dqn, capsys):
     printed = capsys.readouterr()
     assert "was converted with --env CartPole-v1" in printed.err
     assert f"{content['snn_return']:.1f} +- " in printed.out
+    # The ordinary ANN of a converted network is its DQN.
+    (energy,) = [line.split()[-1] for line in printed.out.splitlines() if "of the ordinary ANN" in line]
+    assert energy == nanojoules(content["dqn_joules"])
     assert "does not fit" in refused(capsys, "evaluate", snn, "--env", "Acrobot-v1")
     assert "must end in" in refused(capsys, "evaluate", snn, "--video", "film.avi")
 
@@ -280,3 +285,9 @@ def test_the_module_is_the_command():
         [sys.executable, "-m", "sb3_spiking", "--version"], capture_output=True, text=True, check=True
     )
     assert result.stdout == f"sb3-spiking {sb3_spiking.__version__}\n"
+
+
+def test_warnings_are_lines_of_the_program_and_not_of_its_source(capsys):
+    with console.plain_warnings():
+        warnings.warn("mind\nthe gap", stacklevel=1)
+    assert capsys.readouterr().err == "warning: mind the gap\n"

@@ -1,8 +1,15 @@
+import dataclasses
+import json
+
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
+from stable_baselines3 import DQN, PPO, SAC, TD3
 
-from sb3_spiking.energy import cost_of, decision_cost
-from sb3_spiking.snn import Recording, SpikingOptions
+from sb3_spiking.energy import HOROWITZ_45NM, cost_of, decision_cost
+from sb3_spiking.snn import Part, Recording, SpikingNetwork, SpikingOptions
 from sb3_spiking.snn.recording import synapses_of
 from tests.conftest import popsan
 
@@ -67,3 +74,109 @@ def test_a_silent_network_costs_what_its_encoder_sends():
     cost = cost_of(recording)
     assert cost.mean_firing_rate == 0
     assert cost.synops == recording.populations[0].spikes.sum() * 16
+
+
+class Still(gym.Env):
+    """An environment of any spaces, in which nothing happens."""
+
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
+
+
+def acting_macs(policy, observation):
+    """Count the products of SB3's own layers while a policy acts, by what passes through them."""
+    counts = []
+    for name, module in policy.named_modules():
+        if isinstance(module, th.nn.Linear | th.nn.Conv2d) and "log_std" not in name:
+            module.register_forward_hook(lambda m, _, output: counts.append(m.weight[0].numel() * output.numel()))
+    policy.predict(observation, deterministic=True)
+    return sum(counts)
+
+
+CHEETAH = (spaces.Box(-1.0, 1.0, (17,)), spaces.Box(-1.0, 1.0, (6,)))
+
+
+def test_the_ordinary_ann_has_no_populations():
+    cost = decision_cost(popsan(17, 6), th.zeros(1, 17))
+    assert cost.ann_macs == 17 * 256 + 256 * 256 + 256 * 6 == 71_424
+    assert cost.dense_macs == 170 * 256 + 256 * 256 + 256 * 60 + 60 == 124_476
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "spiking", "ordinary", "observed", "actions", "policy_kwargs"),
+    [
+        (TD3, "PopSANPolicy", "MlpPolicy", *CHEETAH, {"net_arch": [256, 256]}),
+        (SAC, "PopSANPolicy", "MlpPolicy", *CHEETAH, {"net_arch": {"pi": [32, 16], "qf": [8]}}),
+        (PPO, "SpikingMlpPolicy", "MlpPolicy", *CHEETAH, {}),
+        (PPO, "PopSANPolicy", "MlpPolicy", CHEETAH[0], spaces.MultiDiscrete([3, 4]), {"net_arch": [24]}),
+        (PPO, "SpikingMlpPolicy", "MlpPolicy", spaces.Discrete(5), spaces.Discrete(2), {"net_arch": [24]}),
+        (DQN, "PopSANPolicy", "MlpPolicy", CHEETAH[0], spaces.Discrete(4), {"net_arch": [24, 12]}),
+        (DQN, "SpikingCnnPolicy", "CnnPolicy", spaces.Box(0, 255, (2, 40, 40), np.uint8), spaces.Discrete(4), None),
+    ],
+    ids=["TD3", "SAC", "PPO", "PPO-MultiDiscrete", "PPO-Discrete", "DQN", "DQN-images"],
+)
+def test_the_ordinary_ann_is_the_policy_that_sb3_would_deploy(
+    algorithm, spiking, ordinary, observed, actions, policy_kwargs
+):
+    env = Still(observed, actions)
+    buffer = {} if algorithm is PPO else {"buffer_size": 1}
+    policy = algorithm(spiking, env, policy_kwargs=policy_kwargs, **buffer).policy
+    # Behind NatureCNN, whose last layer has 512 units as ours has, SB3's DQN has one linear layer.
+    own_kwargs = {"net_arch": []} if policy_kwargs is None else policy_kwargs
+    theirs = algorithm(ordinary, env, policy_kwargs=own_kwargs, **buffer).policy
+    observation = observed.sample()
+    features = policy.spiking_features(policy.obs_to_tensor(observation)[0])
+    assert decision_cost(policy.spiking_network, features).ann_macs == acting_macs(theirs, observation)
+
+
+def test_the_ordinary_ann_reads_the_entries_of_a_dict_side_by_side():
+    parts = [Part("view", (1, 10, 10)), Part("joints", (7,))]
+    network = SpikingNetwork(parts, 3, [20], SpikingOptions(decoder_population=4))
+    convolved, behind = 16 * 9 * 8 * 8, 16 * 8 * 8 + 7
+    assert network.ann_macs == convolved + behind * 20 + 20 * 3
+    assert decision_cost(network, th.zeros(1, 107)).ann_macs == network.ann_macs
+
+
+def test_without_populations_the_ordinary_ann_is_the_dense_network():
+    options = SpikingOptions(encoder="direct", decoder_population=None)
+    cost = decision_cost(SpikingNetwork([Part("", (1, 10, 10))], 3, [20], options), th.ones(1, 100))
+    assert cost.ann_macs == cost.dense_macs
+
+
+def test_receptive_fields_and_neurons_are_counted_beside_the_synapses():
+    cost = decision_cost(popsan(17, 6), th.randn(3, 17))
+    assert cost.exponentials == 170
+    assert cost.neuron_updates == 5 * (170 + 256 + 256 + 60)
+    analog = decision_cost(popsan(4, 2, (16,), SpikingOptions(encoder="analog")), th.randn(3, 4))
+    assert (analog.exponentials, analog.neuron_updates) == (40, 5 * (16 + 20))
+
+
+def test_a_cost_printed_shows_both_baselines_in_columns():
+    cost = decision_cost(popsan(17, 6), th.randn(8, 17))
+    head, *rows, note = str(cost).splitlines()
+    assert head.split("  ")[-2:] == ["ordinary ANN", "dense, same layers"]
+    table = {row[:30].strip(): row[30:].split() for row in rows}
+    assert table["multiply-accumulates"] == ["0", "71,424", "124,476"]
+    own, ann, dense = (HOROWITZ_45NM.joules(*counts) for counts in ((0, cost.synops), (71_424,), (124_476,)))
+    assert [float(cell) for cell in table["energy of the arithmetic [nJ]"]] == pytest.approx(
+        [1e9 * own, 1e9 * ann, 1e9 * dense], rel=5e-3
+    )
+    assert [float(cell) for cell in table["relative to spiking"]] == pytest.approx(
+        [1, ann / own, dense / own], abs=5e-3
+    )
+    assert float(table["hidden1"][0]) == pytest.approx(cost.firing_rates["hidden1"], abs=5e-4)
+    assert HOROWITZ_45NM.name in note
+    assert max(map(len, str(cost).splitlines())) <= 80
+
+
+def test_a_cost_of_nothing_can_be_printed():
+    options = SpikingOptions(encoder="direct", decoder_population=None, neuron_kwargs={"threshold": 100.0})
+    assert "relative" not in str(decision_cost(SpikingNetwork(2, 1, [4], options), th.zeros(1, 2)))
+
+
+def test_a_cost_is_plain_numbers():
+    cost = decision_cost(popsan(4, 2, (16,)), th.randn(2, 4))
+    assert json.loads(json.dumps(dataclasses.asdict(cost)))["ann_macs"] == 4 * 16 + 16 * 2

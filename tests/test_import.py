@@ -31,6 +31,7 @@ from stable_baselines3 import TD3
 import sb3_spiking
 import torch as th
 from sb3_spiking.snn import neurons
+th.set_num_threads(1)  # of the default number, which is slow here, the user is told
 model = TD3("PopSANPolicy", gym.make("Pendulum-v1"), learning_starts=10, policy_kwargs=dict(net_arch=[8]))
 model.learn(20)
 for name, neuron in neurons.NEURONS.items():  # SpikingJelly's own path logs that there is no Triton

@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.rest = rest
     console.out.quiet = console.err.quiet = getattr(args, "quiet", False)
     try:
-        args.run(args)
+        with console.plain_warnings():
+            args.run(args)
     except (ValueError, OSError, ImportError, GymError) as error:
         print(f"sb3-spiking {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

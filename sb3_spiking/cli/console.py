@@ -1,6 +1,7 @@
 """What the commands share when they show something: tables, progress, and what is said beside them."""
 
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,6 +30,14 @@ def warn(text: str) -> None:
     :param text: one line, as it is
     """
     err.print(f"warning: {text}", style="yellow", markup=False)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Show Python's warnings as lines of this program: who types a command has no line of Python to look at."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_args, **_kwargs: warn(" ".join(str(message).split()))
+        yield
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

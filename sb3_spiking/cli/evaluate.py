@@ -13,9 +13,9 @@ from sb3_spiking.cli.console import note, progress, table
 from sb3_spiking.cli.video import check_video, film, rendered
 from sb3_spiking.conversion.environment import environments
 from sb3_spiking.conversion.policy import SpikingQPolicy
-from sb3_spiking.conversion.report import MAX_ENVS, MAX_RECORDED, nanojoules
+from sb3_spiking.conversion.report import MAX_ENVS, MAX_RECORDED
 from sb3_spiking.conversion.rollout import Sample, play
-from sb3_spiking.energy import HOROWITZ_45NM, DecisionCost
+from sb3_spiking.energy import HOROWITZ_45NM, DecisionCost, nanojoules
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _rows(snn: SpikingQPolicy, returns: list[float], cost: DecisionCost) -> list[tuple[str, str]]:
-    joules = HOROWITZ_45NM.joules(cost.macs, cost.synops)
     return [
         (f"return ({len(returns)} episodes)", f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"),
         ("coding", snn.network.coding.name),
@@ -74,5 +73,6 @@ def _rows(snn: SpikingQPolicy, returns: list[float], cost: DecisionCost) -> list
         ("firing rate", f"{100 * cost.mean_firing_rate:.1f} %"),
         ("accumulates", f"{cost.synops:.0f}"),
         ("multiply-accumulates", f"{cost.macs:.0f}"),
-        ("energy of the arithmetic [nJ]", nanojoules(joules)),
+        ("energy of the arithmetic [nJ]", nanojoules(HOROWITZ_45NM.joules(cost.macs, cost.synops))),
+        ("  of the ordinary ANN [nJ]", nanojoules(HOROWITZ_45NM.joules(cost.ann_macs))),
     ]

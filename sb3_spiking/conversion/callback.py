@@ -2,7 +2,6 @@
 
 import copy
 import random
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, unwrap_vec_normalize
-from stable_baselines3.her import HerReplayBuffer
 
-from sb3_spiking.callbacks import each_entry, randomness_untouched
+from sb3_spiking.callbacks import can_be_sampled, each_entry, randomness_untouched
 from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.converter import convert_policy
 from sb3_spiking.conversion.environment import EnvError, EnvSpec, check_spaces
@@ -26,6 +24,7 @@ from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPol
 from sb3_spiking.conversion.report import MAX_ENVS, Agreement, agreement_of
 from sb3_spiking.conversion.rollout import play
 from sb3_spiking.snn.arguments import positive_int
+from sb3_spiking.snn.notices import warn
 
 BEST = "best_snn.zip"
 
@@ -121,7 +120,7 @@ class ConversionCallback(BaseCallback):
             dqn = _copy_of(self.model)
             snn = convert_policy(dqn, states, self.method)
         except ValueError as error:  # A training may diverge; it is not for its evaluation to end it.
-            warnings.warn(f"The DQN of step {self.num_timesteps} is not converted: {error}.", stacklevel=2)
+            warn(f"The DQN of step {self.num_timesteps} is not converted: {error}.")
             return
         snn.origin["timesteps"] = self.num_timesteps
         returns, decisions = self._play(dqn, snn)
@@ -159,8 +158,7 @@ class ConversionCallback(BaseCallback):
         """Return states as the policy sees them, None if there are none yet."""
         model: Any = self.model
         buffer = model.replay_buffer
-        # A hindsight buffer has nothing to draw from before an episode has ended.
-        if not (buffer.ep_length.any() if isinstance(buffer, HerReplayBuffer) else buffer.size()):
+        if not can_be_sampled(buffer):
             return None
         drawn = buffer.sample(self.states, env=model.get_vec_normalize_env())
         return _arrays(drawn.observations, model.observation_space)

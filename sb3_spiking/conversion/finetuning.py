@@ -18,6 +18,7 @@ from sb3_spiking.conversion.codings import Coding
 from sb3_spiking.conversion.dense import DenseNetwork, apply
 from sb3_spiking.conversion.network import convert_layers
 from sb3_spiking.snn.arguments import positive_int
+from sb3_spiking.snn.threads import notice_threads
 
 BATCH = 64
 CHECKS = 5
@@ -51,6 +52,7 @@ def finetune(
     :return: layers and thresholds to convert
     """
     positive_int("finetune_steps", steps)
+    notice_threads(dqn)
     student = copy.deepcopy(dqn).requires_grad_(True)
     hidden = [nn.Parameter(threshold.log()) for threshold in thresholds[:-1]]
     targets = th.cat([dqn(batch) for batch in features.split(1024)])

@@ -13,7 +13,7 @@ from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.environment import EnvSpec, environments
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
 from sb3_spiking.conversion.rollout import Sample, play
-from sb3_spiking.energy import HOROWITZ_45NM, CostModel, DecisionCost
+from sb3_spiking.energy import HOROWITZ_45NM, CostModel, DecisionCost, nanojoules
 from sb3_spiking.snn.arguments import positive_int
 
 if TYPE_CHECKING:
@@ -269,12 +269,6 @@ def _report(
         dqn_effective_joules=cost_model.joules(effective_macs),
         snn_joules=cost_model.joules(cost.macs, cost.synops),
     )
-
-
-def nanojoules(joules: float) -> str:
-    """Return an energy as text: three digits, and all those before the point."""
-    value = 1e9 * joules
-    return f"{value:.3g}" if value < 1000.0 else f"{value:.0f}"
 
 
 def _spread(returns: Sequence[float]) -> str:

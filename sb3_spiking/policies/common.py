@@ -26,6 +26,7 @@ from sb3_spiking.snn.arguments import boolean, hidden_sizes, plain
 from sb3_spiking.snn.constants import check_constants
 from sb3_spiking.snn.convolutions import dense_size
 from sb3_spiking.snn.neurons import NEURONS
+from sb3_spiking.snn.threads import notice_threads
 
 VECTOR_OPTIONS = {"encoder", "encoder_population", "encoder_std", "mean_range"}
 IMAGE_OPTIONS = {"conv_arch"}
@@ -236,6 +237,8 @@ class SpikingPolicy(ABC):
 
         :param mode: training or evaluation
         """
+        if mode:
+            notice_threads(self)  # type: ignore[arg-type]
         for name, network in self._modules.items():  # type: ignore[attr-defined]
             if not name.endswith("_target"):
                 _set_mode(network, mode)

@@ -1,11 +1,11 @@
 """Which axis of an image holds the channels: convolutions want the first."""
 
-import warnings
-
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecTransposeImage, unwrap_vec_wrapper
+
+from sb3_spiking.snn.notices import warn
 
 COLOURS = 4
 """Channels of an image or of a short stack of grey ones."""
@@ -31,10 +31,9 @@ def check_channels_first(space: spaces.Space, normalized_image: bool) -> None:
             continue  # square images, or fewer channels than pixels
         if last <= COLOURS and last < min(first, second):
             raise ValueError(f"{image} have their channels last and would be convolved over the wrong axes; {WAY_OUT}")
-        warnings.warn(
+        warn(
             f"{image} are taken for {first} channels of {second} x {last} pixels. If the channels are the last axis: "
-            f"{WAY_OUT}",
-            stacklevel=2,
+            f"{WAY_OUT}"
         )
 
 
@@ -50,11 +49,10 @@ def warn_if_transposed(algorithm: BaseAlgorithm) -> None:
     for name, entry in images_in(wrapper.venv.observation_space, normalized_image=False).items():
         first, second, last = entry.shape
         if second == last != first:
-            warnings.warn(
+            warn(
                 f"SB3 takes images{f' {name!r}' if name else ''} of shape {entry.shape} for channels-last, since their "
                 f"first axis is not the smallest, and transposes them. For {first} channels of {second} x {last} "
-                "pixels, wrap the vectorised environment: VecTransposeImage(env, skip=True)",
-                stacklevel=2,
+                "pixels, wrap the vectorised environment: VecTransposeImage(env, skip=True)"
             )
 
 

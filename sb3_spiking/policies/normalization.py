@@ -6,7 +6,6 @@ The statistics are buffers named ``running_*``, which SB3 saves with the model a
 networks. Nothing has to be wrapped around the environment, and ``predict`` needs no second file.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from sb3_spiking.snn.constants import SavesConstants
+from sb3_spiking.snn.notices import warn
 from sb3_spiking.snn.watching import is_exporting, operations_are_traced
 
 STATISTICS = ("mean", "var", "count")
@@ -123,7 +123,7 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
         """
         mean, var = moments_of(observations)
         if _looks_normalized(mean, var, len(observations)):
-            warnings.warn(ALREADY_NORMALIZED, stacklevel=3)
+            warn(ALREADY_NORMALIZED)
         for statistic, value in zip(self._collected(), (mean, var, len(observations)), strict=True):
             statistic.copy_(th.as_tensor(value))
         self.running_epsilon.fill_(EPSILON)
@@ -142,7 +142,7 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
         check_moments(batch, mean, var)
         running_mean, running_var, running_count = self._collected()
         if running_count == 0 and _looks_normalized(mean, var, len(batch)):
-            warnings.warn(ALREADY_NORMALIZED, stacklevel=2)
+            warn(ALREADY_NORMALIZED)
         for moments in self.exchange(th.cat([running_count.new_tensor([len(batch)]), mean, var])):
             count, mean, var = moments.split([1, self.features_dim, self.features_dim])
             total = running_count + count
@@ -168,7 +168,7 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
         if not th.is_grad_enabled() or operations_are_traced():
             return
         if self.running_count == 0:
-            warnings.warn(NOTHING_GATHERED, stacklevel=2)
+            warn(NOTHING_GATHERED)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if f"{prefix}running_var" in state_dict:

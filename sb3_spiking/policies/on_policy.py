@@ -1,6 +1,5 @@
 """PPO, A2C and TRPO: a spiking actor whose outputs are the parameters of the action distribution."""
 
-import warnings
 from typing import Any, ClassVar
 
 import torch as th
@@ -16,6 +15,7 @@ from sb3_spiking.policies.observations import Dictionaries, DirectCurrent, Image
 from sb3_spiking.policies.rollouts import FollowsRollouts
 from sb3_spiking.snn import SpikingNetwork
 from sb3_spiking.snn.arguments import positive_float
+from sb3_spiking.snn.notices import warn
 
 ACTION_GAIN = 0.01
 """Gain of the last layer under SB3's ``ortho_init``: at first the policy hardly depends on the observation."""
@@ -66,10 +66,9 @@ class SpikingActorCritic(FollowsRollouts, SpikingPolicy):
     ) -> None:
         self.actor_lr_scale = positive_float("actor_lr_scale", actor_lr_scale)
         if kwargs.get("encoder") == "poisson":
-            warnings.warn(
+            warn(
                 "encoder='poisson' draws other spikes each time, so the policy that is trained is not the one that "
                 "acted: probability ratios and KL divergences are noisy. encoder='deterministic' is exact.",
-                stacklevel=2,
             )
         super().__init__(observation_space, action_space, lr_schedule, net_arch, **kwargs)
 

@@ -1,6 +1,8 @@
 """Stacks of convolutions, spiking or not: which layers, and the sizes of what they return."""
 
+import itertools
 from collections.abc import Sequence
+from math import prod
 
 from torch import nn
 
@@ -30,19 +32,45 @@ def convolutions(conv_arch: ConvArch, shape: tuple[int, ...]) -> tuple[list[nn.C
     :return: the convolutions and the shape that each of them returns
     :raises ValueError: if the name is unknown, a layer has another form, or the image is too small
     """
-    layers: list[nn.Conv2d] = []
-    shapes: list[tuple[int, ...]] = []
-    channels, height, width = shape
-    for out_channels, kernel, stride in conv_layers(conv_arch, shape):
+    layers, shapes = conv_layers(conv_arch, shape), conv_shapes(conv_arch, shape)
+    made = [
+        nn.Conv2d(inputs[0], channels, kernel, stride)
+        for inputs, (channels, kernel, stride) in zip(shapes[:-1], layers, strict=True)
+    ]
+    return made, shapes[1:]
+
+
+def conv_shapes(conv_arch: ConvArch, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """
+    Return the shapes between the convolutions.
+
+    :param conv_arch: which
+    :param shape: ``(channels, height, width)`` of the image
+    :return: the image's own shape, then the one that each convolution returns
+    :raises ValueError: if the name is unknown, a layer has another form, or the image is too small
+    """
+    shapes = [shape]
+    for channels, kernel, stride in conv_layers(conv_arch, shape):
+        _, height, width = shapes[-1]
         if min(height, width) < kernel:
             raise ValueError(
                 f"conv_arch={conv_arch!r} is too deep for images of {shape[1]} x {shape[2]}: "
                 f"a kernel of {kernel} meets {height} x {width}"
             )
-        layers.append(nn.Conv2d(channels, out_channels, kernel, stride))
-        channels, height, width = out_channels, (height - kernel) // stride + 1, (width - kernel) // stride + 1
-        shapes.append((channels, height, width))
-    return layers, shapes
+        shapes.append((channels, (height - kernel) // stride + 1, (width - kernel) // stride + 1))
+    return shapes
+
+
+def conv_macs(conv_arch: ConvArch, shape: tuple[int, ...]) -> int:
+    """
+    Count the multiply-accumulates of the convolutions of one image.
+
+    :param conv_arch: which
+    :param shape: ``(channels, height, width)`` of the image
+    :return: number of multiply-accumulates, biases not counted
+    """
+    pairs = zip(itertools.pairwise(conv_shapes(conv_arch, shape)), conv_layers(conv_arch, shape), strict=True)
+    return sum(inputs[0] * kernel**2 * prod(outputs) for (inputs, outputs), (_, kernel, _) in pairs)
 
 
 def conv_layers(conv_arch: ConvArch, shape: tuple[int, ...]) -> list[list[int]]:

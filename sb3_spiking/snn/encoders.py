@@ -100,7 +100,7 @@ class PopulationEncoder(nn.Module, ABC):
         """
         spikes = self.spikes(self.activity(observations))
         if recording is not None:
-            recording.add_population(self.name, spikes)
+            recording.add_population(self.name, spikes, exponentials=self.features)
         return spikes
 
     @abstractmethod

@@ -16,6 +16,7 @@ from torch import nn
 from sb3_spiking.snn import acting, kernels
 from sb3_spiking.snn.arguments import hidden_sizes
 from sb3_spiking.snn.constants import SavesConstants
+from sb3_spiking.snn.counterpart import ann_macs
 from sb3_spiking.snn.decoders import Decoder
 from sb3_spiking.snn.inputs import Part, make_input
 from sb3_spiking.snn.layers import SpikingLayer
@@ -60,6 +61,7 @@ class SpikingNetwork(SavesConstants):
         self.size = sum(part.size for part in parts)
         self.encoder = make_input(parts, options)
         hidden = hidden_sizes("net_arch", net_arch)
+        self.ann_macs = ann_macs(parts, hidden, out_dim, options.conv_arch)
         population = options.decoder_population
         outputs = [] if population is None else [out_dim * population]
         sizes: list[int] = [self.encoder.features, *hidden, *outputs]  # type: ignore[list-item]
@@ -106,7 +108,7 @@ class SpikingNetwork(SavesConstants):
         :return: what happened
         :raises ValueError: if a feature is NaN or infinite
         """
-        recording = Recording()
+        recording = Recording(ann_macs=self.ann_macs)
         self(features, recording)
         return recording
 

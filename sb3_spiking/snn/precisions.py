@@ -1,11 +1,12 @@
 """Precisions of the matrix products, and whether this processor multiplies in them."""
 
-import warnings
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import torch as th
+
+from sb3_spiking.snn.notices import warn
 
 PRECISIONS: dict[str, th.dtype | None] = {"float32": None, "bfloat16": th.bfloat16}
 """What the products are rounded to; None: not at all."""
@@ -26,8 +27,7 @@ def has_bfloat16() -> bool | None:
 def warn_where_emulated() -> None:
     """Say, once in a process, that products in bfloat16 are of no use on this processor."""
     if has_bfloat16() is False:
-        warnings.warn(
+        warn(
             "precision='bfloat16' is slower than 'float32' on this processor, which has no instructions for it "
             f"({', '.join(INSTRUCTIONS)})",
-            stacklevel=2,
         )

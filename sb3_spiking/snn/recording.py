@@ -18,12 +18,14 @@ class PopulationRecord:
     :param spikes: ``[T, N, ...]``; currents, where an encoder sends these
     :param margin: membrane before the reset minus threshold, of the same shape; None for an encoder
     :param surrogate_window: how far from the threshold the surrogate reaches
+    :param exponentials: exponentials that were evaluated for one decision: an encoder's receptive fields
     """
 
     name: str
     spikes: th.Tensor
     margin: th.Tensor | None = None
     surrogate_window: float = math.inf
+    exponentials: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class SynapseRecord:
     :param name: the population they lead to, or ``"decoder"``
     :param synops: effective accumulates, one per spike and synapse
     :param macs: effective multiply-accumulates, of inputs that are not all 0, 1 or -1
-    :param dense_macs: number of synapses, what a dense network of the same sizes would multiply, once
+    :param dense_macs: number of synapses, what a dense layer of the same sizes would multiply, once
     """
 
     name: str
@@ -53,16 +55,25 @@ class Recording:
 
     :param populations: in the order of the network, an encoder first
     :param synapses: in the same order, the decoder's last
+    :param ann_macs: multiply-accumulates of the ordinary ANN in whose place the network stands; None where that ANN
+        has the same layers, as a converted DQN has
     """
 
     populations: list[PopulationRecord] = field(default_factory=list)
     synapses: list[SynapseRecord] = field(default_factory=list)
+    ann_macs: int | None = None
 
     def add_population(
-        self, name: str, spikes: th.Tensor, margin: th.Tensor | None = None, surrogate_window: float = math.inf
+        self,
+        name: str,
+        spikes: th.Tensor,
+        margin: th.Tensor | None = None,
+        surrogate_window: float = math.inf,
+        exponentials: int = 0,
     ) -> None:
         """See [`PopulationRecord`][sb3_spiking.snn.PopulationRecord]."""
-        self.populations.append(PopulationRecord(name, spikes.detach().cpu(), margin, surrogate_window))
+        record = PopulationRecord(name, spikes.detach().cpu(), margin, surrogate_window, exponentials)
+        self.populations.append(record)
 
     def add_synapses(self, name: str, count: Callable[[th.Tensor], th.Tensor], inputs: th.Tensor) -> None:
         """
@@ -77,9 +88,18 @@ class Recording:
         present = inputs != 0
         operations = count(present.flatten(0, 1)).item() / inputs.shape[1]
         dense = int(count(th.ones_like(present[0, :1])).item())
-        only_spikes = bool((inputs.abs() == present).all())
-        synops, macs = (operations, 0.0) if only_spikes else (0.0, operations)
+        synops, macs = (operations, 0.0) if are_spikes(inputs) else (0.0, operations)
         self.synapses.append(SynapseRecord(name, synops, macs, dense))
+
+
+def are_spikes(values: th.Tensor) -> bool:
+    """
+    Tell spikes from currents.
+
+    :param values: of any shape
+    :return: True if all of them are 0, 1 or -1
+    """
+    return bool((values.abs() == (values != 0)).all())
 
 
 def is_constant(inputs: th.Tensor) -> bool:

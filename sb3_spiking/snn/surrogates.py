@@ -108,12 +108,22 @@ def window(function: Any) -> float:
     Tell how near its threshold a membrane must be for its neuron to learn.
 
     :param function: any surrogate, as it is now; None where there is none
-    :return: distance from the threshold at which the gradient ends (rect, triangle) or has fallen to half of
-        its peak (atan, sigmoid); infinity for a surrogate of another kind
+    :return: distance from the threshold at which the gradient ends (rect, triangle) or has fallen to half of its peak
+        (atan, sigmoid and those of others; at most 10 of these); infinity where it cannot be told
     """
-    if type(function) not in _WINDOW_TIMES_ALPHA:
+    if not isinstance(function, sj.SurrogateFunctionBase):
         return math.inf
-    return _WINDOW_TIMES_ALPHA[type(function)] / float(function.alpha)
+    scale = _WINDOW_TIMES_ALPHA.get(type(function))
+    return _half_width(function) if scale is None else scale / float(function.alpha)
+
+
+def _half_width(function: sj.SurrogateFunctionBase) -> float:
+    """Look where the gradient falls to half of its peak."""
+    with th.enable_grad():
+        distances = th.linspace(0.0, 10.0, 10_001, requires_grad=True)
+        (gradient,) = th.autograd.grad(function(distances).sum(), distances)
+    inside = gradient.abs() >= 0.5 * gradient.abs().max()
+    return distances[inside].max().item()
 
 
 def plain_spikes(function: sj.SurrogateFunctionBase, margin: th.Tensor) -> th.Tensor:

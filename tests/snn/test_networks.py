@@ -10,6 +10,7 @@ import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spikingjelly.activation_based import functional
+from spikingjelly.activation_based import surrogate as sj
 from spikingjelly.activation_based.base import MemoryModule
 
 from sb3_spiking.snn import SpikingOptions
@@ -258,6 +259,12 @@ def test_bad_options_are_named_before_any_work(kwargs, message):
 def test_bad_hidden_sizes_are_named(net_arch):
     with pytest.raises(ValueError, match="net_arch"):
         popsan(3, 1, net_arch)
+
+
+@pytest.mark.parametrize(("function", "reach"), [(sj.Erf(alpha=2.0), 0.4163), (sj.LeakyKReLU(k=1.0, leak=0.0), 10.0)])
+def test_somebody_elses_surrogate_has_a_window_too(function, reach):
+    # The gradient of Erf is a Gaussian, exp(-(2 x)^2), at half of its peak where 2 x = sqrt(ln 2).
+    assert window(function) == pytest.approx(reach, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", sorted(SURROGATES))

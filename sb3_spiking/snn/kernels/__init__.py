@@ -10,7 +10,6 @@ numba is imported with the first network rather than with the package: it takes 
 with the first tensor on a GPU.
 """
 
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from torch.nn import functional
 from sb3_spiking.snn.kernels.equations import Charge, Equations, charge_constants
 from sb3_spiking.snn.kernels.unrolled import SURROGATES
 from sb3_spiking.snn.nodes import DynamicNode
+from sb3_spiking.snn.notices import warn
 from sb3_spiking.snn.watching import operations_are_traced
 
 if TYPE_CHECKING:
@@ -89,10 +89,9 @@ def gpu_problem() -> str | None:
         gpu.try_out("cuda")
     except Exception as error:  # whatever it is, SpikingJelly's nodes still run
         problem = " ".join(f"{type(error).__name__}: {error}".split())
-        warnings.warn(
+        warn(
             f"Spiking neurons run operation by operation on this GPU, which is slow: the fused kernels cannot be used "
             f"({problem}). They need Triton (pip install triton) and a C compiler.",
-            stacklevel=2,
         )
         return problem
     return None

@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-import warnings
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+from sb3_spiking.snn.notices import warn
 
 UNORDERED = {"reassoc", "contract", "nsz"}
 """What a sum needs that may be taken in any order, as torch's are."""
@@ -96,7 +97,7 @@ def warn_once(message: str) -> None:
 
     :param message: what to say
     """
-    warnings.warn(message, stacklevel=2)
+    warn(message)
 
 
 def warn_of_cache(folder: str, error: Exception) -> None:

@@ -1,0 +1,121 @@
+"""
+How the number of torch's threads changes the time of a gradient step.
+
+    python benchmarks/threads.py
+
+Times are the clock's: threads that wait for each other do not show in the processor's. What else the machine computes
+decides, so the record, docs/data/speed/threads.json, holds its load. ``--summary`` prints the table.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from contestants import NoiseEnv
+from gymnasium import spaces
+from provenance import provenance
+from stable_baselines3 import DQN, PPO, TD3
+from timing import interleave
+
+import sb3_spiking
+
+RECORD = Path("docs/data/speed/threads.json")
+HALF_CHEETAH = (spaces.Box(-np.inf, np.inf, (17,)), spaces.Box(-1.0, 1.0, (6,)))
+GRIDS = (spaces.Box(0, 255, (4, 10, 10), np.uint8), spaces.Discrete(6))
+FRAMES = (spaces.Box(0, 255, (4, 84, 84), np.uint8), spaces.Discrete(6))
+MINATAR = {"features_extractor_class": sb3_spiking.policies.ConvExtractor, "net_arch": []}
+
+Update = Callable[[], object]
+
+
+def td3(policy: str, batch_size: int) -> Update:
+    """Return two gradient steps, in one of which the actor learns."""
+    arguments: dict[str, Any] = {"buffer_size": 1000, "learning_starts": 300, "device": "cpu"}
+    model = TD3(policy, NoiseEnv(*HALF_CHEETAH), policy_kwargs={"net_arch": [256, 256]}, **arguments)
+    model.learn(300)
+    return partial(model.train, gradient_steps=2, batch_size=batch_size)
+
+
+def ppo(policy: str, batch_size: int) -> Update:
+    """Return an epoch of 512 steps."""
+    model = PPO(policy, NoiseEnv(*HALF_CHEETAH), n_steps=512, batch_size=batch_size, n_epochs=1, device="cpu")
+    model.learn(512)
+    return model.train
+
+
+def dqn(policy: str, env: Any, batch_size: int, **policy_kwargs: Any) -> Update:
+    """Return a gradient step on images."""
+    model = DQN(policy, NoiseEnv(*env), buffer_size=100, learning_starts=100, device="cpu", policy_kwargs=policy_kwargs)
+    model.learn(100)
+    return partial(model.train, gradient_steps=1, batch_size=batch_size)
+
+
+CASES: dict[str, Callable[[], Update]] = {
+    "TD3 MlpPolicy, batch 64": partial(td3, "MlpPolicy", 64),
+    "TD3 PopSANPolicy, batch 64": partial(td3, "PopSANPolicy", 64),
+    "TD3 MlpPolicy, batch 256": partial(td3, "MlpPolicy", 256),
+    "TD3 PopSANPolicy, batch 256": partial(td3, "PopSANPolicy", 256),
+    "PPO MlpPolicy, batch 64": partial(ppo, "MlpPolicy", 64),
+    "PPO PopSANPolicy, batch 64": partial(ppo, "PopSANPolicy", 64),
+    "DQN CnnPolicy, 10 x 10, batch 32": partial(dqn, "CnnPolicy", GRIDS, 32, **MINATAR),
+    "DQN SpikingCnnPolicy, 10 x 10, batch 32": partial(dqn, "SpikingCnnPolicy", GRIDS, 32),
+    "DQN CnnPolicy, 84 x 84, batch 32": partial(dqn, "CnnPolicy", FRAMES, 32),
+    "DQN SpikingCnnPolicy, 84 x 84, batch 32": partial(dqn, "SpikingCnnPolicy", FRAMES, 32),
+}
+
+
+def milliseconds(update: Update, threads: int, at_least: float = 0.2) -> float:
+    """Return the time of an update by the clock."""
+    th.set_num_threads(threads)
+    update()
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() - start < at_least:
+        update()
+        calls += 1
+    return 1e3 * (time.perf_counter() - start) / calls
+
+
+def measure(make: Callable[[], Update], threads: Sequence[int], repeats: int) -> dict[str, Any]:
+    """Return the rounds of one case, each number of threads in turn."""
+    th.set_num_threads(1)
+    update = make()
+    return interleave({f"{n}": partial(milliseconds, update, n) for n in threads}, repeats, warm_up=1)
+
+
+def summary(record: dict[str, Any]) -> str:
+    """Return a Markdown table: milliseconds, medians of the rounds, and the factor of the most threads."""
+    first, *more = record["threads_compared"]
+    columns = ["", f"{first} thread", *(f"{n} threads" for n in more), "factor"]
+    rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for name, rounds in record["cases"].items():
+        medians = [float(np.median(rounds[f"{n}"])) for n in (first, *more)]
+        rows.append(f"| {name} | {' | '.join(f'{ms:.3g} ms' for ms in medians)} | {medians[-1] / medians[0]:.2g} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
+    parser.add_argument("--summary", action="store_true", help="print the table of the record and stop")
+    args = parser.parse_args()
+    if not args.summary:
+        cases, loads = {}, []
+        for name, make in CASES.items():
+            loads.append(os.getloadavg()[0])
+            cases[name] = measure(make, args.threads, args.repeats)
+            print(name, {n: round(float(np.median(ms)), 2) for n, ms in cases[name].items()}, flush=True)
+        record = {"threads_compared": args.threads, "load_averages": loads, "cases": cases}
+        RECORD.write_text(json.dumps({**record, **provenance()}) + "\n")
+    print(summary(json.loads(RECORD.read_text())))
+
+
+if __name__ == "__main__":
+    main()
