@@ -12,7 +12,7 @@ from sb3_spiking.conversion.environment import EnvSpec, environments
 from sb3_spiking.conversion.finetuning import finetune
 from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
 from sb3_spiking.conversion.network import convert_layers
-from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
+from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, whole_numbers
 from sb3_spiking.conversion.rollout import collect
 from sb3_spiking.snn.arguments import positive_int
 
@@ -143,7 +143,7 @@ def checked_features(dqn: DenseQPolicy, observations: Observation) -> th.Tensor:
     :raises ValueError: if they are not the agent's, or not finite
     """
     try:
-        tensors, vectorized = dqn.obs_to_tensor(observations)
+        tensors, vectorized = dqn.obs_to_tensor(whole_numbers(observations, dqn.observation_space))
         features = dqn.features(tensors)
     except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:  # SB3's and torch's
         raise ValueError(f"observations do not fit the agent's {dqn.observation_space}: {error}") from error
