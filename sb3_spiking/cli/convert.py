@@ -19,13 +19,15 @@ from sb3_spiking.cli.console import out, progress, table, warn
 from sb3_spiking.conversion.agent import policy_of, read_or_trust
 from sb3_spiking.conversion.calibration import Threshold
 from sb3_spiking.conversion.converter import calibration_states, convert_policy
+from sb3_spiking.conversion.dense import check_decision
 from sb3_spiking.conversion.environment import EnvSpec
 from sb3_spiking.conversion.methods import DEFAULT, METHODS, Method, make_method
-from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
+from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape
 from sb3_spiking.conversion.reading.saved_states import read_states
 from sb3_spiking.conversion.report import Agreement, Report, compare, compare_on_states
 from sb3_spiking.conversion.rollout import sampled
 from sb3_spiking.conversion.sweep import sweep
+from sb3_spiking.printable import printable
 from sb3_spiking.replacing import replacing
 
 TIME_SWEEP = (2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -85,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
     given = None if args.observations is None else read_states(args.observations)
     checkpoint = read_or_trust(args.path, args.trust)
     dqn = policy_of(checkpoint)
+    check_decision(dqn.network.layers, features_shape(dqn.observation_space), method.coding.time_steps)
     spec = environment.env_of(args, dqn.observation_space, dqn.action_space)
     calibration, test = _states(args, dqn, spec) if given is None else _split(given, args.seed)
     with progress("fine-tuning", args.finetune, args.quiet or not args.finetune) as task:
@@ -100,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
         env=None if spec is None else _env_to_json(spec),
     )
     _write(outputs, snn, report, sweeps, args)
-    out.print(f"\nwritten: {', '.join(str(path) for path in outputs)}", markup=False)
+    out.print("\nwritten: " + ", ".join(printable(str(path)) for path in outputs), markup=False)
 
 
 def _outputs(args: argparse.Namespace) -> list[Path]:
@@ -246,9 +249,8 @@ def _env_to_json(spec: EnvSpec) -> dict[str, Any]:
 
 def _split(states: Observation, seed: int) -> tuple[Observation, Observation]:
     """Keep a fifth of the states to test on."""
-    order = np.random.default_rng(seed).permutation(
-        len(next(iter(states.values())) if isinstance(states, dict) else states)
-    )
+    entry = next(iter(states.values())) if isinstance(states, dict) else states
+    order = np.random.default_rng(seed).permutation(len(entry))
     held_out = len(order) // 5
     return _rows(states, order[held_out:]), _rows(states, order[:held_out] if held_out else order)
 

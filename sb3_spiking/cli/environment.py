@@ -53,8 +53,8 @@ def cut_text(episodes: int, steps: int) -> str:
     :param steps: after how many
     """
     return (
-        f"{episodes} episodes did not end within {steps} steps and were cut: their returns are what they had until then "
-        "(--max-episode-steps)"
+        f"{episodes} episodes did not end within {steps} steps and were cut: "
+        "their returns are what they had until then (--max-episode-steps)"
     )
 
 

@@ -8,11 +8,12 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.calibration import thresholds
+from sb3_spiking.conversion.dense import check_decision
 from sb3_spiking.conversion.environment import EnvSpec, environments
 from sb3_spiking.conversion.finetuning import finetune
 from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
 from sb3_spiking.conversion.network import convert_layers
-from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, whole_numbers
+from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape, whole_numbers
 from sb3_spiking.conversion.rollout import collect
 from sb3_spiking.snn.arguments import positive_int
 
@@ -59,6 +60,7 @@ def convert(
     """
     method = make_method(coding, time_steps, threshold, per_neuron, **constants)
     teacher = dqn if isinstance(dqn, DenseQPolicy) else load_dqn(dqn, trust)
+    check_decision(teacher.network.layers, features_shape(teacher.observation_space), method.coding.time_steps)
     if observations is None:
         if env is None:
             raise ValueError("observations=None and env=None: thresholds need states; pass an environment or states")

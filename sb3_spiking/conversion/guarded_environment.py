@@ -115,9 +115,8 @@ def _is_plain(name: str, value: Any) -> bool:
     if name == "max_episode_steps":
         return type(value) is int and 1 <= value <= MAX_STEPS
     if isinstance(value, list | tuple):
-        return len(value) <= MAX_ITEMS and all(
-            not isinstance(item, list | tuple) and _is_plain(name, item) for item in value
-        )
+        flat = not any(isinstance(item, list | tuple) for item in value)
+        return flat and len(value) <= MAX_ITEMS and all(_is_plain(name, item) for item in value)
     if isinstance(value, str):
         return WORD.fullmatch(value) is not None
     most = MAX_FRAME_SKIP if name in ("frameskip", "frame_skip") else MAX_NUMBER

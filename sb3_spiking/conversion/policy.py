@@ -242,8 +242,8 @@ class SpikingQPolicy(QPolicy):
         :return: the policy
         :raises CheckpointError: if the file is damaged or another one
         """
+        saved = read_converted(path)
         with reading(path):
-            saved = read_converted(path)
             policy = cls(
                 saved.network,
                 saved.observation_space,

@@ -11,7 +11,7 @@ from sb3_spiking.conversion.reading.saved_arrays import read_npy
 from sb3_spiking.conversion.reading.zip_files import Archive
 
 MAX_BYTES, MAX_RATIO = 2**32, 1100
-"""Of the file, and of what it unpacks to; savez_compressed makes little of empty grids, which deflate allows 1032 times."""
+"""Of the file, and of what it unpacks to; deflate makes empty grids 1032 times smaller."""
 
 
 def read_states(path: Path) -> np.ndarray | dict[str, np.ndarray]:
