@@ -75,7 +75,7 @@ def test_what_would_never_end_is_refused_before_any_work(endless, capsys, option
 def test_out_of_memory_is_one_line(endless, capsys, monkeypatch):
     for error in (MemoryError("Unable to allocate 7 GiB"), RuntimeError("[enforce fail] can't allocate memory: 8")):
         monkeypatch.setattr("sb3_spiking.cli.convert.calibration_states", lambda *_, error=error: raised(error))
-        assert "out of memory" in refused(capsys, "convert", endless)
+        assert "out of memory" in refused(capsys, "convert", endless, "-q")
     monkeypatch.setattr("sb3_spiking.cli.convert.calibration_states", lambda *_: raised(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         main(["convert", str(endless)])

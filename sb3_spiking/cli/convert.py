@@ -25,7 +25,7 @@ from sb3_spiking.conversion.methods import DEFAULT, METHODS, Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape
 from sb3_spiking.conversion.reading.saved_states import read_states
 from sb3_spiking.conversion.report import Agreement, Report, compare, compare_on_states
-from sb3_spiking.conversion.rollout import sampled
+from sb3_spiking.conversion.rollout import check_states, sampled
 from sb3_spiking.conversion.sweep import sweep
 from sb3_spiking.printable import printable
 from sb3_spiking.replacing import replacing
@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
     checkpoint = read_or_trust(args.path, args.trust)
     dqn = policy_of(checkpoint)
     check_decision(dqn.network.layers, features_shape(dqn.observation_space), method.coding.time_steps)
+    check_states(dqn.observation_space, args.states)
     spec = environment.env_of(args, dqn.observation_space, dqn.action_space)
     calibration, test = _states(args, dqn, spec) if given is None else _split(given, args.seed)
     with progress("fine-tuning", args.finetune, args.quiet or not args.finetune) as task:

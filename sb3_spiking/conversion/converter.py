@@ -14,7 +14,7 @@ from sb3_spiking.conversion.finetuning import finetune
 from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
 from sb3_spiking.conversion.network import convert_layers
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape, whole_numbers
-from sb3_spiking.conversion.rollout import collect
+from sb3_spiking.conversion.rollout import check_states, collect
 from sb3_spiking.snn.arguments import positive_int
 
 CALIBRATION_ENVS = 8
@@ -86,9 +86,9 @@ def calibration_states(
     :param seed: of the environments
     :param progress: is told how many states have just been collected
     :return: ``[states, *shape]``, or these of each entry of a Dict
-    :raises EnvError: if there is no such environment, or it is not the agent's
+    :raises ValueError: if there is no such environment, it is not the agent's, or so many states take too much memory
     """
-    positive_int("states", states)
+    check_states(dqn.observation_space, positive_int("states", states))
     with environments(env, dqn.observation_space, dqn.action_space, CALIBRATION_ENVS, seed) as venv:
         return collect(dqn, venv, states, seed, epsilon, progress)
 

@@ -8,7 +8,6 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -121,13 +120,6 @@ def test_arrays_may_lie_in_any_way(saved, tmp_path, order):
     np.testing.assert_array_equal(
         SpikingQPolicy.load(path).q_values(batch)[0], SpikingQPolicy.load(saved).q_values(batch)[0]
     )
-
-
-def test_a_box_without_dimensions_comes_back_as_it_was(tmp_path):
-    space = spaces.Dict(a=spaces.Box(-1.0, 1.0, ()), b=spaces.Box(-1.0, 1.0, (2,)))
-    policy, _ = converted(space)
-    policy.save(tmp_path / "snn.zip")
-    assert SpikingQPolicy.load(tmp_path / "snn.zip").observation_space == space
 
 
 # The memory and time of a decision.

@@ -52,7 +52,7 @@ def read_space(value: Any) -> spaces.Space:
     :raises ValueError: if that is no Box, Discrete, MultiDiscrete, MultiBinary or flat Dict of gym or gymnasium, or one
         of more numbers than any agent sees
     """
-    numbers = Budget(4 * MAX_FEATURES, "numbers in a space")
+    numbers = Budget(2 * MAX_FEATURES, "numbers in a space")
     match value:
         case Made(Name(module, "Dict"), state={"spaces": entries}) if _is_space_module(module):
             entries = entries.entries if isinstance(entries, Made) else entries

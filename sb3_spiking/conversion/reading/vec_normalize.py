@@ -114,7 +114,7 @@ def _statistics(value: Any) -> NormalizationStatistics | None:
         case Made(Name(_, "VecNormalize"), state={"norm_obs": False}):
             return None
         case Made(Name(_, "VecNormalize"), state={"obs_rms": rms, "epsilon": epsilon, "clip_obs": clip_obs}):
-            numbers = Budget(4 * MAX_FEATURES, "numbers of statistics")
+            numbers = Budget(2 * MAX_FEATURES, "numbers of statistics")
             mean, var = _moments(rms, "mean", numbers), _moments(rms, "var", numbers)
         case _:
             raise ValueError("there are no statistics of observations in it")
