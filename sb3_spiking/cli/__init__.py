@@ -12,7 +12,10 @@ from gymnasium.error import Error as GymError
 
 from sb3_spiking.cli import console, convert, enjoy, evaluate, info, inspect, train, watch
 from sb3_spiking.cli.completion import SHELLS, PrintCompletion
+from sb3_spiking.printable import printable
 
+MAX_ERROR = 2000
+"""Characters of an error."""
 COMMANDS = (convert, evaluate, inspect, watch, train, enjoy, info)
 
 
@@ -33,7 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with console.plain_warnings():
             args.run(args)
     except (ValueError, OSError, ImportError, GymError) as error:
-        print(f"sb3-spiking {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"sb3-spiking {args.command}: error: {printable(str(error), MAX_ERROR)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or "can't allocate memory" in str(error)):  # as torch says it
+            raise
+        print(f"sb3-spiking {args.command}: error: out of memory: {printable(str(error), 200)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -9,27 +9,33 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sb3_spiking.printable import printable
+
 # What is no terminal has no width at which to cut.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+MAX_ROWS = 200
+"""Of a table or a list: a file may have any number of entries."""
 
 
 def note(text: str) -> None:
     """
     Say what is being done, beside the results.
 
-    :param text: one line, as it is
+    :param text: one line, of which a terminal gets what is `printable`
     """
-    err.print(text, style="dim", markup=False)
+    err.print(printable(text), style="dim", markup=False)
 
 
 def warn(text: str) -> None:
     """
     Say what the user should know.
 
-    :param text: one line, as it is
+    :param text: one line, of which a terminal gets what is `printable`
     """
-    err.print(f"warning: {text}", style="yellow", markup=False)
+    err.print(f"warning: {printable(text)}", style="yellow", markup=False)
 
 
 @contextmanager
@@ -50,22 +56,28 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         grid.add_column(column, justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        grid.add_row(*row)
+    rows = list(rows)
+    for row in rows[:MAX_ROWS]:
+        grid.add_row(*map(printable, row))
     out.print(grid, markup=False)
+    if len(rows) > MAX_ROWS:
+        out.print(f"... and {len(rows) - MAX_ROWS} more", markup=False)
 
 
 def listing(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """
     Print names and what they stand for, one in a line.
 
-    :param title: what they belong to, as it is
-    :param rows: names and texts, as they are
+    :param title: what they belong to
+    :param rows: names and texts
     """
-    out.print(title, style="bold", markup=False)
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, text in rows:
+    out.print(printable(title), style="bold", markup=False)
+    shown = [(printable(name, 60), printable(text)) for name, text in rows[:MAX_ROWS]]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, text in shown:
         out.print(f"  {name:<{width}}  {text}", markup=False)
+    if len(rows) > MAX_ROWS:
+        out.print(f"  ... and {len(rows) - MAX_ROWS} more", markup=False)
 
 
 class Task:

@@ -19,12 +19,16 @@ from sb3_spiking.cli.console import out, progress, table, warn
 from sb3_spiking.conversion.agent import policy_of, read_or_trust
 from sb3_spiking.conversion.calibration import Threshold
 from sb3_spiking.conversion.converter import calibration_states, convert_policy
+from sb3_spiking.conversion.dense import check_decision
 from sb3_spiking.conversion.environment import EnvSpec
 from sb3_spiking.conversion.methods import DEFAULT, METHODS, Method, make_method
-from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
+from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape
+from sb3_spiking.conversion.reading.saved_states import read_states
 from sb3_spiking.conversion.report import Agreement, Report, compare, compare_on_states
-from sb3_spiking.conversion.rollout import sampled
+from sb3_spiking.conversion.rollout import check_states, sampled
 from sb3_spiking.conversion.sweep import sweep
+from sb3_spiking.printable import printable
+from sb3_spiking.replacing import replacing
 
 TIME_SWEEP = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 THRESHOLD_SWEEP = ("max*2", "max*1.5", "max", "99.9%", "99%", "95%")
@@ -54,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluation.add_argument("--episodes", type=int, default=20, help="of each agent (default: %(default)s)")
     evaluation.add_argument("--epsilon", type=float, default=0.0, help="probability of a random action (default: 0)")
     evaluation.add_argument("--seed", type=int, default=0, help="of the first episode (default: 0)")
+    environment.add_step_limit(evaluation)
     evaluation.add_argument("--sweep-time", action="store_true", help="agreement for many time steps")
     evaluation.add_argument("--sweep-threshold", action="store_true", help="agreement for many thresholds")
     output = parser.add_argument_group("output")
@@ -72,16 +77,18 @@ def run(args: argparse.Namespace) -> None:
     """
     outputs = _outputs(args)
     method = _method(args)
-    for option in ("states", "episodes"):
+    for option in ("states", "episodes", "max_episode_steps"):
         if getattr(args, option) < 1:
-            raise ValueError(f"--{option} {getattr(args, option)} must be at least 1")
+            raise ValueError(f"--{option.replace('_', '-')} {getattr(args, option)} must be at least 1")
     if args.finetune < 0:
         raise ValueError(f"--finetune {args.finetune} must be a number of steps, 0 or more")
     if not 0.0 <= args.epsilon <= 1.0:
         raise ValueError(f"--epsilon {args.epsilon} must lie in [0, 1]")
-    given = None if args.observations is None else _load(args.observations)
+    given = None if args.observations is None else read_states(args.observations)
     checkpoint = read_or_trust(args.path, args.trust)
     dqn = policy_of(checkpoint)
+    check_decision(dqn.network.layers, features_shape(dqn.observation_space), method.coding.time_steps)
+    check_states(dqn.observation_space, args.states)
     spec = environment.env_of(args, dqn.observation_space, dqn.action_space)
     calibration, test = _states(args, dqn, spec) if given is None else _split(given, args.seed)
     with progress("fine-tuning", args.finetune, args.quiet or not args.finetune) as task:
@@ -97,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
         env=None if spec is None else _env_to_json(spec),
     )
     _write(outputs, snn, report, sweeps, args)
-    out.print(f"\nwritten: {', '.join(str(path) for path in outputs)}", markup=False)
+    out.print("\nwritten: " + ", ".join(printable(str(path)) for path in outputs), markup=False)
 
 
 def _outputs(args: argparse.Namespace) -> list[Path]:
@@ -108,6 +115,9 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
     outputs = [target.with_suffix(suffix) for suffix in (".zip", ".json", ".png")]
     if target.resolve() == args.path.resolve():
         raise ValueError(f"--output {target} is the file to convert; choose another name")
+    folders = [str(path) for path in outputs if path.is_dir()]
+    if folders:
+        raise ValueError(f"{folders[0]} is a folder; choose another name with -o")
     there = [str(path) for path in outputs if path.exists()]
     if there and not args.force:
         raise ValueError(f"{there[0]} is there already; --force replaces it, -o writes elsewhere")
@@ -144,7 +154,19 @@ def _evaluate(
     if spec is None:
         return compare_on_states(dqn, snn, test)
     with progress("playing episodes", 2 * args.episodes, args.quiet) as task:
-        return compare(dqn, snn, spec, args.episodes, args.seed, args.epsilon, progress=lambda _: task.advance())
+        report = compare(
+            dqn,
+            snn,
+            spec,
+            args.episodes,
+            args.seed,
+            args.epsilon,
+            progress=lambda _: task.advance(),
+            max_steps=args.max_episode_steps,
+        )
+    if report.dqn_cut or report.snn_cut:
+        warn(environment.cut_text(report.dqn_cut + report.snn_cut, args.max_episode_steps))
+    return report
 
 
 def _sweeps(
@@ -194,23 +216,16 @@ def _write(
 ) -> None:
     content = json.loads(report.to_json())
     content["settings"] = {**dataclasses.asdict(snn.network.coding), **snn.origin}
-    content["evaluation"] = {"episodes": args.episodes, "seed": args.seed, "epsilon": args.epsilon}
+    options = ("episodes", "seed", "epsilon", "max_episode_steps")
+    content["evaluation"] = {option: getattr(args, option) for option in options}
     content["sweeps"] = {
         name: {value: dataclasses.asdict(result) for value, result in results.items()}
         for name, results in sweeps.items()
     }
-    snn.save(outputs[0])
-    _atomically(outputs[1], lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
-    _atomically(outputs[2], lambda path: _draw(report, sweeps, path))
-
-
-def _atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(*outputs) as (network, numbers, figure):
+        snn.save(network)
+        numbers.write_text(json.dumps(content, indent=2) + "\n")
+        _draw(report, sweeps, figure)
 
 
 def _draw(report: Report, sweeps: dict[str, dict[str, Agreement]], path: Path) -> None:
@@ -233,30 +248,12 @@ def _env_to_json(spec: EnvSpec) -> dict[str, Any]:
     return {**dataclasses.asdict(spec), "kwargs": dict(spec.kwargs), "vec_normalize": statistics}
 
 
-def _load(path: Path) -> Observation:
-    """Read states: an array, or the arrays of a Dict's entries."""
-    try:
-        data = np.load(path, allow_pickle=False)
-        arrays = {name: data[name] for name in data.files} if path.suffix == ".npz" else {"": data}
-    except FileNotFoundError:
-        raise ValueError(f"--observations {path}: no such file") from None
-    except Exception as error:
-        raise ValueError(f"--observations {path} holds no plain arrays: {error}") from error
-    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
-
-
 def _split(states: Observation, seed: int) -> tuple[Observation, Observation]:
     """Keep a fifth of the states to test on."""
-    order = np.random.default_rng(seed).permutation(_length(states))
+    entry = next(iter(states.values())) if isinstance(states, dict) else states
+    order = np.random.default_rng(seed).permutation(len(entry))
     held_out = len(order) // 5
     return _rows(states, order[held_out:]), _rows(states, order[:held_out] if held_out else order)
-
-
-def _length(states: Observation) -> int:
-    lengths = {len(entry) for entry in (states.values() if isinstance(states, dict) else [states])}
-    if len(lengths) != 1:
-        raise ValueError(f"--observations: entries of {sorted(lengths)} states; they must be of the same states")
-    return lengths.pop()
 
 
 def _rows(states: Observation, rows: Iterable[int]) -> Observation:

@@ -1,8 +1,8 @@
 """The options that say in which environment an agent lives."""
 
 import argparse
+import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ from gymnasium import spaces
 
 from sb3_spiking.cli.console import note, warn
 from sb3_spiking.conversion.environment import EnvSpec, check_spaces
+from sb3_spiking.conversion.guarded_environment import noted_spec
 from sb3_spiking.conversion.named_environment import find_env
 from sb3_spiking.conversion.policy import SpikingQPolicy
+from sb3_spiking.conversion.rollout import MAX_STEPS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--atari", action="store_true", help="put SB3's AtariWrapper around it")
     group.add_argument("--frame-stack", metavar="N", type=int, help="frames the agent sees at once (4 with --atari)")
     group.add_argument("--vec-normalize", metavar="FILE", type=Path, help="statistics that VecNormalize has saved")
+
+
+def add_step_limit(group: argparse._ActionsContainer) -> None:
+    """
+    Add the option that ends episodes which would not end themselves.
+
+    :param group: options of a command that plays
+    """
+    group.add_argument(
+        "--max-episode-steps",
+        type=int,
+        default=MAX_STEPS,
+        metavar="N",
+        help="cut longer episodes (default: %(default)s)",
+    )
+
+
+def cut_text(episodes: int, steps: int) -> str:
+    """
+    Return what to say of episodes that were cut.
+
+    :param episodes: how many
+    :param steps: after how many
+    """
+    return (
+        f"{episodes} episodes did not end within {steps} steps and were cut: "
+        "their returns are what they had until then (--max-episode-steps)"
+    )
 
 
 def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvSpec | None:
@@ -63,8 +93,10 @@ def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:
     :raises ValueError: if there is none, or it is not the agent's
     """
     noted = snn.origin.get("env")
-    if args.env is None and isinstance(noted, Mapping):
-        spec = _noted(noted)
+    if args.env is None and noted is not None:
+        given = {option: getattr(args, option) for option in ("atari", "frame_stack", "vec_normalize", "env_kwargs")}
+        changes = {option.removeprefix("env_"): value for option, value in given.items() if value}
+        spec = dataclasses.replace(noted_spec(args.path, noted, args.vec_normalize), **changes)
         check_spaces(spec, snn.observation_space, snn.action_space)
         note(f"{args.path} was converted with {spec}")
         return spec
@@ -87,22 +119,11 @@ def known_env_of(args: argparse.Namespace, observation_space: spaces.Space, acti
     return found
 
 
-def _noted(noted: Mapping[str, Any]) -> EnvSpec:
-    env_id, statistics = str(noted.get("id")), noted.get("vec_normalize")
-    # gymnasium would import the package that a stranger's file names.
-    if ":" in env_id:
-        raise ValueError(f"the file names the environment {env_id!r}; pass --env if you trust it")
-    return EnvSpec(
-        env_id,
-        noted.get("kwargs") or {},
-        bool(noted.get("atari")),
-        int(noted.get("frame_stack") or 0),
-        None if statistics is None else Path(str(statistics)),
-    )
-
-
 def _object(text: str) -> Any:
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a JSON object, as '{{\"g\": 9.8}}'")
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object; write it like '{{\"g\": 9.8}}'")
     return value

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sb3_spiking.cli import environment
-from sb3_spiking.cli.console import note, progress, table
+from sb3_spiking.cli.console import note, progress, table, warn
 from sb3_spiking.cli.video import check_video, film, rendered
 from sb3_spiking.conversion.environment import environments
 from sb3_spiking.conversion.policy import SpikingQPolicy
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=20, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the first episode (default: 0)")
     parser.add_argument("--epsilon", type=float, default=0.0, help="probability of a random action (default: 0)")
+    environment.add_step_limit(parser)
     parser.add_argument("--render", action="store_true", help="show the episodes, one at a time")
     parser.add_argument("--video", type=Path, metavar="FILE", help="film the first episode, .gif or (with ffmpeg) .mp4")
     parser.add_argument("--force", action="store_true", help="replace a video that is there already")
@@ -37,8 +38,9 @@ def run(args: argparse.Namespace) -> None:
     :param args: parsed options
     :raises ValueError: if something is not as it should be
     """
-    if args.episodes < 1:
-        raise ValueError(f"--episodes {args.episodes} must be at least 1")
+    for option in ("episodes", "max_episode_steps"):
+        if getattr(args, option) < 1:
+            raise ValueError(f"--{option.replace('_', '-')} {getattr(args, option)} must be at least 1")
     if not 0.0 <= args.epsilon <= 1.0:
         raise ValueError(f"--epsilon {args.epsilon} must lie in [0, 1]")
     if args.video is not None:
@@ -57,9 +59,13 @@ def run(args: argparse.Namespace) -> None:
         progress("playing episodes", args.episodes, args.quiet) as task,
     ):
         watch = lambda met, _: some.add(met)  # noqa: E731
-        for episode_return in play(snn, env, args.episodes, args.seed, args.epsilon, watch):
+        cut: list[int] = []
+        limits = (args.max_episode_steps, cut.append)
+        for episode_return in play(snn, env, args.episodes, args.seed, args.epsilon, watch, *limits):
             returns.append(episode_return)
             task.advance()
+    if cut:
+        warn(environment.cut_text(len(cut), args.max_episode_steps))
     table(("", args.path.name), _rows(snn, returns, snn.cost(some.observations())))
 
 

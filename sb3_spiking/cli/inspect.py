@@ -4,6 +4,7 @@ Works for the zip files of every algorithm of SB3 and for converted networks.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from sb3_spiking.cli.console import listing, note, out, table, warn
@@ -12,6 +13,8 @@ from sb3_spiking.conversion.reading.inspection import Contents, inspect_zip
 
 EXPECTED = ("stable_baselines3", "sb3_contrib", "gym", "gymnasium", "numpy", "torch", "collections", "sb3_spiking")
 """Packages that SB3's own pickles import from."""
+MAX_NAMES, MAX_PROBLEMS = 10, 30
+"""That are shown, of each pickle and of a file."""
 HARMLESS = ("builtins.float", "builtins.int", "builtins.bool", "builtins.set", "builtins.slice")
 
 
@@ -56,9 +59,15 @@ def _show(path: Path, contents: Contents) -> None:
     for where, names in contents.pickles.items():
         foreign = [name for name in names if not _makes_functions(name) and not _is_expected(name)]
         if foreign:
-            warn(f"{where} would import {', '.join(foreign)}")
-    for problem in contents.problems:
+            warn(f"{where} would import {', '.join(foreign[:MAX_NAMES])}{_more(foreign, MAX_NAMES)}")
+    for problem in contents.problems[:MAX_PROBLEMS]:
         warn(problem)
+    if more := _more(contents.problems, MAX_PROBLEMS):
+        warn(f"problems:{more}")
+
+
+def _more(items: Sequence[str], shown: int) -> str:
+    return f" ... and {len(items) - shown} more" if len(items) > shown else ""
 
 
 def _makes_functions(name: str) -> bool:

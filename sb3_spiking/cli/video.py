@@ -19,6 +19,7 @@ from sb3_spiking.cli.console import Task, progress
 from sb3_spiking.conversion.environment import EnvSpec, environments, reason_of
 from sb3_spiking.conversion.policy import SpikingQPolicy
 from sb3_spiking.conversion.rollout import play
+from sb3_spiking.replacing import replacing
 
 MAX_FRAMES = 3000
 
@@ -62,10 +63,9 @@ def film(snn: SpikingQPolicy, spec: EnvSpec, seed: int, epsilon: float, path: Pa
 
         def watch(*_: Any) -> None:
             task.advance()
-            if len(frames) < MAX_FRAMES:
-                frames.append(picture(env, spec))
+            frames.append(picture(env, spec))
 
-        list(play(snn, env, 1, seed, epsilon, watch))
+        list(play(snn, env, 1, seed, epsilon, watch, MAX_FRAMES, cut=lambda steps: None))
         fps = frames_per_second(env)
     with progress("writing the film", len(frames), quiet) as task:
         write(_counted(frames, task), fps, path)
@@ -157,13 +157,8 @@ def write(frames: Iterable[np.ndarray], fps: int, path: Path) -> None:
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     ax.set_axis_off()
     image = ax.imshow(first)
-    partial = path.with_name(f".partial{path.suffix}")
     writer = PillowWriter(fps=fps) if path.suffix == ".gif" else FFMpegWriter(fps=fps)
-    try:
-        with writer.saving(figure, str(partial), dpi=100):
-            for frame in itertools.chain([first], frames):
-                image.set_data(frame)
-                writer.grab_frame()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as (partial,), writer.saving(figure, str(partial), dpi=100):
+        for frame in itertools.chain([first], frames):
+            image.set_data(frame)
+            writer.grab_frame()

@@ -22,7 +22,7 @@ from sb3_spiking.conversion.environment import EnvError, EnvSpec, check_spaces
 from sb3_spiking.conversion.methods import DEFAULT, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
 from sb3_spiking.conversion.report import MAX_ENVS, Agreement, agreement_of
-from sb3_spiking.conversion.rollout import play
+from sb3_spiking.conversion.rollout import MAX_STEPS, play
 from sb3_spiking.snn.arguments import positive_int
 from sb3_spiking.snn.notices import warn
 
@@ -61,6 +61,7 @@ class ConversionCallback(BaseCallback):
     :param best_model_save_path: folder for the best copy, ``best_snn.zip``; one of another run is not replaced
     :param seed: the i-th episode of every evaluation begins with seed ``seed + i``
     :param verbose: 0 or 1; 1 prints each evaluation
+    :param max_steps: where an episode is cut, with a warning, that does not end
     :param constants: others of the coding's values, for example ``initial=0.0``
     :raises ValueError: if a value is not allowed, or, when training starts, if the agent cannot be converted,
         ``eval_env`` is not made for it, or ``best_snn.zip`` is there already
@@ -79,6 +80,7 @@ class ConversionCallback(BaseCallback):
         best_model_save_path: str | Path | None = None,
         seed: int = 0,
         verbose: int = 1,
+        max_steps: int = MAX_STEPS,
         **constants: Any,
     ) -> None:
         super().__init__(verbose)
@@ -86,6 +88,7 @@ class ConversionCallback(BaseCallback):
         self.eval_freq = positive_int("eval_freq", eval_freq)
         self.n_eval_episodes = positive_int("n_eval_episodes", n_eval_episodes)
         self.states = positive_int("states", states)
+        self.max_steps = positive_int("max_steps", max_steps)
         if not isinstance(seed, int | np.integer) or seed < 0:
             raise ValueError(f"seed={seed!r} must be an integer >= 0")
         self.seed = int(seed)
@@ -150,7 +153,7 @@ class ConversionCallback(BaseCallback):
         def watch(met: Observation, q_values: np.ndarray) -> None:
             values.append((dqn.q_values(met)[0], q_values))
 
-        returns = list(play(snn, self.eval_env, self.n_eval_episodes, self.seed, watch=watch))
+        returns = list(play(snn, self.eval_env, self.n_eval_episodes, self.seed, watch=watch, max_steps=self.max_steps))
         of_dqn, of_snn = (np.concatenate(each) for each in zip(*values, strict=True))
         return returns, agreement_of(of_dqn, of_snn, spikes=of_snn)  # what output spikes alone say is not asked for
 

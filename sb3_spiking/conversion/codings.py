@@ -21,6 +21,9 @@ from sb3_spiking.snn.arguments import choice, finite_float, positive_int
 from sb3_spiking.snn.neurons import RESETS, IntegrateAndFire, Reset
 from sb3_spiking.snn.surrogates import Rect
 
+MAX_TIME_STEPS = 2**16
+"""A rate of so many steps is a float32 to within a few of its last bits."""
+
 Synapses = Callable[[th.Tensor], th.Tensor]
 """A linear map with bias, of ``[N, ...]``."""
 
@@ -30,7 +33,7 @@ class Coding(ABC):
     """
     One way to carry activations in [0, 1] by spikes.
 
-    :param time_steps: steps ``T`` in which a neuron can spike, >= 1
+    :param time_steps: steps ``T`` in which a neuron can spike, from 1 to ``MAX_TIME_STEPS``
     """
 
     time_steps: int = 64
@@ -38,6 +41,8 @@ class Coding(ABC):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "time_steps", positive_int("time_steps", self.time_steps))  # JSON knows no numpy
+        if self.time_steps > MAX_TIME_STEPS:
+            raise ValueError(f"time_steps={self.time_steps} must be at most {MAX_TIME_STEPS}")
 
     @property
     def rest(self) -> float:

@@ -8,12 +8,13 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.calibration import thresholds
+from sb3_spiking.conversion.dense import check_decision
 from sb3_spiking.conversion.environment import EnvSpec, environments
 from sb3_spiking.conversion.finetuning import finetune
 from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
 from sb3_spiking.conversion.network import convert_layers
-from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
-from sb3_spiking.conversion.rollout import collect
+from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape, whole_numbers
+from sb3_spiking.conversion.rollout import check_states, collect
 from sb3_spiking.snn.arguments import positive_int
 
 CALIBRATION_ENVS = 8
@@ -59,6 +60,7 @@ def convert(
     """
     method = make_method(coding, time_steps, threshold, per_neuron, **constants)
     teacher = dqn if isinstance(dqn, DenseQPolicy) else load_dqn(dqn, trust)
+    check_decision(teacher.network.layers, features_shape(teacher.observation_space), method.coding.time_steps)
     if observations is None:
         if env is None:
             raise ValueError("observations=None and env=None: thresholds need states; pass an environment or states")
@@ -84,9 +86,9 @@ def calibration_states(
     :param seed: of the environments
     :param progress: is told how many states have just been collected
     :return: ``[states, *shape]``, or these of each entry of a Dict
-    :raises EnvError: if there is no such environment, or it is not the agent's
+    :raises ValueError: if there is no such environment, it is not the agent's, or so many states take too much memory
     """
-    positive_int("states", states)
+    check_states(dqn.observation_space, positive_int("states", states))
     with environments(env, dqn.observation_space, dqn.action_space, CALIBRATION_ENVS, seed) as venv:
         return collect(dqn, venv, states, seed, epsilon, progress)
 
@@ -143,7 +145,7 @@ def checked_features(dqn: DenseQPolicy, observations: Observation) -> th.Tensor:
     :raises ValueError: if they are not the agent's, or not finite
     """
     try:
-        tensors, vectorized = dqn.obs_to_tensor(observations)
+        tensors, vectorized = dqn.obs_to_tensor(whole_numbers(observations, dqn.observation_space))
         features = dqn.features(tensors)
     except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:  # SB3's and torch's
         raise ValueError(f"observations do not fit the agent's {dqn.observation_space}: {error}") from error

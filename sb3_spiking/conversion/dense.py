@@ -1,5 +1,6 @@
 """A trained DQN as a plain stack of layers: what there is to convert, and what to compare it with."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -10,6 +11,8 @@ from torch import nn
 from sb3_spiking.conversion.reading.checkpoint import Checkpoint
 
 Layer = nn.Linear | nn.Conv2d
+MAX_VALUES, MAX_MACS = 2**26, 2**36
+"""Of a decision: numbers that layers give, and multiplications; Atari's network has 22,000 and 9 million."""
 _L = TypeVar("_L", nn.Linear, nn.Conv2d)
 
 
@@ -59,6 +62,43 @@ def apply(layer: Layer, inputs: th.Tensor) -> th.Tensor:
     :return: ``[N, ...]``
     """
     return layer(inputs.flatten(1) if isinstance(layer, nn.Linear) else inputs)
+
+
+def check_decision(layers: Sequence[Layer], shape: tuple[int, ...], time_steps: int = 1) -> tuple[int, ...]:
+    """
+    Check by arithmetic alone that layers fit each other, and that a decision takes no absurd memory or time.
+
+    :param layers: ``nn.Linear`` and ``nn.Conv2d``
+    :param shape: of the features
+    :param time_steps: how often each layer is computed
+    :return: shape of what the last layer gives
+    :raises ValueError: if they do not fit, or a decision would take more than ``MAX_VALUES`` or ``MAX_MACS``
+    """
+    values = macs = 0
+    for index, layer in enumerate(layers):
+        shape = _output_shape(index, layer, shape)
+        values += time_steps * math.prod(shape)
+        macs += time_steps * layer.weight.numel() * math.prod(shape[1:])
+    if values > MAX_VALUES or macs > MAX_MACS:
+        raise ValueError(
+            f"a decision of {time_steps} time steps would take {values:.2g} values in memory and {macs:.2g} "
+            f"multiply-accumulates; at most {MAX_VALUES:.2g} and {MAX_MACS:.2g} are allowed"
+        )
+    return shape
+
+
+def _output_shape(index: int, layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if isinstance(layer, nn.Linear):
+        if math.prod(shape) == layer.in_features:
+            return (layer.out_features,)
+    elif len(shape) == 3 and shape[0] == layer.in_channels:
+        sides = [
+            (size - kernel) // stride + 1
+            for size, kernel, stride in zip(shape[1:], layer.kernel_size, layer.stride, strict=True)
+        ]
+        if min(sides) > 0:
+            return (layer.out_channels, *sides)
+    raise ValueError(f"layer {index} with weights {tuple(layer.weight.shape)} does not fit its inputs {shape}")
 
 
 def dense_network(checkpoint: Checkpoint) -> DenseNetwork:

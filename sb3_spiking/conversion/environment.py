@@ -17,11 +17,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
-from sb3_spiking.conversion.reading.archive import printable
 from sb3_spiking.conversion.reading.vec_normalize import NormalizationStatistics, read_vec_normalize
 from sb3_spiking.environments import MINATAR_GAMES, make_atari_env, make_minatar_env
+from sb3_spiking.printable import printable
 
 MINATAR = "minatar-"
+MAX_FRAMES = 256
+"""That are stacked; published agents see 4."""
 ATARI_EXTRA = 'pip install "sb3-spiking[atari]"'
 KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
 
@@ -55,8 +57,8 @@ class EnvSpec:
     def __post_init__(self) -> None:
         if not _is_json_object(self.kwargs):
             raise EnvError(f"--env-kwargs {self.kwargs!r} must be a JSON object")
-        if not isinstance(self.frame_stack, int) or self.frame_stack < 0:
-            raise EnvError(f"--frame-stack {self.frame_stack!r} must be a number of frames, 0 or more")
+        if type(self.frame_stack) is not int or not 0 <= self.frame_stack <= MAX_FRAMES:
+            raise EnvError(f"--frame-stack {self.frame_stack!r} must be a number of frames from 0 to {MAX_FRAMES}")
         if self.atari and self.id.startswith(MINATAR):
             raise EnvError(f"--atari is for Atari games; leave it out with --env {self.id}")
 

@@ -6,7 +6,6 @@ shows as well.
 """
 
 import dataclasses
-import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -22,8 +21,16 @@ from torch import nn
 from sb3_spiking.conversion.codings import CODINGS
 from sb3_spiking.conversion.dense import Layer
 from sb3_spiking.conversion.network import ConvertedNetwork
-from sb3_spiking.conversion.reading.archive import MAX_DATA, MAX_WEIGHTS, open_archive, read_member, reading
+from sb3_spiking.conversion.reading.archive import MAX_DATA, MAX_WEIGHTS, reading
+from sb3_spiking.conversion.reading.fields import Record, read_json
+from sb3_spiking.conversion.reading.saved_arrays import MAX_DIMENSIONS, read_npy
+from sb3_spiking.conversion.reading.saved_spaces import MAX_ENTRIES, MAX_FEATURES, check_size
+from sb3_spiking.conversion.reading.zip_files import Archive, open_archive
+from sb3_spiking.replacing import replacing
 from sb3_spiking.snn.arguments import choice, from_kwargs
+
+MAX_ACTIONS, MAX_LAYERS, MAX_STRIDE = 2**16, 100, 2**16
+"""More than any DQN has."""
 
 FORMAT = "sb3-spiking converted policy, version 1"
 DESCRIPTION = "agent.json"
@@ -71,18 +78,12 @@ def write_converted(path: str | Path, converted: Converted) -> None:
         "epsilon": converted.epsilon,
         "origin": dict(converted.origin),
     }
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with replacing(Path(path)) as (partial,), zipfile.ZipFile(partial, "w") as archive:
         # Not compressed, as numpy's and SB3's: weights hardly are, and readers refuse what unpacks to too much.
-        with zipfile.ZipFile(partial, "w") as archive:
-            archive.writestr(DESCRIPTION, json.dumps(description, indent=2))
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w") as member:
-                    np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        archive.writestr(DESCRIPTION, json.dumps(description, indent=2))
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def read_converted(path: str | Path) -> Converted:
@@ -94,17 +95,19 @@ def read_converted(path: str | Path) -> Converted:
     :raises CheckpointError: if the file is damaged or another one
     """
     path = Path(path)
-    with reading(path), open_archive(path) as (archive, _):
-        description = json.loads(read_member(archive, DESCRIPTION, MAX_DATA))
-        if not isinstance(description, dict) or description.get("format") != FORMAT:
+    with reading(path), open_archive(path) as archive:
+        with reading(DESCRIPTION):
+            content = Record(read_json(archive.read(DESCRIPTION, MAX_DATA)), "")
+        if content.get("format") != FORMAT:
             raise ValueError(f"is no {FORMAT}; convert the DQN again")
+        space = _space_from_json(content.record("observation_space"), "observation_space", archive)
         return Converted(
-            network=_network(description, archive),
-            observation_space=_space_from_json(description["observation_space"], "observation_space", archive),
-            action_space=spaces.Discrete(description["actions"]),
-            normalize_images=bool(description["normalize_images"]),
-            epsilon=float(description["epsilon"]),
-            origin=dict(description["origin"]),
+            network=_network(content, archive),
+            observation_space=check_size(space),
+            action_space=spaces.Discrete(content.whole("actions", 1, MAX_ACTIONS)),
+            normalize_images=content.flag("normalize_images"),
+            epsilon=content.number("epsilon", 0.0, 1.0),
+            origin=content.record("origin").fields,
         )
 
 
@@ -115,23 +118,23 @@ def is_converted(path: str | Path) -> bool:
     :param path: any file
     """
     try:
-        with open_archive(Path(path)) as (archive, _):
-            return DESCRIPTION in archive.namelist()
+        with open_archive(Path(path)) as archive:
+            return DESCRIPTION in archive.members
     except ValueError:
         return False
 
 
-def _network(description: Mapping[str, Any], archive: zipfile.ZipFile) -> ConvertedNetwork:
-    constants = dict(description["coding"])
-    coding = from_kwargs("coding", choice("coding", constants.pop("name"), CODINGS), constants)
+def _network(content: Record, archive: Archive) -> ConvertedNetwork:
+    constants = dict(content.record("coding").fields)
+    coding = from_kwargs("coding", choice("coding", constants.pop("name", None), CODINGS), constants)
     layers = [
         _layer_from_json(entry, *(_read_weights(archive, f"layers.{index}.{kind}") for kind in ("weight", "bias")))
-        for index, entry in enumerate(description["layers"])
+        for index, entry in enumerate(content.records("layers", 1, MAX_LAYERS))
     ]
     scale = _read_weights(archive, "output_scale")
     if scale.shape != (1,):
-        raise ValueError(f"output_scale has shape {scale.shape}, not (1,)")
-    network = ConvertedNetwork(layers, th.from_numpy(scale), coding)
+        raise ValueError(f"output_scale has shape {tuple(scale.shape)}, not (1,)")
+    network = ConvertedNetwork(layers, scale, coding)
     return network.requires_grad_(False).eval()
 
 
@@ -141,15 +144,19 @@ def _layer_to_json(layer: Layer) -> dict[str, Any]:
     return {"kind": "linear"}
 
 
-def _layer_from_json(entry: Mapping[str, Any], weight: np.ndarray, bias: np.ndarray) -> Layer:
+def _layer_from_json(entry: Record, weight: th.Tensor, bias: th.Tensor) -> Layer:
+    kind = entry.text("kind")
+    dimensions = choice(f"{entry.name}.kind", kind, {"convolution": 4, "linear": 2})
+    if weight.dim() != dimensions:
+        raise ValueError(f"the weight of {entry.name}, kind {kind}, has shape {tuple(weight.shape)}")
     outputs, inputs, *kernel = weight.shape
     layer: Layer
-    if entry["kind"] == "convolution":
-        rows, columns = entry["stride"]
-        layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, tuple(kernel), (int(rows), int(columns)))
+    if kind == "convolution":
+        rows, columns = entry.wholes("stride", 2, 1, MAX_STRIDE)
+        layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, tuple(kernel), (rows, columns))
     else:
         layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
-    layer.load_state_dict({"weight": th.from_numpy(weight), "bias": th.from_numpy(bias)})
+    layer.load_state_dict({"weight": weight, "bias": bias})
     return layer
 
 
@@ -175,34 +182,41 @@ def _space_to_json(space: spaces.Space, name: str, arrays: Arrays) -> dict[str, 
     raise ValueError(f"observations of {type(space).__name__} cannot be saved")
 
 
-def _space_from_json(entry: Mapping[str, Any], name: str, archive: zipfile.ZipFile) -> spaces.Space:
-    match entry["kind"]:
+def _space_from_json(entry: Record, name: str, archive: Archive) -> spaces.Space:
+    match entry.text("kind"):
         case "Dict":
-            keys = [part["key"] for part in entry["entries"]]
-            parts = [_space_from_json(part, f"{name}.{index}", archive) for index, part in enumerate(entry["entries"])]
-            return spaces.Dict(list(zip(keys, parts, strict=True)))
+            parts = entry.records("entries", 1, MAX_ENTRIES)
+            named = [
+                (part.text("key"), _space_from_json(part, f"{name}.{index}", archive))
+                for index, part in enumerate(parts)
+            ]
+            if len(dict(named)) < len(named) or any(isinstance(part, spaces.Dict) for _, part in named):
+                raise ValueError(f"{entry.name} has entries of one name, or a Dict in a Dict")
+            return spaces.Dict(named)
         case "Box":
             low, high = _read_array(archive, f"{name}.low"), _read_array(archive, f"{name}.high")
             return spaces.Box(low, high, dtype=low.dtype)
         case "MultiDiscrete":
             return spaces.MultiDiscrete(_read_array(archive, f"{name}.nvec"))
         case "Discrete":
-            return spaces.Discrete(entry["n"], start=entry["start"])
+            return spaces.Discrete(entry.whole("n", 1, MAX_FEATURES), start=entry.whole("start", -(2**62), 2**62))
         case "MultiBinary":
-            return spaces.MultiBinary(entry["n"])
-    raise ValueError(f"observation space {entry['kind']!r} is unknown")
+            sizes = entry.wholes("n", MAX_DIMENSIONS, 1, MAX_FEATURES) if isinstance(entry.get("n"), list) else None
+            return spaces.MultiBinary(sizes or entry.whole("n", 1, MAX_FEATURES))
+        case kind:
+            raise ValueError(f"observation space {kind!r} is unknown")
 
 
-def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    content = read_member(archive, f"{name}.npy", MAX_WEIGHTS)
-    array: np.ndarray = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} holds no numbers")
-    return array
+def _read_array(archive: Archive, name: str) -> np.ndarray:
+    with reading(name):
+        return read_npy(archive.read(f"{name}.npy", MAX_WEIGHTS))
 
 
-def _read_weights(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _read_weights(archive: Archive, name: str) -> th.Tensor:
     array = _read_array(archive, name)
-    if not np.isfinite(array).all():
+    if array.dtype.kind != "f":
+        raise ValueError(f"{name} holds {array.dtype} in place of floats")
+    weights = th.tensor(array, dtype=th.float32)
+    if not th.isfinite(weights).all():
         raise ValueError(f"{name} is not finite")
-    return array
+    return weights

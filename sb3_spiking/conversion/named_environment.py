@@ -10,10 +10,14 @@ import gymnasium as gym
 from gymnasium import spaces
 
 from sb3_spiking.conversion.environment import EnvError, EnvSpec, check_spaces, known_ids, reason_of
-from sb3_spiking.conversion.reading.archive import printable
+from sb3_spiking.conversion.guarded_environment import ADAPTERS, named_spec
+from sb3_spiking.conversion.reading.regular_files import read_file
+from sb3_spiking.printable import printable
 
 ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers.AtariWrapper"
 ATARI_FRAME = (84, 84)
+MAX_SETTINGS = 2**16
+"""Bytes of a file of settings; rl_zoo3's have some 1000, and a megabyte would keep PyYAML busy for a minute."""
 STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
 """As rl_zoo3 calls them in its folders, and on the Hub."""
 
@@ -51,7 +55,7 @@ def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.S
     ids = known_ids()
     for name in [path.name, *(parent.name for parent in path.absolute().parents)]:
         env_id = _id_in(name, ids)
-        if env_id is not None:
+        if env_id is not None and not env_id.startswith(ADAPTERS):
             found = _judge(name, _spec_by_name(env_id, observation_space), observation_space, action_space)
             if found.spec is not None:
                 return found
@@ -96,16 +100,13 @@ def _zoo_folder(path: Path) -> Path | None:
 
 def _zoo_spec(folder: Path) -> EnvSpec:
     args, config = _read_yaml(folder / "args.yml"), _read_yaml(folder / "config.yml")
-    env_id = args.get("env")
-    # gymnasium would import the package that a stranger names, here or in the kwargs of its adapters to gym.
-    if not isinstance(env_id, str) or ":" in env_id or env_id.startswith("GymV"):
-        raise EnvError(f"{folder / 'args.yml'} names the environment {env_id!r}, not used; pass --env if you trust it")
     statistics = next((folder / name for name in STATISTICS if (folder / name).is_file()), None)
     if config.get("normalize") and statistics is None:
         raise EnvError(f"{folder / 'config.yml'} says normalize, but there is no {STATISTICS[0]}; pass --env")
-    return EnvSpec(
-        env_id,
-        args.get("env_kwargs") or {},
+    return named_spec(
+        folder / "args.yml",
+        args.get("env"),
+        args.get("env_kwargs"),
         _has_atari_wrapper(folder / "config.yml", config),
         config.get("frame_stack") or 0,
         statistics,
@@ -148,7 +149,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             python + tag, lambda loader, node, read=read: read(loader.construct_sequence(node, deep=True))
         )
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), InertLoader)
+        content = yaml.load(read_file(path, MAX_SETTINGS).decode("utf-8"), InertLoader)
     except Exception as error:  # a stranger's file may fail in any way
         raise EnvError(f"{path} is not read: {reason_of(error)}") from error
     if not isinstance(content, dict):

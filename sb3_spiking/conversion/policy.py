@@ -1,5 +1,6 @@
 """Policies that decide by Q-values: the DQN as it was, and the spiking network that came from it."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
-from sb3_spiking.conversion.dense import DenseNetwork, apply
+from sb3_spiking.conversion.dense import DenseNetwork, check_decision
 from sb3_spiking.conversion.files import Converted, read_converted, write_converted
 from sb3_spiking.conversion.network import ConvertedNetwork
 from sb3_spiking.conversion.reading.archive import reading
@@ -26,6 +27,42 @@ State = tuple[np.ndarray, ...] | None
 """What a policy carries from one decision to the next, ``[N, ...]`` each."""
 
 
+def features_shape(space: spaces.Space) -> tuple[int, ...]:
+    """
+    Return the shape of what `QPolicy.features` makes of one observation.
+
+    :param space: observation space
+    """
+    match space:
+        case spaces.Dict():
+            entries = [features_shape(part) for part in space.spaces.values()]
+            return entries[0] if len(entries) == 1 else (sum(map(math.prod, entries)),)
+        case spaces.Discrete():
+            return (int(space.n),)
+        case spaces.MultiDiscrete():
+            return (int(space.nvec.sum()),)
+    return tuple(space.shape or ())
+
+
+def whole_numbers(observation: Observation, space: spaces.Space) -> Observation:
+    """
+    Refuse fractions where observations are integers: SB3 would cut them off without a word.
+
+    :param observation: one or several of them
+    :param space: observation space
+    :return: the same
+    :raises ValueError: if there is a fraction
+    """
+    if isinstance(observation, Mapping) and isinstance(space, spaces.Dict):
+        for key in observation.keys() & space.spaces.keys():
+            whole_numbers(observation[key], space[key])
+    elif space.dtype is not None and space.dtype.kind in "biu":
+        array = np.asarray(observation)
+        if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.trunc(array))).all():
+            raise ValueError(f"observations of {space} must be whole numbers; there are fractions, NaN or infinity")
+    return observation
+
+
 class QPolicy(BasePolicy):
     """
     Acts by the largest Q-value, or at random now and then.
@@ -35,15 +72,16 @@ class QPolicy(BasePolicy):
     :param action_space: its actions
     :param normalize_images: whether images are divided by 255
     :param epsilon: probability of a random action where ``deterministic`` is False, in [0, 1]
-    :raises ValueError: if ``epsilon`` is no probability
+    :raises ValueError: if ``epsilon`` is no probability, the network does not fit the spaces, or a decision of it would
+        take absurd memory or time
     """
 
-    network: nn.Module
+    network: Any
     action_space: spaces.Discrete
 
     def __init__(
         self,
-        network: nn.Module,
+        network: DenseNetwork | ConvertedNetwork,
         observation_space: spaces.Space,
         action_space: spaces.Discrete,
         normalize_images: bool = True,
@@ -51,6 +89,9 @@ class QPolicy(BasePolicy):
     ) -> None:
         if not 0.0 <= epsilon <= 1.0:
             raise ValueError(f"epsilon={epsilon!r} must lie in [0, 1]")
+        shape = features_shape(observation_space)
+        if check_decision(network.layers, shape, self._time_steps(network)) != (action_space.n,):
+            raise ValueError("its layers do not fit its actions")
         super().__init__(observation_space, action_space, normalize_images=normalize_images)
         self.network = network
         self.epsilon = epsilon
@@ -68,6 +109,16 @@ class QPolicy(BasePolicy):
         entries = [preprocessed[key] for key in self.observation_space.spaces]
         return entries[0] if len(entries) == 1 else th.cat([entry.flatten(1) for entry in entries], dim=1)
 
+    def features_of(self, observation: Observation) -> th.Tensor:
+        """
+        Return the features of observations as environments give them.
+
+        :param observation: one or several of them
+        :return: ``[N, ...]``
+        :raises ValueError: if there are fractions where observations are integers
+        """
+        return self.features(self.obs_to_tensor(whole_numbers(observation, self.observation_space))[0])
+
     @th.no_grad()
     def q_values(
         self, observation: Observation, state: State = None, episode_start: np.ndarray | None = None
@@ -81,7 +132,7 @@ class QPolicy(BasePolicy):
         :return: ``[N, actions]``, and the state for the next decisions
         :raises ValueError: if an observation is NaN or infinite, and the policy spikes
         """
-        values, after = self._decide(self.features(self.obs_to_tensor(observation)[0]), state, episode_start)
+        values, after = self._decide(self.features_of(observation), state, episode_start)
         return values.cpu().numpy(), after
 
     def predict(
@@ -118,6 +169,10 @@ class QPolicy(BasePolicy):
         rng = self.action_space.np_random
         at_random = rng.random(len(actions)) < epsilon
         return np.where(at_random, rng.integers(self.action_space.n, size=len(actions)), actions)
+
+    @staticmethod
+    def _time_steps(network: Any) -> int:
+        return 1
 
     def _decide(self, features: th.Tensor, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, State]:
         return self.network(features), None
@@ -163,7 +218,7 @@ class DenseQPolicy(QPolicy):
         :param observations: ``[N, *shape]``, or these of each entry of a Dict
         :return: multiply-accumulates of a decision, the mean over all of them
         """
-        activation = self.features(self.obs_to_tensor(observations)[0])
+        activation = self.features_of(observations)
         total = 0.0
         for layer, output in zip(self.network.layers, self.network.outputs(activation), strict=True):
             present = (activation.flatten(1) if isinstance(layer, nn.Linear) else activation) != 0
@@ -210,8 +265,8 @@ class SpikingQPolicy(QPolicy):
         :return: the policy
         :raises CheckpointError: if the file is damaged or another one
         """
+        saved = read_converted(path)
         with reading(path):
-            saved = read_converted(path)
             policy = cls(
                 saved.network,
                 saved.observation_space,
@@ -220,22 +275,11 @@ class SpikingQPolicy(QPolicy):
                 saved.epsilon,
                 origin=saved.origin,
             )
-            policy._check_shapes()
         return policy.to(device)
 
-    def _check_shapes(self) -> None:
-        """Notice layers that do not fit when the file is read, and not in the first episode."""
-        space = self.observation_space
-        one = (
-            {key: np.zeros((1, *part.shape), part.dtype) for key, part in space.spaces.items()}
-            if isinstance(space, spaces.Dict)
-            else np.zeros((1, *space.shape), space.dtype)
-        )
-        values = self.features(self.obs_to_tensor(one)[0])
-        for layer in self.network.layers:  # without time: a file may ask for any number of steps
-            values = apply(layer, values)
-        if values.shape != (1, self.action_space.n):
-            raise ValueError("its layers do not fit its actions")
+    @staticmethod
+    def _time_steps(network: ConvertedNetwork) -> int:
+        return network.coding.time_steps
 
     def _check_traceable(self, deterministic: bool) -> None:
         super()._check_traceable(deterministic)
@@ -269,7 +313,7 @@ class SpikingQPolicy(QPolicy):
         :param observation: ``[N, *shape]``, or these of each entry of a Dict
         :return: ``[N, actions]``; 0 where the Q-value is negative
         """
-        return self.network.output_spikes(self.features(self.obs_to_tensor(observation)[0])).cpu().numpy()
+        return self.network.output_spikes(self.features_of(observation)).cpu().numpy()
 
     @th.no_grad()
     def cost(self, observations: Observation) -> DecisionCost:
@@ -279,7 +323,7 @@ class SpikingQPolicy(QPolicy):
         :param observations: ``[N, *shape]``, or these of each entry of a Dict
         :return: the mean over the decisions
         """
-        features = self.features(self.obs_to_tensor(observations)[0])
+        features = self.features_of(observations)
         parts = [features[rows] for rows in self.network.parts(features)]
         return mean_cost([(len(part), cost_of(self.network.record(part))) for part in parts])
 
@@ -295,5 +339,5 @@ class SpikingQPolicy(QPolicy):
         :param episode_start: where episodes have just begun, ``[N]``
         :return: populations ``"hidden0"``, ... and operation counts
         """
-        features = self.features(self.obs_to_tensor(observations)[0])
+        features = self.features_of(observations)
         return self.network.record(features, self._membranes(state, episode_start))

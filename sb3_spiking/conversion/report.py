@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.environment import EnvSpec, environments
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
-from sb3_spiking.conversion.rollout import Sample, play
+from sb3_spiking.conversion.rollout import MAX_STEPS, Sample, play
 from sb3_spiking.energy import HOROWITZ_45NM, CostModel, DecisionCost, nanojoules
 from sb3_spiking.snn.arguments import positive_int
 
@@ -99,6 +99,8 @@ class Report:
     :param dqn_joules: arithmetic of the DQN, per decision
     :param dqn_effective_joules: the same, where the hardware skips inputs of 0
     :param snn_joules: arithmetic of the spiking policy, per decision
+    :param dqn_cut: how many episodes of the DQN did not end and were cut: their returns are what they had until then
+    :param snn_cut: the same of the spiking policy
     """
 
     agreement: float
@@ -116,6 +118,8 @@ class Report:
     dqn_joules: float
     dqn_effective_joules: float
     snn_joules: float
+    dqn_cut: int = 0
+    snn_cut: int = 0
 
     def to_json(self) -> str:
         """Return the report as JSON."""
@@ -128,6 +132,8 @@ class Report:
         if self.dqn_returns:
             episodes = f"return ({len(self.dqn_returns)} episodes)"
             rows.append((episodes, _spread(self.dqn_returns), _spread(self.snn_returns)))
+        if self.dqn_cut or self.snn_cut:
+            rows.append(("episodes that did not end and were cut", f"{self.dqn_cut}", f"{self.snn_cut}"))
         rows.append((f"equal decisions (of {decisions.decisions})", "", f"{100 * self.agreement:.2f} %"))
         if decisions.cheap_disagreements is not None:
             cheap = f"{100 * decisions.cheap_disagreements:.0f} %"
@@ -174,6 +180,7 @@ def compare(
     epsilon: float = 0.0,
     cost_model: CostModel = HOROWITZ_45NM,
     progress: Callable[[float], Any] = lambda episode_return: None,
+    max_steps: int = MAX_STEPS,
 ) -> Report:
     """
     Let both agents play the same episodes.
@@ -186,14 +193,16 @@ def compare(
     :param epsilon: probability of a random action of either agent (0.05 in Tan et al., 2021)
     :param cost_model: which hardware to give joules for
     :param progress: is told the return of every episode
+    :param max_steps: where an episode is cut that does not end; the report counts these
     :return: the report
     :raises ValueError: if the environment is not the agent's
     """
     positive_int("episodes", episodes)
+    positive_int("max_steps", max_steps)
     teacher = dqn if isinstance(dqn, DenseQPolicy) else load_dqn(dqn)
     n_envs = min(episodes, MAX_ENVS)
     with environments(env, teacher.observation_space, teacher.action_space, n_envs, seed) as venv:
-        return _compare(teacher, snn, venv, episodes, seed, epsilon, cost_model, progress)
+        return _compare(teacher, snn, venv, episodes, seed, epsilon, cost_model, progress, max_steps)
 
 
 def _compare(
@@ -205,6 +214,7 @@ def _compare(
     epsilon: float,
     cost_model: CostModel,
     progress: Callable[[float], Any],
+    max_steps: int,
 ) -> Report:
     some = Sample(MAX_RECORDED)
     values: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -214,13 +224,16 @@ def _compare(
         values.append((dqn.q_values(met)[0], q_values, snn.output_spikes(met)))
 
     returns: list[list[float]] = []
+    cut: list[list[int]] = []
     for policy, watching in ((dqn, None), (snn, watch)):
         returns.append([])
-        for episode_return in play(policy, env, episodes, seed, epsilon, watching):
+        cut.append([])
+        for episode_return in play(policy, env, episodes, seed, epsilon, watching, max_steps, cut[-1].append):
             returns[-1].append(episode_return)
             progress(episode_return)
     of_dqn, of_snn, of_spikes = (np.concatenate(each) for each in zip(*values, strict=True))
-    return _report(dqn, snn, agreement_of(of_dqn, of_snn, of_spikes), some.observations(), cost_model, *returns)
+    report = _report(dqn, snn, agreement_of(of_dqn, of_snn, of_spikes), some.observations(), cost_model, *returns)
+    return dataclasses.replace(report, dqn_cut=len(cut[0]), snn_cut=len(cut[1]))
 
 
 def compare_on_states(

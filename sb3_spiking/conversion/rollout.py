@@ -1,5 +1,7 @@
 """Playing: episodes on given seeds, and the observations that an agent meets."""
 
+import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,14 +11,40 @@ from stable_baselines3.common.atari_wrappers import EpisodicLifeEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, is_vecenv_wrapped
 
-from sb3_spiking.conversion.policy import Observation, QPolicy
+from sb3_spiking.conversion.policy import Observation, QPolicy, features_shape
 
 Watch = Callable[[Observation, np.ndarray], None]
 """Sees the observations of some decisions, ``[N, ...]``, and the policy's Q-values, ``[N, actions]``."""
 
 
+MAX_STEPS = 100_000
+"""Steps of an episode, for want of another limit: some environments never end one. A game of Atari has 27,000."""
+MAX_BYTES = 2**32
+"""Of the states that are collected."""
+
+
+def warn_of_cut(steps: int) -> None:
+    """
+    Warn that an episode did not end.
+
+    :param steps: after how many it was cut
+    """
+    warnings.warn(
+        f"An episode did not end within {steps} steps and was cut: its return is what it had until then. "
+        "max_steps= is the limit.",
+        stacklevel=3,
+    )
+
+
 def play(
-    policy: QPolicy, env: VecEnv, episodes: int, seed: int, epsilon: float = 0.0, watch: Watch | None = None
+    policy: QPolicy,
+    env: VecEnv,
+    episodes: int,
+    seed: int,
+    epsilon: float = 0.0,
+    watch: Watch | None = None,
+    max_steps: int = MAX_STEPS,
+    cut: Callable[[int], Any] = warn_of_cut,
 ) -> Iterator[float]:
     """
     Play episodes; the i-th begins with seed ``seed + i``, however many environments there are.
@@ -30,7 +58,9 @@ def play(
     :param seed: of the first
     :param epsilon: probability of a random action
     :param watch: is shown every decision
-    :return: the return of each episode, in their order
+    :param max_steps: where an episode is cut that does not end
+    :param cut: is told ``max_steps`` for each of these
+    :return: the return of each episode, in their order; of one that was cut, the sum of its rewards until then
     """
     monitored = is_vecenv_wrapped(env, VecMonitor) or all(env.env_is_wrapped(Monitor))
     for first in range(0, episodes, env.num_envs):
@@ -41,7 +71,9 @@ def play(
         observations: Any = env.reset()
         state, starts = None, np.ones(env.num_envs, dtype=bool)
         policy.action_space.seed(seed + first)
-        while playing.any():
+        for _ in range(max_steps):
+            if not playing.any():
+                break
             values, state = policy.q_values(observations, state, starts)
             if watch is not None:
                 watch(_rows(observations, playing), values[playing])
@@ -52,6 +84,8 @@ def play(
                 if not monitored or "episode" in infos[index]:
                     playing[index] = False
                     returns[index] = infos[index]["episode"]["r"] if monitored else returns[index]
+        for _ in range(np.count_nonzero(playing)):
+            cut(max_steps)
         yield from returns[: episodes - first].tolist()
 
 
@@ -73,7 +107,9 @@ def collect(
     :param epsilon: probability of a random action
     :param progress: is told the number of observations of every step
     :return: ``[states, *shape]``, or these of each entry of a Dict
+    :raises ValueError: if they would take more than ``MAX_BYTES``
     """
+    check_states(env.observation_space, states)
     _end_games(env)
     env.seed(seed)
     policy.action_space.seed(seed)
@@ -85,6 +121,22 @@ def collect(
         values, _ = policy.q_values(observations)
         observations, *_ = env.step(policy.choose(values, epsilon))
     return _rows(concatenate(met), slice(states))
+
+
+def check_states(space: spaces.Space, states: int) -> None:
+    """
+    Refuse to collect more states than memory holds, before it is filled.
+
+    :param space: observation space
+    :param states: how many
+    :raises ValueError: if they would take more than ``MAX_BYTES``
+    """
+    one = math.prod(features_shape(space)) * np.dtype(np.float32).itemsize
+    if states * one > MAX_BYTES:
+        raise ValueError(
+            f"states={states} of {one} bytes each would take {states * one / 2**30:.3g} GiB of memory; "
+            f"at most {MAX_BYTES // one} of them are collected"
+        )
 
 
 class Sample:
@@ -142,7 +194,9 @@ def sampled(space: spaces.Space, states: int, seed: int) -> Observation:
     :param states: how many
     :param seed: of the draws
     :return: ``[states, *shape]``, or these of each entry of a Dict
+    :raises ValueError: if they would take more than ``MAX_BYTES``
     """
+    check_states(space, states)
     if isinstance(space, spaces.Dict):
         entries = enumerate(space.spaces.items(), seed)  # With one seed, entries of one shape would be equal.
         return {name: np.asarray(sampled(entry, states, entry_seed)) for entry_seed, (name, entry) in entries}

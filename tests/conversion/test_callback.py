@@ -375,3 +375,16 @@ def test_the_example_runs(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(Path(__file__).parents[2] / "examples" / "convert_callback.py"))
     assert capsys.readouterr().out.splitlines()[-1].startswith("return ")
+
+
+def test_an_evaluation_whose_episodes_never_end_does_not_hold_up_the_training():
+    class Endless(Gamble):
+        def step(self, action):
+            return self.see(), 1.0, False, False, {}
+
+    converting = ConversionCallback(Endless(), eval_freq=30, n_eval_episodes=1, max_steps=7, verbose=0)
+    with pytest.warns(UserWarning, match="did not end within 7 steps and was cut"):
+        evaluations(agent(Gamble()), 30, converting)
+    assert converting.best_mean_return == 7.0
+    with pytest.raises(ValueError, match="max_steps=0"):
+        ConversionCallback(Endless(), max_steps=0)

@@ -105,7 +105,7 @@ def test_bad_input_is_one_line(make, message):
 
 def test_missing_statistics_are_named(tmp_path):
     with pytest.raises(
-        EnvError, match=r"--vec-normalize .*gone.pkl cannot be made: .*gone.pkl cannot be read: No such"
+        EnvError, match=r"--vec-normalize .*gone.pkl cannot be made: .*gone.pkl cannot be read: no such file"
     ):
         EnvSpec("CartPole-v1", vec_normalize=tmp_path / "gone.pkl").make(1, 0)
 

@@ -146,6 +146,43 @@ def test_random_actions_repeat_under_a_seed():
     assert first not in (greedy, other)
 
 
+class Endless(Random):
+    """Every other episode does not end."""
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        self.ends = seed is None or seed % 2 == 0
+        return observation, info
+
+    def step(self, action):
+        observation, _, _, truncated, info = super().step(action)
+        return observation, 1.0, False, truncated and self.ends, info
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("monitored", [True, False])
+def test_an_episode_that_does_not_end_is_cut_and_told(n_envs, monitored):
+    policy, cut = converted()[0], []
+    env = DummyVecEnv([lambda: Monitor(Endless()) if monitored else Endless()] * n_envs)
+    assert list(play(policy, env, 4, seed=0, max_steps=25, cut=cut.append)) == [10.0, 25.0, 10.0, 25.0]
+    assert cut == [25, 25]
+    # At the limit exactly, an episode is whole.
+    assert list(play(policy, env, 1, seed=0, max_steps=10, cut=cut.append)) == [10.0]
+    assert cut == [25, 25]
+    with pytest.warns(UserWarning, match="did not end within 12 steps and was cut"):
+        list(play(policy, env, 2, seed=0, max_steps=12))
+
+
+@pytest.mark.parametrize("space", [SPACES["vector"], SPACES["dict"], SPACES["image"]])
+def test_more_states_than_memory_holds_are_refused_before_they_are_collected(space):
+    policy, _ = converted(space)
+    env = DummyVecEnv([lambda: Random(space)])
+    env.step_async = lambda actions: pytest.fail("it was played")
+    for draw in (lambda: collect(policy, env, 10**12, seed=0), lambda: sampled(space, 10**12, seed=0)):
+        with pytest.raises(ValueError, match=r"states=1000000000000 of \d+ bytes each .* at most \d+ of them"):
+            draw()
+
+
 @pytest.mark.parametrize("n_envs", [1, 4])
 @pytest.mark.parametrize("states", [1, 4, 10])
 def test_as_many_states_are_collected_as_were_asked_for(n_envs, states):

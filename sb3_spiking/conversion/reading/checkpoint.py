@@ -1,5 +1,7 @@
 """A trained DQN or QR-DQN read from its zip file, without running the code that may be in it."""
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,6 @@ from sb3_spiking.conversion.reading.archive import (
     TRUST,
     CheckpointError,
     NeedsCodeError,
-    open_archive,
     read_data,
     read_pickle,
     read_version,
@@ -20,6 +21,7 @@ from sb3_spiking.conversion.reading.archive import (
     reading,
 )
 from sb3_spiking.conversion.reading.inert_pickles import Name
+from sb3_spiking.conversion.reading.saved_arrays import pickled_number
 from sb3_spiking.conversion.reading.saved_spaces import read_space
 from sb3_spiking.conversion.reading.saved_weights import (
     Extractor,
@@ -28,6 +30,7 @@ from sb3_spiking.conversion.reading.saved_weights import (
     image_torsos,
     online_weights,
 )
+from sb3_spiking.conversion.reading.zip_files import Archive, open_archive
 from sb3_spiking.snn.convolutions import ConvArch
 
 __all__ = ["Checkpoint", "CheckpointError", "NeedsCodeError", "algorithm_of", "read_checkpoint"]
@@ -49,6 +52,9 @@ ALGORITHMS = {
 
 EXTRACTORS = {"MlpPolicy": "FlattenExtractor", "CnnPolicy": "NatureCNN", "MultiInputPolicy": "CombinedExtractor"}
 """The policies that can be read, each with the extractor it has unless told otherwise."""
+
+WEIGHTS = re.compile(r"(q_net|quantile_net)\.(features_extractor\..+|(q_net|quantile_net)\.\d+\.(weight|bias))")
+"""Names of what the online network of SB3 consists of."""
 
 MAX_LAYERS, MAX_NUMBER = 100, 2**16
 """Convolutions, and the numbers that describe one: more than any agent has."""
@@ -101,36 +107,65 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     :raises CheckpointError: if it is damaged or of another algorithm
     """
     path = Path(path)
-    with reading(path), open_archive(path) as (archive, sha256):
+    with reading(path), open_archive(path) as archive:
         data = read_data(archive)
-        algorithm, policy = _recognize(data)
-        network = NETWORKS[algorithm]
-        kwargs = _checked("policy_kwargs", _attribute(data, "policy_kwargs"), dict)
-        observation_space = _space(data, "observation_space")
-        action_space = _checked("action_space", _space(data, "action_space"), spaces.Discrete)
-        normalize_images = _checked("normalize_images", kwargs.get("normalize_images", True), bool)
-        extractor = _features_extractor(kwargs, policy, normalize_images)
-        torsos = image_torsos(observation_space, extractor)
-        n_quantiles = _checked("n_quantiles", kwargs.get("n_quantiles", 200), int) if algorithm == "QRDQN" else None
-        weights = online_weights(read_weights(archive), network)
-        outputs = int(action_space.n) * (1 if n_quantiles is None else n_quantiles)
-        check_shapes(weights, network, observation_space, torsos, outputs)
-        return Checkpoint(
-            algorithm=algorithm,
-            policy=policy,
-            observation_space=observation_space,
-            action_space=action_space,
-            net_arch=hidden_sizes(weights, network),
-            activation=_activation(kwargs),
-            features_extractor=extractor.name,
-            normalize_images=normalize_images,
-            n_quantiles=n_quantiles,
-            weights=weights,
-            strides={name: layer.stride[0] for torso in torsos.values() for name, layer in torso.convolutions.items()},
-            sb3_version=read_version(archive),
-            sha256=sha256,
-            timesteps=_checked("num_timesteps", data.get("num_timesteps"), int, type(None)),
-        )
+        try:
+            return _read(archive, data)
+        except NeedsCodeError as error:
+            if (reason := _refused_anyway(archive, data)) is not None:
+                raise ValueError(f"{error}, and {reason}") from error
+            raise NeedsCodeError(f"{error}; {TRUST}") from error
+
+
+def _read(archive: Archive, data: Mapping[str, Any]) -> Checkpoint:
+    algorithm, policy = _recognize(data)
+    network = NETWORKS[algorithm]
+    kwargs = _policy_kwargs(data)
+    observation_space = _space(data, "observation_space")
+    action_space = _checked("action_space", _space(data, "action_space"), spaces.Discrete)
+    normalize_images = _number("normalize_images", kwargs.get("normalize_images", True), bool)
+    extractor = _features_extractor(kwargs, policy, normalize_images)
+    torsos = image_torsos(observation_space, extractor)
+    n_quantiles = _number("n_quantiles", kwargs.get("n_quantiles", 200), int) if algorithm == "QRDQN" else None
+    weights = online_weights(read_weights(archive), network)
+    outputs = int(action_space.n) * (1 if n_quantiles is None else n_quantiles)
+    check_shapes(weights, network, observation_space, torsos, outputs)
+    return Checkpoint(
+        algorithm=algorithm,
+        policy=policy,
+        observation_space=observation_space,
+        action_space=action_space,
+        net_arch=hidden_sizes(weights, network),
+        activation=_activation(kwargs),
+        features_extractor=extractor.name,
+        normalize_images=normalize_images,
+        n_quantiles=n_quantiles,
+        weights=weights,
+        strides={name: layer.stride[0] for torso in torsos.values() for name, layer in torso.convolutions.items()},
+        sb3_version=read_version(archive),
+        sha256=archive.sha256(),
+        timesteps=_timesteps(data),
+    )
+
+
+def _refused_anyway(archive: Archive, data: Mapping[str, Any]) -> str | None:
+    """Return why an agent could not be converted even if the code in its file ran; None if it might."""
+    try:
+        kwargs = _policy_kwargs(data)
+        _features_extractor(kwargs, "MlpPolicy", normalize_images=True)
+        if (activation := _activation(kwargs)) != "ReLU":
+            return f"activation_fn={activation} cannot be converted"
+    except ValueError as error:
+        return str(error)
+    try:
+        names = list(read_weights(archive))
+    except ValueError:
+        return None
+    own = [name for name in names if name.startswith(tuple(f"{network}." for network in NETWORKS.values()))]
+    if not own:
+        return f"has none of the networks {' and '.join(NETWORKS.values())} of a DQN and a QRDQN"
+    unknown = next((name for name in own if not WEIGHTS.fullmatch(name)), None)
+    return None if unknown is None else f"has a network of its own, with a weight {unknown!r}"
 
 
 def algorithm_of(policy_class: Name, data: Mapping[str, Any]) -> str | None:
@@ -157,7 +192,17 @@ def _recognize(data: Mapping[str, Any]) -> tuple[str, str]:
         raise ValueError(f"is a {algorithm} agent; only DQN and QRDQN can be converted")
     if isinstance(saved, Name) and saved.module.startswith("sb3_spiking.policies."):
         raise ValueError(f"spikes already, with the policy {saved}: use it as it is; there is nothing to convert")
-    raise NeedsCodeError(f"has a policy class {_shown(saved)}, which is not SB3's; {TRUST}")
+    raise NeedsCodeError(f"has a policy class {_shown(saved)}, which is not SB3's")
+
+
+def _policy_kwargs(data: Mapping[str, Any]) -> dict[str, Any]:
+    kwargs: dict[str, Any] = _checked("policy_kwargs", _attribute(data, "policy_kwargs"), dict)
+    return kwargs
+
+
+def _timesteps(data: Mapping[str, Any]) -> int | None:
+    saved = _attribute(data, "num_timesteps")
+    return None if saved is None else int(_number("num_timesteps", saved, int, float))
 
 
 def _attribute(data: Mapping[str, Any], key: str) -> Any:
@@ -179,7 +224,7 @@ def _space(data: Mapping[str, Any], key: str) -> spaces.Space:
 
 def _features_extractor(kwargs: Mapping[str, Any], policy: str, normalize_images: bool) -> Extractor:
     own = _checked("features_extractor_kwargs", kwargs.get("features_extractor_kwargs") or {}, dict)
-    normalized_image = bool(own.get("normalized_image"))
+    normalized_image = _number("normalized_image", own.get("normalized_image", False), bool)
     match kwargs.get("features_extractor_class"):
         case Name("sb3_spiking.policies.observations", "ConvExtractor"):
             return Extractor("ConvExtractor", normalized_image, _conv_arch(own.get("conv_arch")))
@@ -201,13 +246,10 @@ def _conv_arch(saved: Any) -> ConvArch:
     if saved is None or isinstance(saved, str):
         return saved
     layers = saved if isinstance(saved, list | tuple) else ()
-    if 0 < len(layers) <= MAX_LAYERS and all(
-        isinstance(layer, list | tuple)
-        and len(layer) == 3
-        and all(type(number) is int and abs(number) < MAX_NUMBER for number in layer)
-        for layer in layers
-    ):
-        return layers
+    if 0 < len(layers) <= MAX_LAYERS and all(isinstance(layer, list | tuple) and len(layer) == 3 for layer in layers):
+        numbers: list[list[Any]] = [[pickled_number(number) for number in layer] for layer in layers]
+        if all(type(number) is int and abs(number) < MAX_NUMBER for layer in numbers for number in layer):
+            return numbers
     raise ValueError("conv_arch is neither a name nor a list of convolutions [channels, kernel size, stride]")
 
 
@@ -223,8 +265,15 @@ def _shown(saved: Any) -> str:
     return str(saved) if isinstance(saved, Name) else "of its own"
 
 
-def _checked(name: str, value: Any, *types: type) -> Any:
-    # No subclasses: JSON's true would be an int.
-    if type(value) not in types:
-        raise ValueError(f"{name} is no {types[0].__name__}")
+def _checked(name: str, value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"{name} is no {kind.__name__}")
     return value
+
+
+def _number(name: str, value: Any, *kinds: type) -> Any:
+    """Return a number, Python's or NumPy's; no subclasses: JSON's true would be an int."""
+    number: Any = pickled_number(value)
+    if type(number) not in kinds or not math.isfinite(number):
+        raise ValueError(f"{name} is no {kinds[0].__name__}")
+    return number

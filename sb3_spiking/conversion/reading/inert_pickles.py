@@ -4,8 +4,13 @@ import pickletools
 from dataclasses import dataclass, field
 from typing import Any
 
+from sb3_spiking.conversion.reading.budget import Budget
+from sb3_spiking.printable import printable
+
 MAX_OPCODES = 200_000
 """The pickles in SB3's files have some hundreds to thousands; the limit bounds the time a hostile one can take."""
+MAX_NAME = 500
+"""Characters of a module and a class: a pickle names one as often as it likes, and each is shown."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Name:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
+        return printable(f"{self.module}.{self.name}")
 
 
 @dataclass(eq=False)
@@ -60,9 +65,10 @@ class InertPickle:
     A dict keeps its string keys only: hashing what a hostile pickle nests could take forever.
 
     :param pickled: the pickle
+    :param opcodes: how many it may take, where there are others in its file; if None, ``MAX_OPCODES``
     """
 
-    def __init__(self, pickled: bytes) -> None:
+    def __init__(self, pickled: bytes, opcodes: Budget | None = None) -> None:
         self.value: Any = None
         """What the pickle stands for; None where it is broken."""
         self.names: list[Name] = []
@@ -72,10 +78,10 @@ class InertPickle:
         self._stack: list[Any] = []
         self._below_marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
+        budget = Budget(MAX_OPCODES, "opcodes") if opcodes is None else opcodes
         try:
-            for index, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
-                if index == MAX_OPCODES:
-                    raise ValueError(f"more than {MAX_OPCODES} opcodes")
+            for opcode, argument, _ in pickletools.genops(pickled):
+                budget.take(1)
                 self._step(opcode.name, argument)
             self.value = self._stack.pop()
         except (ValueError, LookupError, TypeError) as error:
@@ -175,6 +181,8 @@ class InertPickle:
     def _name(self, module: Any, name: Any) -> Name:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a global whose name is no text")
+        if len(module) + len(name) > MAX_NAME:
+            raise ValueError(f"a global whose name has more than {MAX_NAME} characters")
         self.names.append(Name(module, name))
         return self.names[-1]
 

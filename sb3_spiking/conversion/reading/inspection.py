@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,20 +11,23 @@ from typing import Any
 from sb3_spiking.conversion.reading.archive import (
     MAX_WEIGHTS,
     CheckpointError,
-    open_archive,
-    printable,
     read_data,
-    read_member,
     read_pickle,
     read_version,
     read_weights,
     reading,
 )
+from sb3_spiking.conversion.reading.budget import Budget
 from sb3_spiking.conversion.reading.checkpoint import algorithm_of
 from sb3_spiking.conversion.reading.inert_pickles import InertPickle, Name
+from sb3_spiking.conversion.reading.saved_arrays import pickled_number
 from sb3_spiking.conversion.reading.saved_spaces import read_space
+from sb3_spiking.conversion.reading.zip_files import Archive, open_archive
+from sb3_spiking.printable import printable
 
 SPACES = ("observation_space", "action_space")
+MAX_OPCODES = 500_000
+"""Of all the pickles in a file."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def inspect_zip(path: str | Path) -> Contents:
     """
     path = Path(path)
     problems: list[str] = []
-    with reading(path), open_archive(path) as (archive, sha256):
+    with reading(path), open_archive(path) as archive:
+        opcodes = Budget(MAX_OPCODES, "opcodes in all the pickles")
         version: str | None = None
         data: dict[str, Any] = {}
         tensors: dict[str, tuple[int, ...]] = {}
@@ -80,21 +83,20 @@ def inspect_zip(path: str | Path) -> Contents:
             data = read_data(archive)
         with _noting(problems, "weights"):
             tensors = {printable(name): tuple(tensor.shape) for name, tensor in read_weights(archive).items()}
-        pickles = _pickles(data, problems)
+        pickles = _pickles(data, opcodes, problems)
         saved = pickles["policy_class"].value if "policy_class" in pickles else None
         policy_class = saved if isinstance(saved, Name) else None
-        timesteps = data.get("num_timesteps")
         return Contents(
-            members=tuple((printable(info.filename), info.file_size) for info in archive.infolist()),
-            sha256=sha256,
+            members=tuple((printable(name), size) for name, size in archive.sizes),
+            sha256=archive.sha256(),
             sb3_version=version,
             algorithm=algorithm_of(policy_class, data) if policy_class else None,
             policy_class=printable(str(policy_class)) if policy_class else None,
             spaces={key: _space(data, pickles, key, problems) for key in SPACES if key in data},
             policy_kwargs=_clear_text(data.get("policy_kwargs")),
-            timesteps=timesteps if type(timesteps) is int else None,
+            timesteps=_timesteps(data, pickles),
             tensors=tensors,
-            pickles=_imports({**pickles, **_torch_pickles(archive, problems)}, problems),
+            pickles=_imports({**pickles, **_torch_pickles(archive, opcodes, problems)}, problems),
             problems=tuple(problems),
         )
 
@@ -121,29 +123,35 @@ def _space(data: Mapping[str, Any], pickles: Mapping[str, InertPickle], key: str
     return _clear_text(data[key])
 
 
-def _pickles(data: Mapping[str, Any], problems: list[str]) -> dict[str, InertPickle]:
+def _timesteps(data: Mapping[str, Any], pickles: Mapping[str, InertPickle]) -> int | None:
+    key = "num_timesteps"
+    number = pickled_number(pickles[key].value if key in pickles else data.get(key))
+    whole = type(number) is int or (isinstance(number, float) and number.is_integer())
+    return int(number) if number is not None and whole else None
+
+
+def _pickles(data: Mapping[str, Any], opcodes: Budget, problems: list[str]) -> dict[str, InertPickle]:
     pickles = {}
     for key, item in data.items():
         with _noting(problems, key):
-            if (pickle := read_pickle(item)) is not None:
+            if (pickle := read_pickle(item, opcodes)) is not None:
                 pickles[key] = pickle
     return pickles
 
 
-def _torch_pickles(archive: zipfile.ZipFile, problems: list[str]) -> dict[str, InertPickle]:
+def _torch_pickles(archive: Archive, opcodes: Budget, problems: list[str]) -> dict[str, InertPickle]:
     """Return the pickles in torch's files, which are zip files themselves."""
     pickles = {}
-    for name in sorted({name for name in archive.namelist() if name.endswith(".pth")}):
-        with _noting(problems, name), zipfile.ZipFile(io.BytesIO(read_member(archive, name, MAX_WEIGHTS))) as inner:
-            for part in inner.namelist():
+    for name in sorted(name for name in archive.members if name.endswith(".pth")):
+        with _noting(problems, name):
+            content = archive.read(name, MAX_WEIGHTS)
+            inner = Archive(io.BytesIO(content), len(content), archive.budget)
+            for part in inner.members:
                 if part.endswith(".pkl"):
-                    pickles[f"{name}/{part}"] = InertPickle(read_member(inner, part, MAX_WEIGHTS))
+                    pickles[f"{name}/{part}"] = InertPickle(inner.read(part, MAX_WEIGHTS), opcodes)
     return pickles
 
 
 def _imports(pickles: Mapping[str, InertPickle], problems: list[str]) -> dict[str, tuple[str, ...]]:
     problems.extend(printable(f"{where}: {pickle.problem}") for where, pickle in pickles.items() if pickle.problem)
-    return {
-        printable(where): tuple(sorted({printable(str(name)) for name in pickle.names}))
-        for where, pickle in pickles.items()
-    }
+    return {printable(where): tuple(sorted(map(str, set(pickle.names)))) for where, pickle in pickles.items()}

@@ -10,10 +10,14 @@ from gymnasium import spaces
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space
 from torch import nn
 
+from sb3_spiking.conversion.reading.budget import Budget
 from sb3_spiking.snn.convolutions import ConvArch, convolutions
 
 Weights = dict[str, th.Tensor]
 Shapes = dict[str, tuple[int, ...]]
+
+MAX_NUMBERS = 2**28
+"""Weights of a network: a gigabyte of them."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,12 @@ def online_weights(state: Mapping[str, th.Tensor], network: str) -> Weights:
     """
     prefix = f"{network}."
     weights = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    # Any number of them may share the same memory.
+    numbers = Budget(MAX_NUMBERS, "weights")
     for name, tensor in weights.items():
         if not _is_plain(tensor):
             raise ValueError(f"weight {name!r} is no dense float32 tensor")
+        numbers.take(tensor.numel())
         if not th.isfinite(tensor).all():
             raise ValueError(f"weight {name!r} is not finite: training has diverged, or the file is damaged")
     return weights

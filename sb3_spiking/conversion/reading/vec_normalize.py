@@ -1,6 +1,5 @@
 """The statistics in a file of SB3's ``VecNormalize``, read as data: nothing that the file names is imported."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,15 @@ from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from sb3_spiking.conversion.reading.archive import CheckpointError
+from sb3_spiking.conversion.reading.budget import Budget
 from sb3_spiking.conversion.reading.inert_pickles import InertPickle, Made, Name
+from sb3_spiking.conversion.reading.regular_files import read_file
+from sb3_spiking.conversion.reading.saved_arrays import pickled_array, pickled_number
+from sb3_spiking.conversion.reading.saved_spaces import MAX_FEATURES
 
+MAX_BYTES = 2**28
+"""Bytes of the file: an environment's last observations are in it as well."""
 PACKAGES = ("stable_baselines3", "gymnasium", "gym", "numpy", "collections")
 """What the files of every SB3 name, with the environment's spaces and random generators in them."""
 
@@ -23,16 +29,28 @@ class NormalizationStatistics:
     """
     What normalises observations.
 
-    :param mean: mean of the observations, of each normalised entry where they are a Dict
-    :param var: their variance
-    :param epsilon: added to the variance
-    :param clip_obs: largest absolute value after normalisation
+    :param mean: mean of the observations, of each normalised entry where they are a Dict; finite
+    :param var: their variance, finite and >= 0
+    :param epsilon: added to the variance, finite and >= 0; > 0 where a variance is 0
+    :param clip_obs: largest absolute value after normalisation, > 0
+    :raises ValueError: if a value is not allowed: with it all observations would look alike, or be NaN
     """
 
     mean: Moments
     var: Moments
     epsilon: float
     clip_obs: float
+
+    def __post_init__(self) -> None:
+        if not self.clip_obs > 0.0:
+            raise ValueError(f"clip_obs={self.clip_obs} must be > 0")
+        if not 0.0 <= self.epsilon < np.inf:
+            raise ValueError(f"epsilon={self.epsilon} must be finite and >= 0")
+        if not all(np.isfinite(mean).all() for mean in _arrays(self.mean)):
+            raise ValueError("mean has values that are NaN or infinite")
+        for var in _arrays(self.var):
+            if not (np.isfinite(var) & (var >= 0.0) & (var + self.epsilon > 0.0)).all():
+                raise ValueError("var has values that are NaN, infinite or negative, or 0 without an epsilon")
 
     def fits(self, space: spaces.Space) -> bool:
         """
@@ -73,20 +91,22 @@ def read_vec_normalize(path: Path) -> NormalizationStatistics | None:
 
     :param path: the file
     :return: statistics of the observations, None where only rewards were normalised
-    :raises ValueError: if the file is not there, is none of ``VecNormalize``, or wants to import anything else
+    :raises CheckpointError: if the file is not there, is none of ``VecNormalize``, wants to import anything else, or
+        its statistics are none
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    pickled = InertPickle(content)
+        pickled = InertPickle(read_file(path, MAX_BYTES))
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
     foreign = [name for name in pickled.names if name.module.partition(".")[0] not in PACKAGES]
     if foreign:
-        raise ValueError(f"{path} wants to import {foreign[0]}, as no VecNormalize does; nothing of it was executed")
+        raise CheckpointError(
+            f"{path} wants to import {foreign[0]}, as no VecNormalize does; nothing of it was executed"
+        )
     try:
         return _statistics(pickled.value)
     except Exception as error:  # a hostile file can fail in any way
-        raise ValueError(f"{path} is no file of VecNormalize: {pickled.problem or error}") from error
+        raise CheckpointError(f"{path} is no file of VecNormalize: {pickled.problem or error}") from error
 
 
 def _statistics(value: Any) -> NormalizationStatistics | None:
@@ -94,40 +114,30 @@ def _statistics(value: Any) -> NormalizationStatistics | None:
         case Made(Name(_, "VecNormalize"), state={"norm_obs": False}):
             return None
         case Made(Name(_, "VecNormalize"), state={"obs_rms": rms, "epsilon": epsilon, "clip_obs": clip_obs}):
-            mean, var = _moments(rms, "mean"), _moments(rms, "var")
+            numbers = Budget(2 * MAX_FEATURES, "numbers of statistics")
+            mean, var = _moments(rms, "mean", numbers), _moments(rms, "var", numbers)
         case _:
             raise ValueError("there are no statistics of observations in it")
     if _shapes(mean) != _shapes(var):
         raise ValueError(f"mean has shape {_shapes(mean)}, var {_shapes(var)}")
-    return NormalizationStatistics(mean, var, float(_array(epsilon)), float(_array(clip_obs)))
+    return NormalizationStatistics(mean, var, _real("epsilon", epsilon), _real("clip_obs", clip_obs))
 
 
-def _moments(rms: Any, name: str) -> Moments:
+def _moments(rms: Any, name: str, numbers: Budget) -> Moments:
     if isinstance(rms, dict):
-        return {key: _array(part.state[name]) for key, part in rms.items()}
-    return _array(rms.state[name])
+        return {key: pickled_array(part.state[name], numbers) for key, part in rms.items()}
+    return pickled_array(rms.state[name], numbers)
 
 
-def _array(value: Any) -> np.ndarray:
-    match value:
-        case Made(Name(_, "_reconstruct"), state=(_, shape, dtype, fortran, data)):
-            return _numbers(data, dtype, shape, "F" if fortran else "C")
-        case Made(Name(_, "_frombuffer"), (data, dtype, shape, order)):  # since pickle's protocol 5
-            return _numbers(data, dtype, shape, order)
-        case Made(Name(_, "scalar"), (dtype, data)):
-            return _numbers(data, dtype, (), "C")
-    return np.asarray(value, dtype=np.float64)
+def _real(name: str, value: Any) -> float:
+    number = pickled_number(value)
+    if number is None or isinstance(number, bool):
+        raise ValueError(f"{name} is no number")
+    return float(number)
 
 
-def _numbers(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    return np.frombuffer(data, _dtype(dtype)).reshape(shape, order=order).copy()
-
-
-def _dtype(value: Any) -> np.dtype:
-    match value:
-        case Made(Name("numpy", "dtype"), (str(code), *_), (_, str(byte_order), *_)) if re.fullmatch(r"[fiu]\d", code):
-            return np.dtype(byte_order + code)
-    raise ValueError("values that are no plain numbers")
+def _arrays(moments: Moments) -> list[np.ndarray]:
+    return list(moments.values()) if isinstance(moments, dict) else [moments]
 
 
 def _shapes(parts: Any) -> Any:
