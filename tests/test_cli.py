@@ -166,7 +166,6 @@ def test_bad_options_are_one_clear_line(dqn, capsys, options, said):
 
 def test_bad_files_are_one_clear_line(dqn, tmp_path, capsys):
     assert "no such file" in refused(capsys, "convert", tmp_path / "none.zip")
-    assert "no such file" in refused(capsys, "convert", tmp_path)
     PPO("MlpPolicy", "CartPole-v1").save(tmp_path / "ppo.zip")
     assert "PPO" in refused(capsys, "convert", tmp_path / "ppo.zip")
     tanh = DQN("MlpPolicy", "CartPole-v1", policy_kwargs={"activation_fn": th.nn.Tanh}, buffer_size=10)

@@ -1,6 +1,6 @@
 """What the commands share when they show something: tables, progress, and what is said beside them."""
 
-import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-# What is no terminal has no width at which to cut.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -43,7 +42,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         grid.add_column(column, justify="right" if index else "left", no_wrap=True)
     for row in rows:
         grid.add_row(*row)
-    out.print(grid, markup=False)
+    # What is no terminal has no width at which to cut.
+    out.print(grid, markup=False, width=None if out.is_terminal else 1000)
 
 
 def listing(title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -54,9 +54,11 @@ def listing(title: str, rows: Sequence[tuple[str, str]]) -> None:
     :param rows: names and texts, as they are
     """
     out.print(title, style="bold", markup=False)
-    width = max((len(name) for name, _ in rows), default=0)
+    indent = max((len(name) for name, _ in rows), default=0) + 4
+    room = max(out.width - indent, 20) if out.is_terminal else None
     for name, text in rows:
-        out.print(f"  {name:<{width}}  {text}", markup=False)
+        lines = [text] if room is None else textwrap.wrap(text, room) or [""]
+        out.print(f"  {name:<{indent - 2}}" + f"\n{'':<{indent}}".join(lines), markup=False)
 
 
 class Task:

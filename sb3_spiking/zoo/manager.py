@@ -1,0 +1,87 @@
+"""rl_zoo3's experiments, which search the arguments of spiking policies too. Needs rl_zoo3."""
+
+import os
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from rl_zoo3.exp_manager import ALGOS, HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER, ExperimentManager
+
+from sb3_spiking.policies.common import SpikingPolicy
+from sb3_spiking.zoo.search import SearchSpace, split
+
+
+class SpikingExperimentManager(ExperimentManager):
+    """
+    An experiment of rl_zoo3 whose trials have spiking arguments beside rl_zoo3's own.
+
+    rl_zoo3 replaces ``policy_kwargs`` by those that it samples. Here they are joined: what the hyperparameters set
+    stays, except for the sizes of the layers.
+    """
+
+    trial_id: int | None
+
+    def hyperparameters_optimization(self) -> None:
+        """Run the trials and write the report."""
+        policy = self._policy()
+        if policy is not None:
+            env = self.create_envs(1, no_log=True)
+            env.close()
+            fixed = self._hyperparams.get("policy_kwargs") or {}
+            space = SearchSpace(policy, fixed, env.observation_space)
+            HYPERPARAMS_SAMPLER[self.algo] = _joined(HYPERPARAMS_SAMPLER[self.algo], space)
+        super().hyperparameters_optimization()
+
+    def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """
+        Read the hyperparameters, joined with those of a trial if one is asked for.
+
+        :return: the hyperparameters, to work on and to save
+        """
+        hyperparams, saved = super().read_hyperparameters()
+        if self.storage and self.study_name and self.trial_id:
+            trial, self.trial_id = self.trial_id, None
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+                fixed = super().read_hyperparameters()[0].get("policy_kwargs") or {}
+            self.trial_id = trial
+            for values in (hyperparams, saved):
+                values["policy_kwargs"] = {**fixed, **(values.get("policy_kwargs") or {})}
+        return hyperparams, saved
+
+    def load_trial(
+        self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True
+    ) -> dict[str, Any]:
+        """
+        Load the hyperparameters of a trial.
+
+        :param storage: the study's storage
+        :param study_name: name of the study
+        :param trial_id: number of the trial; the best one if None
+        :param convert: whether to make arguments of the algorithm of them
+        :return: hyperparameters
+        """
+        params: dict[str, Any] = super().load_trial(storage, study_name, trial_id, convert=False)
+        if not convert:
+            return params
+        own, spiking = split(params)
+        loaded: dict[str, Any] = HYPERPARAMS_CONVERTER[self.algo](own)
+        loaded["policy_kwargs"] = {**(loaded.get("policy_kwargs") or {}), **spiking}
+        return loaded
+
+    def _policy(self) -> type[SpikingPolicy] | None:
+        """Return the spiking policy of the experiment, None if it does not spike."""
+        name = self._hyperparams["policy"]
+        policy = ALGOS[self.algo].policy_aliases.get(name) if isinstance(name, str) else name
+        return policy if isinstance(policy, type) and issubclass(policy, SpikingPolicy) else None
+
+
+def _joined(sampler: Callable[..., dict[str, Any]], space: SearchSpace) -> Callable[..., dict[str, Any]]:
+    """Return a sampler that keeps the fixed arguments and adds the spiking ones."""
+
+    def sample(trial: Any, *args: Any) -> dict[str, Any]:
+        sampled = sampler(trial, *args)
+        policy_kwargs = {**space.fixed, **(sampled.get("policy_kwargs") or {}), **space.suggest(trial)}
+        return {**sampled, "policy_kwargs": policy_kwargs}
+
+    return sample
