@@ -28,7 +28,8 @@ def command() -> int:
     try:
         return settle(main())
     except SystemExit:  # of argparse, or of a signal
-        settle(0)
+        if settle(0):
+            return 2
         raise
 
 

@@ -8,23 +8,32 @@ from typing import TextIO
 
 
 class Output(io.TextIOWrapper):
-    """An output stream whose reader may leave, as ``head`` does: the command goes on, and is heard no more."""
+    """
+    An output stream whose reader may leave, as ``head`` does, and whose disk may be full.
+
+    The command goes on and finishes its work, and is heard no more.
+    """
+
+    failure: OSError | None = None
+    """Why not everything was written; None if it was, or if nobody reads it."""
 
     def write(self, text: str) -> int:
         try:
             return super().write(text)
-        except BrokenPipeError:
-            self.silence()
+        except OSError as error:
+            self._silence(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
-        except BrokenPipeError:
-            self.silence()
+        except OSError as error:
+            self._silence(error)
 
-    def silence(self) -> None:
+    def _silence(self, error: OSError) -> None:
         """Send everything to nowhere from now on, and what is buffered as well."""
+        if not isinstance(error, BrokenPipeError):
+            self.failure = error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
@@ -51,12 +60,10 @@ def settle(code: int) -> int:
     :param code: the exit code
     :return: the exit code: 2 in place of 0 where the output could not be written
     """
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        print(f"sb3-spiking: error: standard output: {error.strerror}", file=sys.stderr)
-        if isinstance(sys.stdout, Output):
-            sys.stdout.silence()
+    sys.stdout.flush()
+    failure = getattr(sys.stdout, "failure", None)
+    if failure is not None:
+        print(f"sb3-spiking: error: standard output: {failure.strerror}", file=sys.stderr)
         return code or 2
     return code
 

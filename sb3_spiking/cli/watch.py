@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_spiking.cli.agents import Agent, agent_of, entering
 from sb3_spiking.cli.console import Task, out, progress
+from sb3_spiking.cli.foreign import check_agent
 from sb3_spiking.cli.screen import Screen
 from sb3_spiking.cli.video import check_video, filmed, frames_per_second, picture, write
 from sb3_spiking.conversion.environment import EnvSpec
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
     :param args: parsed options
     :raises ValueError: if something is not as it should be; nothing is written then
     """
+    check_agent(args.path)
     output = args.output or args.path.with_suffix(".mp4" if shutil.which("ffmpeg") else ".gif")
     check_video(output, args.force, "--output")
     for option in ("frames", "fps"):
