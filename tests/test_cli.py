@@ -175,7 +175,7 @@ def test_bad_files_are_one_clear_line(dqn, tmp_path, capsys):
     (tmp_path / "half.zip").write_bytes(whole[: len(whole) // 2])
     assert "no complete zip file" in refused(capsys, "convert", tmp_path / "half.zip")
     assert "no complete zip file" in refused(capsys, "inspect", tmp_path / "half.zip")
-    assert "agent.json" in refused(capsys, "evaluate", dqn)
+    assert "run sb3-spiking convert first" in refused(capsys, "evaluate", dqn)
 
 
 @pytest.mark.parametrize("quantiles", [False, True])
