@@ -121,7 +121,7 @@ def test_masked_actions_are_never_chosen(tmp_path, capsys):
         contrib.MaskablePPO("PopSANPolicy", "Masked-v0", policy_kwargs={"net_arch": [8]}).save(path)
         assert main(["evaluate", str(path), "--trust", "--episodes", "2"]) == 0
         assert "5.0 +- 0.0" in capsys.readouterr().out
-        assert "masks" in refused(capsys, "evaluate", path, "--trust", "--epsilon", "0.5")
+        assert "masks" in refused(capsys, "evaluate", path, "--trust", "--epsilon", "0.5", "-q")
     finally:
         del gym.registry["Masked-v0"]
 

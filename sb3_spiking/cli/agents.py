@@ -51,6 +51,7 @@ class TrainedAgent:
 
         :param env: where the agent plays
         """
+        # By name: sb3-contrib, which has the class, may be missing.
         takes_masks = "MaskableActorCriticPolicy" in (base.__name__ for base in type(self.policy).__mro__)
         self._env = env if takes_masks and env.has_attr("action_masks") else None
 
@@ -179,8 +180,8 @@ def _plain(contents: Contents, command: str) -> str:
             f"is a {contents.algorithm} of SB3, not a converted network; run sb3-spiking convert first, "
             f"and {command} what it writes"
         )
-    policy = (contents.policy_class or "").rpartition(".")[2]
-    return f"is a {contents.algorithm} of SB3 with {policy}, which does not spike; {command} takes spiking agents"
+    model, policy = contents.algorithm or "model", (contents.policy_class or "").rpartition(".")[2]
+    return f"is a {model} of SB3 with {policy}, which does not spike; {command} takes spiking agents"
 
 
 def _load(path: Path, algorithm: type[BaseAlgorithm]) -> SpikingPolicy:
@@ -188,7 +189,8 @@ def _load(path: Path, algorithm: type[BaseAlgorithm]) -> SpikingPolicy:
     settings: dict[str, Any] = {}
     if issubclass(algorithm, OffPolicyAlgorithm):
         # To act needs no replay buffer; the one of the training may need gigabytes, an environment or a warning.
-        settings = {"buffer_size": 1, "n_steps": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
+        settings = {"buffer_size": 1, "n_steps": 1, "optimize_memory_usage": False}
+        settings |= {"replay_buffer_class": None, "replay_buffer_kwargs": {}}
     with reading(path):  # which may fail in any way, as its author pleases
         policy = algorithm.load(path, device="cpu", **settings).policy
     if not isinstance(policy, SpikingPolicy):
