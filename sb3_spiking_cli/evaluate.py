@@ -8,13 +8,11 @@ at the conversion, the folder of rl_zoo3 around the file or the file's name.
 import argparse
 from pathlib import Path
 
-from sb3_spiking_cli import environment
+from sb3_spiking_cli import agents, environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "path", type=Path, metavar="model.zip", help="spiking agent, as convert or model.save writes it"
-    )
+    agents.add_path(parser)
     environment.add_arguments(parser)
     parser.add_argument(
         "--episodes", type=int, default=20, metavar="N", help="number of episodes (default: %(default)s)"
@@ -28,19 +26,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--video", type=Path, metavar="FILE", help="film the first episode, as .gif or (with ffmpeg) .mp4"
     )
     parser.add_argument("--force", action="store_true", help="overwrite an existing film")
-    add_trust(parser)
+    agents.add_trust(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
-
-
-def add_trust(parser: argparse.ArgumentParser) -> None:
-    """
-    Add the options for models of SB3.
-
-    :param parser: the parser of a command
-    """
-    parser.add_argument(
-        "--trust", action="store_true", help="load a model of SB3 with SB3, which runs code in the file"
-    )
-    parser.add_argument(
-        "--algo", metavar="NAME", help="algorithm of a model whose policy class is your own: td3, sac, ppo, ..."
-    )

@@ -8,14 +8,11 @@ at the conversion, the folder of rl_zoo3 around the file or the file's name.
 import argparse
 from pathlib import Path
 
-from sb3_spiking_cli import environment
-from sb3_spiking_cli.evaluate import add_trust
+from sb3_spiking_cli import agents, environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "path", type=Path, metavar="model.zip", help="spiking agent, as convert or model.save writes it"
-    )
+    agents.add_path(parser)
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="film (default: <name>.mp4 beside it, .gif without ffmpeg)"
     )
@@ -25,6 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=int, default=300, metavar="N", help="maximum number of decisions (default: %(default)s)"
     )
     parser.add_argument("--fps", type=int, metavar="N", help="frames per second (default: the environment's)")
-    add_trust(parser)
+    agents.add_trust(parser)
     parser.add_argument("--force", action="store_true", help="overwrite an existing film")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")

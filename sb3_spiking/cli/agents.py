@@ -166,7 +166,8 @@ def _algorithm(args: argparse.Namespace) -> type[BaseAlgorithm]:
     if module in ("stable_baselines3", "sb3_contrib"):
         raise ValueError(f"{args.path}: {_plain(contents, args.command)}")
     if args.algo is None and contents.algorithm is not None and name not in NAMED:
-        raise ValueError(f"{args.path}: is a {contents.algorithm}, which needs sb3-contrib; pip install sb3-contrib")
+        missing = "needs sb3-contrib; pip install sb3-contrib" if module == "sb3_spiking" else "has no spiking policies"
+        raise ValueError(f"{args.path}: is a {contents.algorithm}, which {missing}")
     if args.algo is None and contents.algorithm is None:
         named = f", {contents.policy_class}" if contents.policy_class else ""
         raise ValueError(f"{args.path}: has a policy of its own{named}; say with --algo which algorithm it is for")
