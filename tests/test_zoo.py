@@ -167,7 +167,7 @@ def test_a_search_keeps_its_report_and_what_the_user_has_set(tmp_path, capsys, m
     columns = report.read_text().splitlines()[0].split(",")
     assert {"params_time_steps", "params_surrogate_width", "params_encoder_population"} < set(columns)
     assert "params_neuron" not in columns
-    assert main(["train", *study, "--trial-id", "1", "-n", "60", "--eval-freq", "-1"]) == 0
+    assert main(["train", *study, "--trial-id", "0", "-n", "60", "--eval-freq", "-1"]) == 0
     (config,) = (tmp_path / "logs" / "td3").glob("Pendulum-v1_*/Pendulum-v1/config.yml")
     assert "neuron" in config.read_text()
     assert "time_steps" in config.read_text()

@@ -1,9 +1,6 @@
 """rl_zoo3's experiments, which search the arguments of spiking policies too. Needs rl_zoo3."""
 
-import os
 from collections.abc import Callable
-from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 from rl_zoo3.exp_manager import ALGOS, HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER, ExperimentManager
@@ -39,14 +36,17 @@ class SpikingExperimentManager(ExperimentManager):
 
         :return: the hyperparameters, to work on and to save
         """
+        trial, self.trial_id = self.trial_id, None  # rl_zoo3 would drop policy_kwargs, and take trial 0 for none
         hyperparams, saved = super().read_hyperparameters()
-        if self.storage and self.study_name and self.trial_id:
-            trial, self.trial_id = self.trial_id, None
-            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-                fixed = super().read_hyperparameters()[0].get("policy_kwargs") or {}
-            self.trial_id = trial
-            for values in (hyperparams, saved):
-                values["policy_kwargs"] = {**fixed, **(values.get("policy_kwargs") or {})}
+        if trial is None:
+            return hyperparams, saved
+        if not (self.storage and self.study_name):
+            raise ValueError(f"--trial-id {trial} needs --storage and --study-name, as the search had them")
+        loaded = self.load_trial(self.storage, self.study_name, trial)
+        for values in (hyperparams, saved):
+            joined = {**(values.get("policy_kwargs") or {}), **loaded["policy_kwargs"]}
+            values.update({**loaded, "policy_kwargs": joined, **(self.custom_hyperparams or {})})
+        print(f"Trial {trial}: {dict(loaded, policy_kwargs=saved['policy_kwargs'])}")
         return hyperparams, saved
 
     def load_trial(
@@ -66,6 +66,8 @@ class SpikingExperimentManager(ExperimentManager):
             return params
         own, spiking = split(params)
         loaded: dict[str, Any] = HYPERPARAMS_CONVERTER[self.algo](own)
+        if loaded.get("noise_type", "none of this algorithm") is None:  # rl_zoo3 would hand it on
+            del loaded["noise_type"], loaded["noise_std"]
         loaded["policy_kwargs"] = {**(loaded.get("policy_kwargs") or {}), **spiking}
         return loaded
 
