@@ -4,7 +4,7 @@ The words of the command line. What they do is in `sb3_spiking.cli`, imported on
 A package of its own, of the standard library alone: importing anything of `sb3_spiking` imports torch, which takes
 seconds, and ``--help``, a misspelt option and completion need none of it.
 
-Exit codes: 0, done; 2, the input is not as it should be, said in one line; 130, interrupted.
+Exit codes: 0, done; 2, the input is not as it should be, said in one line; 130, interrupted; 143, terminated.
 """
 
 import argparse

@@ -157,17 +157,17 @@ def test_a_search_keeps_its_report_and_what_the_user_has_set(tmp_path, capsys, m
     pytest.importorskip("pandas", reason="of the extra zoo")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.yml").write_text(
-        "Pendulum-v1: {policy: PopSANPolicy, n_timesteps: 100, learning_starts: 10, policy_kwargs: {neuron: lif}}"
+        "Pendulum-v1: {policy: PopSANPolicy, n_timesteps: 100, learning_starts: 1000, policy_kwargs: {neuron: lif}}"
     )
     study = ["--algo", "td3", "--env", "Pendulum-v1", "-conf", "own.yml", "--storage", "study.log", "--study-name", "s"]
     trials = ["-optimize", "--n-trials", "2", "--eval-episodes", "1", "--sampler", "random", "--no-optim-plots"]
-    assert main(["train", *study, *trials, "-n", "60"]) == 0
+    assert main(["train", *study, *trials, "-n", "20"]) == 0
     assert "actor_lr_scale" in capsys.readouterr().out
     (report,) = (tmp_path / "logs" / "td3").glob("report_*.csv")
     columns = report.read_text().splitlines()[0].split(",")
     assert {"params_time_steps", "params_surrogate_width", "params_encoder_population"} < set(columns)
     assert "params_neuron" not in columns
-    assert main(["train", *study, "--trial-id", "0", "-n", "60", "--eval-freq", "-1"]) == 0
+    assert main(["train", *study, "--trial-id", "0", "-n", "20", "--eval-freq", "-1"]) == 0
     (config,) = (tmp_path / "logs" / "td3").glob("Pendulum-v1_*/Pendulum-v1/config.yml")
     assert "neuron" in config.read_text()
     assert "time_steps" in config.read_text()

@@ -169,6 +169,8 @@ def _algorithm(args: argparse.Namespace) -> type[BaseAlgorithm]:
         missing = "needs sb3-contrib; pip install sb3-contrib" if module == "sb3_spiking" else "has no spiking policies"
         raise ValueError(f"{args.path}: is a {contents.algorithm}, which {missing}")
     if args.algo is None and contents.algorithm is None:
+        if contents.policy_class is None and contents.problems:
+            raise ValueError(f"{args.path}: {contents.problems[0]}")
         named = f", {contents.policy_class}" if contents.policy_class else ""
         raise ValueError(f"{args.path}: has a policy of its own{named}; say with --algo which algorithm it is for")
     return NAMED[args.algo or name]

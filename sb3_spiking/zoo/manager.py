@@ -21,14 +21,17 @@ class SpikingExperimentManager(ExperimentManager):
 
     def hyperparameters_optimization(self) -> None:
         """Run the trials and write the report."""
+        sampler = HYPERPARAMS_SAMPLER[self.algo]
         policy = self._policy()
         if policy is not None:
             env = self.create_envs(1, no_log=True)
             env.close()
-            fixed = self._hyperparams.get("policy_kwargs") or {}
-            space = SearchSpace(policy, fixed, env.observation_space)
-            HYPERPARAMS_SAMPLER[self.algo] = _joined(HYPERPARAMS_SAMPLER[self.algo], space)
-        super().hyperparameters_optimization()
+            space = SearchSpace(policy, self._hyperparams.get("policy_kwargs") or {}, env.observation_space)
+            HYPERPARAMS_SAMPLER[self.algo] = _joined(sampler, space)
+        try:
+            super().hyperparameters_optimization()
+        finally:
+            HYPERPARAMS_SAMPLER[self.algo] = sampler
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """
