@@ -57,8 +57,9 @@ def listing(title: str, rows: Sequence[tuple[str, str]]) -> None:
     indent = max((len(name) for name, _ in rows), default=0) + 4
     room = max(out.width - indent, 20) if out.is_terminal else None
     for name, text in rows:
-        lines = [text] if room is None else textwrap.wrap(text, room) or [""]
-        out.print(f"  {name:<{indent - 2}}" + f"\n{'':<{indent}}".join(lines), markup=False)
+        # Names and checksums stay whole: they are copied.
+        lines = [text] if room is None else textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+        out.print(f"  {name:<{indent - 2}}" + f"\n{'':<{indent}}".join(lines or [""]), markup=False)
 
 
 class Task:

@@ -152,9 +152,9 @@ def _show_converted(path: Path, converted: Converted) -> None:
         ("coding", str(network.coding)),
         ("latency", f"{network.latency} steps"),
         ("layers", ", ".join(f"{type(layer).__name__} {shape_text(layer.weight.shape)}" for layer in network.layers)),
-        ("observation space", str(converted.observation_space)),
+        ("observation space", printable(str(converted.observation_space))),
         ("actions", str(converted.action_space.n)),
-        *((name.replace("_", " "), str(value)) for name, value in converted.origin.items()),
+        *((name.replace("_", " "), printable(str(value))) for name, value in converted.origin.items()),
     ]
     listing(str(path), rows)
 
