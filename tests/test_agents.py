@@ -1,8 +1,11 @@
 """What commands do with each kind of file: agents play, and all else is told what it is and where it belongs."""
 
+import base64
 import io
+import json
 import sys
 import warnings
+import zipfile
 
 import gymnasium as gym
 import numpy as np
@@ -246,6 +249,21 @@ def test_inspect_survives_arguments_that_are_not_allowed(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "not valid: time_steps=-1 must be an integer" in printed
     assert "\x1b" not in printed
+
+
+def test_inspect_survives_arguments_of_a_few_bytes_that_stand_for_gigabytes(tmp_path, capsys):
+    laughs = b"(lp0\n" + b"".join(b"(lp%d\n" % n + b"g%d\na" % (n - 1) * 9 for n in range(1, 40))
+    pickle = base64.b64encode(b"(dp99\nS'neuron_kwargs'\n" + laughs + b"s.").decode()
+    model_of(TD3).save(tmp_path / "agent.zip")
+    with zipfile.ZipFile(tmp_path / "agent.zip") as source, zipfile.ZipFile(tmp_path / "evil.zip", "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "data":
+                data = json.loads(content) | {"policy_kwargs": {":type:": "dict", ":serialized:": pickle}}
+                content = json.dumps(data).encode()
+            target.writestr(name, content)
+    assert main(["inspect", str(tmp_path / "evil.zip")]) == 0
+    assert "more than 300 values" in capsys.readouterr().err
 
 
 def test_long_tables_are_cut_unless_asked_for(tmp_path, capsys):

@@ -34,7 +34,11 @@ def run(args: argparse.Namespace) -> None:
         return
     other = foreign(args.path)
     contents = _contents(args.path, other)
-    model = read_spiking_model(args.path, contents)
+    model, problems = None, list(contents.problems)
+    try:
+        model = read_spiking_model(args.path, contents)
+    except ValueError as error:  # there is more to see in the file
+        problems.append(str(error))
     _show_summary(args.path, contents, model)
     if model is not None:
         _show_network(model)
@@ -43,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     _show_table(("member", "bytes"), [(name, str(size)) for name, size in contents.members], args)
     if other is not None:
         warn(printable(f"{args.path} {other}"))
-    for problem in contents.problems:
+    for problem in problems:
         warn(problem)
 
 

@@ -18,6 +18,7 @@ from sb3_spiking.conversion.reading.archive import (
     read_pickle,
     reading,
 )
+from sb3_spiking.conversion.reading.inert_pickles import Made, Name
 from sb3_spiking.conversion.reading.inspection import SPACES, Contents
 from sb3_spiking.conversion.reading.saved_spaces import read_space
 from sb3_spiking.policies.common import OPTIONS, SpikingPolicy
@@ -25,6 +26,8 @@ from sb3_spiking.registry import ALGORITHMS
 from sb3_spiking.snn import SpikingOptions
 
 FIRST_LAYER = "layers.0.synapses.weight"
+MAX_VALUES = 300
+"""In ``policy_kwargs``, lists within lists counted; an agent has some ten."""
 MAX_SYSTEM_INFO = 10_000
 """Bytes; SB3 writes some 300."""
 
@@ -75,7 +78,7 @@ def read_spiking_model(path: str | Path, contents: Contents) -> SpikingModel | N
     with reading(path), open_archive(Path(path)) as (archive, _):
         saved = read_data(archive).get("policy_kwargs")
         pickle = read_pickle(saved)
-        kwargs = saved if pickle is None else pickle.value
+        kwargs = _Plain().copy(saved if pickle is None else pickle.value)
         versions = ""
         if "system_info.txt" in archive.namelist():
             versions = read_member(archive, "system_info.txt", MAX_SYSTEM_INFO).decode()
@@ -108,6 +111,33 @@ def read_spaces(path: str | Path) -> tuple[spaces.Space, spaces.Space] | None:
             return observation, action
     except CheckpointError:
         return None
+
+
+class _Plain:
+    """Copies what is plain of a pickle's or JSON's values, and few of them: a few bytes can stand for gigabytes."""
+
+    def __init__(self) -> None:
+        self._left = MAX_VALUES
+
+    def copy(self, value: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"policy_kwargs hold more than {MAX_VALUES} values")
+        match value:
+            case None | bool() | float():
+                return value
+            case int():
+                return value if abs(value) < 2**63 else "a huge number"
+            case str() | Name():
+                return printable(str(value), 100)
+            case list() | tuple():
+                return [self.copy(entry) for entry in value]
+            case dict():
+                return {printable(str(key), 100): self.copy(entry) for key, entry in value.items()}
+            case Made(maker=Name() as maker):
+                return printable(f"{maker}(...)", 100)
+            case _:
+                return "..."
 
 
 def _options(policy: type[SpikingPolicy], kwargs: Mapping[str, Any]) -> tuple[SpikingOptions | None, str | None]:
