@@ -2,6 +2,6 @@
 
 import sys
 
-from sb3_spiking.cli import main
+from sb3_spiking_cli import command
 
-sys.exit(main())
+sys.exit(command())

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
+from sb3_spiking.extras import install_hint
 from sb3_spiking.snn.notices import warn
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
@@ -62,7 +63,7 @@ def _minatar(game: str, kwargs: dict[str, Any]) -> Callable[[], gym.Env]:
     try:
         from minatar.gym import BaseEnv
     except ImportError as error:
-        raise ImportError('MinAtar is not installed; pip install "sb3-spiking[minatar]"') from error
+        raise ImportError(f"MinAtar is not installed; {install_hint('minatar')}") from error
     return lambda: GridToImage(BaseEnv(game, use_minimal_action_set=True, **kwargs))
 
 
@@ -94,7 +95,7 @@ def make_atari_env(
     try:
         import ale_py  # noqa: F401 (registers its environments)
     except ImportError as error:
-        raise ImportError('ale-py is not installed; pip install "sb3-spiking[atari]"') from error
+        raise ImportError(f"ale-py is not installed; {install_hint('atari')}") from error
     frames = frames_per_action(env_id, env_kwargs, wrapper_kwargs)
     if frames != PUBLISHED_FRAME_SKIP:
         warn(

@@ -14,6 +14,7 @@ import torch as th
 import torch.distributed as dist
 from stable_baselines3.common.callbacks import BaseCallback
 
+from sb3_spiking.extras import install_hint
 from sb3_spiking.snn.arguments import positive_float
 
 
@@ -117,7 +118,7 @@ def _gpu_counter(device: th.device) -> Any:
     try:
         import pynvml
     except ImportError:
-        print('The GPU\'s energy is not counted without NVML: pip install "sb3-spiking[energy]"')
+        print(f"The GPU's energy is not counted without NVML; {install_hint('energy')}")
         return None
     pynvml.nvmlInit()
     uuid = str(th.cuda.get_device_properties(device).uuid)  # whatever CUDA_VISIBLE_DEVICES made of the numbers

@@ -168,7 +168,6 @@ def test_bad_options_are_one_clear_line(dqn, capsys, options, said):
 
 def test_bad_files_are_one_clear_line(dqn, tmp_path, capsys):
     assert "no such file" in refused(capsys, "convert", tmp_path / "none.zip")
-    assert "no such file" in refused(capsys, "convert", tmp_path)
     PPO("MlpPolicy", "CartPole-v1").save(tmp_path / "ppo.zip")
     assert "PPO" in refused(capsys, "convert", tmp_path / "ppo.zip")
     tanh = DQN("MlpPolicy", "CartPole-v1", policy_kwargs={"activation_fn": th.nn.Tanh}, buffer_size=10)
@@ -178,7 +177,7 @@ def test_bad_files_are_one_clear_line(dqn, tmp_path, capsys):
     (tmp_path / "half.zip").write_bytes(whole[: len(whole) // 2])
     assert "no complete zip file" in refused(capsys, "convert", tmp_path / "half.zip")
     assert "no complete zip file" in refused(capsys, "inspect", tmp_path / "half.zip")
-    assert "agent.json" in refused(capsys, "evaluate", dqn)
+    assert "run sb3-spiking convert first" in refused(capsys, "evaluate", dqn)
 
 
 @pytest.mark.parametrize("quantiles", [False, True])

@@ -17,7 +17,9 @@ import stable_baselines3
 before = set(sys.modules)
 import sb3_spiking
 new = {name.split(".")[0] for name in set(sys.modules) - before}
-print(*sorted(new & {"numba", "torchvision", "torchaudio", "rl_zoo3", "minatar"}))
+print(*sorted(new & {"numba", "torchvision", "torchaudio", "rl_zoo3", "minatar", "rich", "pandas", "sb3_spiking_cli"}))
+lazy = ("sb3_spiking.conversion", "sb3_spiking.cli", "matplotlib.pyplot")
+print(*[name for name in lazy if name in sys.modules and name not in before], end="")
 """
     result = run(script)
     assert result.stdout.strip() == ""

@@ -1,5 +1,6 @@
 """``evaluate --video`` films what was played, and ``--render`` shows it; neither leaves half a film behind."""
 
+import os
 import shutil
 
 import gymnasium as gym
@@ -103,6 +104,19 @@ def test_a_film_without_pictures_is_one_clear_line(snn, tmp_path, capsys):
     assert evaluate(snn, "Blind-v0", "--video", tmp_path / "film.gif") == 2
     assert "Blind-v0 shows no pictures" in capsys.readouterr().err
     assert not list(tmp_path.glob("*film*"))
+
+
+def test_a_film_needs_no_screen_and_rendering_afterwards_has_one(snn, tmp_path, monkeypatch):
+    drivers = []
+    render = PicturedEnv.render
+    monkeypatch.setattr(
+        PicturedEnv, "render", lambda self: drivers.append(os.environ["SDL_VIDEODRIVER"]) or render(self)
+    )
+    monkeypatch.setenv("SDL_VIDEODRIVER", "x11")
+    assert evaluate(snn, "Pictured-v0", "--video", tmp_path / "film.gif") == 0
+    assert set(drivers) == {"dummy"}
+    assert os.environ["SDL_VIDEODRIVER"] == "x11"
+    assert "SDL_AUDIODRIVER" not in os.environ
 
 
 def test_an_interrupted_film_leaves_nothing(snn, tmp_path, monkeypatch):

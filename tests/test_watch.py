@@ -11,9 +11,12 @@ import pytest
 import torch as th
 from PIL import Image
 from stable_baselines3 import DQN, SAC
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sb3_spiking.cli import main, video, watch
+from sb3_spiking.cli import main, video
+from sb3_spiking.cli.agents import TrainedAgent
 from sb3_spiking.conversion import convert
+from sb3_spiking.conversion.reading.inspection import inspect_zip
 from sb3_spiking.registry import ALGORITHMS
 from sb3_spiking.snn import Recording
 from tests.test_video import SIZE, BlindEnv, PicturedEnv
@@ -97,6 +100,23 @@ def test_a_film_of_a_converted_network_needs_no_trust(tmp_path):
     check_film(tmp_path / "film.gif", 4)
 
 
+def test_the_filmed_return_is_said(model, tmp_path, capsys):
+    decisions = steps_of(dqn().policy)
+    for frames, said in ((300, f"{decisions} decisions, return {decisions}\n"), (2, "2 decisions, return 2 so far")):
+        words = [
+            "--env",
+            "Pictured-v0",
+            "--trust",
+            "--force",
+            "-o",
+            str(tmp_path / "film.gif"),
+            "--frames",
+            str(frames),
+        ]
+        assert main(["watch", str(model), *words]) == 0
+        assert said in capsys.readouterr().out
+
+
 def test_the_film_lies_beside_the_model_unless_named(model, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert watched(model, "--trust", "--frames", 2, "--fps", 10) == 0
@@ -131,25 +151,28 @@ def test_agents_that_do_not_spike_are_told(tmp_path, capsys):
     path = tmp_path / "dqn.zip"
     dqn("MlpPolicy").save(path)
     film = ["-o", tmp_path / "film.gif"]
-    assert "does not spike; sb3-spiking convert" in refused(capsys, path, *film)
-    assert "does not spike" in refused(capsys, path, *film, "--trust", "--algo", "dqn")
+    assert "run sb3-spiking convert first, and watch what it writes" in refused(capsys, path, *film)
+    assert "run sb3-spiking convert first" in refused(capsys, path, *film, "--trust", "--algo", "dqn")
     assert "no such file" in refused(capsys, tmp_path / "none.zip", *film)
 
 
-def test_a_policy_of_ones_own_needs_the_name_of_its_algorithm(tmp_path, capsys):
+def test_a_policy_of_ones_own_is_told_by_what_sb3_saves_beside_it(tmp_path, capsys):
     own = type("OwnPolicy", (DQN.policy_aliases["PopSANPolicy"],), {})
     path, film = tmp_path / "own.zip", ["-o", tmp_path / "film.gif", "--frames", 2]
     dqn(own).save(path)
-    assert "has a policy of its own; say with --algo" in refused(capsys, path, "--trust", *film)
-    assert "--trust" in refused(capsys, path, "--algo", "dqn", *film)
-    assert watched(path, "--trust", "--algo", "dqn", *film) == 0
+    assert "is a DQN model of SB3; if you trust its author, --trust" in refused(capsys, path, *film)
+    assert "--algo nonsense is unknown; choose one of: td3," in refused(capsys, path, "--algo", "nonsense", *film)
+    assert watched(path, "--trust", *film) == 0
+    assert watched(path, "--trust", "--algo", "dqn", *film, "--force") == 0
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
-def test_the_algorithm_is_told_by_its_policy(algorithm):
-    policy = algorithm.policy_aliases["PopSANPolicy"]
-    found = watch._algorithm_with(f"{policy.__module__}.{policy.__qualname__}")
-    assert policy in found.policy_aliases.values()
+def test_the_algorithm_is_told_by_its_file(algorithm, tmp_path):
+    discrete = issubclass(algorithm, OnPolicyAlgorithm) or "DQN" in algorithm.__name__
+    settings = {} if issubclass(algorithm, OnPolicyAlgorithm) else {"buffer_size": 10}
+    env = "CartPole-v1" if discrete else "Pendulum-v1"
+    algorithm("PopSANPolicy", env, policy_kwargs={"net_arch": [4]}, **settings).save(tmp_path / "model.zip")
+    assert inspect_zip(tmp_path / "model.zip").algorithm == algorithm.__name__
 
 
 def test_environments_without_pictures_are_refused_before_anything_is_played(model, tmp_path, capsys):
@@ -196,14 +219,15 @@ def test_the_spikes_shown_are_those_that_decide(encoder):
     policy = SAC("PopSANPolicy", "Pendulum-v1", policy_kwargs={"encoder": encoder, "net_arch": [16]}, seed=0).policy
     observations = np.array([[0.3, -0.9, 1.5]], np.float32)
     th.manual_seed(7)
-    recording = watch.recorded(policy, observations, None, np.ones(1, bool))
+    agent = TrainedAgent(policy, "SAC")
+    recording = agent.record(observations)
     action, _ = policy.predict(observations, deterministic=True)
     output = policy.spiking_network.decoder(recording.populations[-1].spikes, Recording())
     low, high = policy.action_space.low, policy.action_space.high
     with th.no_grad():
         expected = low + 0.5 * (np.tanh(output.numpy()) + 1.0) * (high - low)
     np.testing.assert_allclose(action, expected, rtol=1e-5)
-    again = watch.recorded(policy, observations, None, np.ones(1, bool))
+    again = agent.record(observations)
     assert th.equal(recording.populations[0].spikes, again.populations[0].spikes) == (encoder == "deterministic")
 
 

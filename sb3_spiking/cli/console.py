@@ -1,6 +1,6 @@
 """What the commands share when they show something: tables, progress, and what is said beside them."""
 
-import sys
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +11,7 @@ from rich.table import Table
 
 from sb3_spiking.printable import printable
 
-# What is no terminal has no width at which to cut.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -46,22 +45,25 @@ def plain_warnings() -> Iterator[None]:
         yield
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], most: int = MAX_ROWS, hint: str = "") -> None:
     """
     Print a table.
 
     :param columns: headings; those after the first are aligned to the right
     :param rows: texts of each row
+    :param most: number of rows that are shown
+    :param hint: how to see the others
     """
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         grid.add_column(column, justify="right" if index else "left", no_wrap=True)
     rows = list(rows)
-    for row in rows[:MAX_ROWS]:
+    for row in rows[:most]:
         grid.add_row(*map(printable, row))
-    out.print(grid, markup=False)
-    if len(rows) > MAX_ROWS:
-        out.print(f"... and {len(rows) - MAX_ROWS} more", markup=False)
+    # What is no terminal has no width at which to cut.
+    out.print(grid, markup=False, width=None if out.is_terminal else 1000)
+    if len(rows) > most:
+        out.print(f"... and {len(rows) - most} more{hint}", style="dim", markup=False)
 
 
 def listing(title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -73,9 +75,12 @@ def listing(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """
     out.print(printable(title), style="bold", markup=False)
     shown = [(printable(name, 60), printable(text)) for name, text in rows[:MAX_ROWS]]
-    width = max((len(name) for name, _ in shown), default=0)
+    indent = max((len(name) for name, _ in shown), default=0) + 4
+    room = max(out.width - indent, 20) if out.is_terminal else None
     for name, text in shown:
-        out.print(f"  {name:<{width}}  {text}", markup=False)
+        # Names and checksums stay whole: they are copied.
+        lines = [text] if room is None else textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+        out.print(f"  {name:<{indent - 2}}" + f"\n{'':<{indent}}".join(lines or [""]), markup=False)
     if len(rows) > MAX_ROWS:
         out.print(f"  ... and {len(rows) - MAX_ROWS} more", markup=False)
 

@@ -1,8 +1,4 @@
-"""Turn a trained DQN or QRDQN into a spiking network, and measure what that costs.
-
-The file is read as data: nothing in it is executed. The environment is taken from --env, else from the folder of
-rl_zoo3 around the file or from the file's name. Writes <name>_snn.zip, <name>_snn.json and <name>_snn.png.
-"""
+"""Turn a trained DQN or QRDQN into a spiking network, and measure what that costs."""
 
 import argparse
 import dataclasses
@@ -16,12 +12,14 @@ import numpy as np
 
 from sb3_spiking.cli import environment
 from sb3_spiking.cli.console import out, progress, table, warn
+from sb3_spiking.cli.foreign import check_agent
 from sb3_spiking.conversion.agent import policy_of, read_or_trust
 from sb3_spiking.conversion.calibration import Threshold
 from sb3_spiking.conversion.converter import calibration_states, convert_policy
 from sb3_spiking.conversion.dense import check_decision
 from sb3_spiking.conversion.environment import EnvSpec
-from sb3_spiking.conversion.methods import DEFAULT, METHODS, Method, make_method
+from sb3_spiking.conversion.files import is_converted
+from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape
 from sb3_spiking.conversion.reading.saved_states import read_states
 from sb3_spiking.conversion.report import Agreement, Report, compare, compare_on_states
@@ -36,38 +34,6 @@ TEST_STATES = 2000
 """At most, on which a sweep compares; of other episodes than those of the calibration."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, metavar="dqn.zip", help="what model.save has written")
-    environment.add_arguments(parser)
-    states = parser.add_argument_group("calibration")
-    states.add_argument("--states", type=int, default=10_000, help="states to collect (default: %(default)s)")
-    states.add_argument("--observations", metavar="FILE", type=Path, help=".npz or .npy of states instead of --env's")
-    method = parser.add_argument_group("conversion")
-    method.add_argument("--coding", choices=list(METHODS), default=DEFAULT, help="default: %(default)s")
-    method.add_argument("-T", "--time-steps", type=int, metavar="T", help="steps in which a neuron can spike")
-    method.add_argument("--threshold", help="max, 99.9%% (a percentile) or max*1.5; default: the coding's")
-    scope = method.add_mutually_exclusive_group()
-    scope.add_argument("--per-neuron", action="store_true", default=None, help="a threshold for each neuron")
-    scope.add_argument("--per-layer", action="store_false", dest="per_neuron", help="a threshold for each layer")
-    method.add_argument("--reset", choices=["soft", "hard"], help="of coding rate")
-    method.add_argument("--initial", type=float, help="membrane at the start, as a share of the threshold")
-    method.add_argument("--settling", type=int, metavar="STEPS", help="steps before the readout begins")
-    method.add_argument("--alpha", type=float, help="share of the residue that coding residual carries over")
-    method.add_argument("--finetune", type=int, default=0, metavar="STEPS", help="distil towards the DQN afterwards")
-    evaluation = parser.add_argument_group("evaluation")
-    evaluation.add_argument("--episodes", type=int, default=20, help="of each agent (default: %(default)s)")
-    evaluation.add_argument("--epsilon", type=float, default=0.0, help="probability of a random action (default: 0)")
-    evaluation.add_argument("--seed", type=int, default=0, help="of the first episode (default: 0)")
-    environment.add_step_limit(evaluation)
-    evaluation.add_argument("--sweep-time", action="store_true", help="agreement for many time steps")
-    evaluation.add_argument("--sweep-threshold", action="store_true", help="agreement for many thresholds")
-    output = parser.add_argument_group("output")
-    output.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: <name>_snn.zip beside dqn.zip")
-    output.add_argument("--force", action="store_true", help="replace files that are there already")
-    output.add_argument("--trust", action="store_true", help="a file that needs code of its own may run it")
-    output.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
-
-
 def run(args: argparse.Namespace) -> None:
     """
     Convert.
@@ -75,6 +41,9 @@ def run(args: argparse.Namespace) -> None:
     :param args: parsed options
     :raises ValueError: if something is not as it should be; nothing is written then
     """
+    check_agent(args.path)
+    if is_converted(args.path):
+        raise ValueError(f"{args.path} is converted already; sb3-spiking evaluate plays it, watch films it")
     outputs = _outputs(args)
     method = _method(args)
     for option in ("states", "episodes", "max_episode_steps"):

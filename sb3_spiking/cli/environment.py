@@ -1,10 +1,10 @@
-"""The options that say in which environment an agent lives."""
+"""The environment an agent lives in: the one that the options name, or else its file."""
 
 import argparse
 import dataclasses
-import json
+import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from gymnasium import spaces
 
@@ -13,44 +13,14 @@ from sb3_spiking.conversion.environment import EnvSpec, check_spaces
 from sb3_spiking.conversion.guarded_environment import noted_spec
 from sb3_spiking.conversion.named_environment import find_env
 from sb3_spiking.conversion.policy import SpikingQPolicy
-from sb3_spiking.conversion.rollout import MAX_STEPS
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add the options.
-
-    :param parser: of a command
-    """
-    group = parser.add_argument_group("environment")
-    group.add_argument("--env", metavar="ID", help="id of gymnasium, or minatar-<game>")
-    group.add_argument("--env-kwargs", metavar="JSON", type=_object, default={}, help="arguments of the environment")
-    group.add_argument("--atari", action="store_true", help="put SB3's AtariWrapper around it")
-    group.add_argument("--frame-stack", metavar="N", type=int, help="frames the agent sees at once (4 with --atari)")
-    group.add_argument("--vec-normalize", metavar="FILE", type=Path, help="statistics that VecNormalize has saved")
-
-
-def add_step_limit(group: argparse._ActionsContainer) -> None:
-    """
-    Add the option that ends episodes which would not end themselves.
-
-    :param group: options of a command that plays
-    """
-    group.add_argument(
-        "--max-episode-steps",
-        type=int,
-        default=MAX_STEPS,
-        metavar="N",
-        help="cut longer episodes (default: %(default)s)",
-    )
 
 
 def cut_text(episodes: int, steps: int) -> str:
     """
     Return what to say of episodes that were cut.
 
-    :param episodes: how many
-    :param steps: after how many
+    :param episodes: number of episodes
+    :param steps: number of steps after which they were cut
     """
     return (
         f"{episodes} episodes did not end within {steps} steps and were cut: "
@@ -69,6 +39,7 @@ def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_spa
     :raises ValueError: if the options name one that is not the agent's
     """
     if args.env is not None:
+        find_module(args.env)
         stack = args.frame_stack if args.frame_stack is not None else (4 if args.atari else 0)
         spec = EnvSpec(args.env, args.env_kwargs, args.atari, stack, args.vec_normalize)
         check_spaces(spec, observation_space, action_space)
@@ -81,6 +52,26 @@ def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_spa
         return None
     (note if found.spec else warn)(found.text)
     return found.spec
+
+
+def find_module(env: str) -> None:
+    """
+    Let the module in ``module:id`` be found in the working directory, as it is by ``python -m``.
+
+    Only a module that the user has named is looked for there, and one that is installed comes first: a folder of
+    strangers' files runs nothing unasked.
+
+    :param env: an environment's id, of the user's own words
+    :raises ValueError: if there is no such module
+    """
+    module, colon, _ = env.partition(":")
+    top = module.partition(".")[0]
+    if not colon or top in sys.modules or (top.isidentifier() and find_spec(top) is not None):
+        return
+    here = Path.cwd()
+    if not ((here / f"{top}.py").is_file() or (here / top).is_dir()):
+        raise ValueError(f"--env {env}: there is no module {top!r}, neither installed nor in the folder {here}")
+    sys.path.append(str(here))
 
 
 def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:
@@ -117,13 +108,3 @@ def known_env_of(args: argparse.Namespace, observation_space: spaces.Space, acti
     if found is None:
         raise ValueError("no environment is known; pass --env ID")
     return found
-
-
-def _object(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object; write it like '{{\"g\": 9.8}}'")
-    return value

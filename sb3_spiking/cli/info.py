@@ -1,7 +1,4 @@
-"""Print versions, devices, threads, kernels and policies, for a bug report.
-
-Paste the output as it is; the folder of your user is written as ~.
-"""
+"""Print versions, devices, threads, kernels and policies, for a bug report."""
 
 import argparse
 import dataclasses
@@ -9,10 +6,6 @@ import json
 
 from sb3_spiking.cli.console import listing, out
 from sb3_spiking.system_info import KernelInfo, SystemInfo, system_info
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> None:

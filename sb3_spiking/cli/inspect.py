@@ -1,15 +1,18 @@
-"""Show what is in an agent's file, without executing anything in it.
-
-Works for the zip files of every algorithm of SB3 and for converted networks.
-"""
+"""Show what is in an agent's file, without executing anything in it."""
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sb3_spiking.cli.console import listing, note, out, table, warn
+from sb3_spiking.cli.foreign import foreign
 from sb3_spiking.conversion.files import Converted, is_converted, read_converted
 from sb3_spiking.conversion.reading.inspection import Contents, inspect_zip
+from sb3_spiking.conversion.reading.spiking_model import SpikingModel, read_spiking_model
+from sb3_spiking.printable import printable
+from sb3_spiking.snn import SpikingOptions
 
 EXPECTED = ("stable_baselines3", "sb3_contrib", "gym", "gymnasium", "numpy", "torch", "collections", "sb3_spiking")
 """Packages that SB3's own pickles import from."""
@@ -18,8 +21,8 @@ MAX_NAMES, MAX_PROBLEMS = 10, 30
 HARMLESS = ("builtins.float", "builtins.int", "builtins.bool", "builtins.set", "builtins.slice")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, metavar="any.zip", help="what model.save or convert has written")
+MAX_ROWS = 10
+"""Rows of a table that are shown unless all of them are asked for."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,43 +34,118 @@ def run(args: argparse.Namespace) -> None:
     """
     if is_converted(args.path):
         _show_converted(args.path, read_converted(args.path))
-    else:
-        _show(args.path, inspect_zip(args.path))
+        return
+    other = foreign(args.path)
+    contents = _contents(args.path, other)
+    model, problems = None, list(contents.problems)
+    try:
+        model = read_spiking_model(args.path, contents)
+    except ValueError as error:  # there is more to see in the file
+        problems.append(str(error))
+    _show_summary(args.path, contents, model)
+    if model is not None:
+        _show_network(model)
+    _show_pickles(contents)
+    _show_table(("tensor", "shape"), [(name, shape_text(shape)) for name, shape in contents.tensors.items()], args)
+    _show_table(("member", "bytes"), [(name, str(size)) for name, size in contents.members], args)
+    if other is not None:
+        warn(printable(f"{args.path} {other}"))
+    for problem in problems[:MAX_PROBLEMS]:
+        warn(problem)
+    if more := _more(problems, MAX_PROBLEMS):
+        warn(f"problems:{more}")
 
 
-def _show(path: Path, contents: Contents) -> None:
+def _contents(path: Path, other: str | None) -> Contents:
+    """Look into a zip file of any kind; of another file, say what it is."""
+    try:
+        return inspect_zip(path)
+    except ValueError:
+        if other is None:
+            raise
+    raise ValueError(printable(f"{path} {other}"))
+
+
+def _show_summary(path: Path, contents: Contents, model: SpikingModel | None) -> None:
+    kwargs = contents.policy_kwargs if model is None else None
     rows = [
         ("algorithm", contents.algorithm or "unknown"),
         ("policy", contents.policy_class or "unknown"),
         *((name.replace("_", " "), text) for name, text in contents.spaces.items()),
-        ("policy_kwargs", contents.policy_kwargs),
+        *((("policy_kwargs", kwargs),) if kwargs is not None else ()),
         ("trained for", "unknown" if contents.timesteps is None else f"{contents.timesteps} steps"),
         ("Stable-Baselines3", contents.sb3_version or "unknown"),
         ("SHA-256", contents.sha256),
     ]
     listing(str(path), rows)
+
+
+def _show_network(model: SpikingModel) -> None:
+    rows = _option_rows(model.options) if model.options is not None else [("arguments", f"not valid: {model.problem}")]
+    rows += [
+        ("weights", ", ".join(map(shape_text, model.layers)) or "unknown"),
+        ("parameters", f"{model.spiking_parameters}, of {model.parameters} without target networks"),
+    ]
+    if model.others:
+        rows.append(("other arguments", _assignments(model.others)))
     out.print()
-    table(("tensor", "shape"), [(name, _shape(shape)) for name, shape in contents.tensors.items()])
-    out.print()
-    table(("member", "bytes"), [(name, str(size)) for name, size in contents.members])
-    out.print()
+    listing("spiking network", rows)
+    if model.versions:
+        out.print()
+        listing("saved with", [_pair(line) for line in model.versions])
+
+
+def _option_rows(options: SpikingOptions) -> list[tuple[str, str]]:
+    """Return a network's arguments in words, those without effect left out."""
+    shown = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+    constants = {
+        "neuron": options.neuron_options(),
+        "surrogate": options.surrogate_options(),
+        "decoder": options.decoder_options(),
+    }
+    encoder = [] if options.encoder == "direct" else ["encoder_population", "encoder_std", "mean_range"]
+    rows = [("time steps", str(shown["time_steps"]))]
+    rows += [(name, _with_constants(shown[name], dataclasses.asdict(chosen))) for name, chosen in constants.items()]
+    rows.append(("encoder", _with_constants(options.encoder, {name: shown[name] for name in encoder})))
+    others = ("decoder_population", "intra_connections", "conv_arch", "membrane_norm", "precision")
+    rows.append(("further", _assignments({name: shown[name] for name in others if name in shown})))
+    return rows
+
+
+def _with_constants(name: str, constants: dict[str, Any]) -> str:
+    return f"{name} ({_assignments(constants)})" if constants else name
+
+
+def _assignments(values: dict[str, Any]) -> str:
+    shown = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    return printable(", ".join(f"{name}={text}" for name, text in shown.items()))
+
+
+def _pair(line: str) -> tuple[str, str]:
+    name, _, text = line.partition(":")
+    return name, text.strip()
+
+
+def _show_pickles(contents: Contents) -> None:
     imports = [(where, ", ".join(names) or "nothing") for where, names in contents.pickles.items()]
+    out.print()
     listing("what its pickles would import (nothing was)", imports)
     functions = [where for where, names in contents.pickles.items() if any(map(_makes_functions, names))]
     if functions:
         note(f"{', '.join(functions)}: functions, which are code; SB3 itself saves schedules so")
     for where, names in contents.pickles.items():
-        foreign = [name for name in names if not _makes_functions(name) and not _is_expected(name)]
-        if foreign:
-            warn(f"{where} would import {', '.join(foreign[:MAX_NAMES])}{_more(foreign, MAX_NAMES)}")
-    for problem in contents.problems[:MAX_PROBLEMS]:
-        warn(problem)
-    if more := _more(contents.problems, MAX_PROBLEMS):
-        warn(f"problems:{more}")
+        foreign_names = [name for name in names if not _makes_functions(name) and not _is_expected(name)]
+        if foreign_names:
+            warn(f"{where} would import {', '.join(foreign_names[:MAX_NAMES])}{_more(foreign_names, MAX_NAMES)}")
 
 
 def _more(items: Sequence[str], shown: int) -> str:
     return f" ... and {len(items) - shown} more" if len(items) > shown else ""
+
+
+def _show_table(columns: tuple[str, str], rows: list[tuple[str, str]], args: argparse.Namespace) -> None:
+    out.print()
+    table(columns, rows, *((len(rows), "") if args.tensors else (MAX_ROWS, "; --tensors shows all")))
 
 
 def _makes_functions(name: str) -> bool:
@@ -83,13 +161,18 @@ def _show_converted(path: Path, converted: Converted) -> None:
     rows = [
         ("coding", str(network.coding)),
         ("latency", f"{network.latency} steps"),
-        ("layers", ", ".join(f"{type(layer).__name__} {_shape(layer.weight.shape)}" for layer in network.layers)),
-        ("observation space", str(converted.observation_space)),
+        ("layers", ", ".join(f"{type(layer).__name__} {shape_text(layer.weight.shape)}" for layer in network.layers)),
+        ("observation space", printable(str(converted.observation_space))),
         ("actions", str(converted.action_space.n)),
-        *((name.replace("_", " "), str(value)) for name, value in converted.origin.items()),
+        *((name.replace("_", " "), printable(str(value))) for name, value in converted.origin.items()),
     ]
     listing(str(path), rows)
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def shape_text(shape: tuple[int, ...]) -> str:
+    """
+    Return a shape as text.
+
+    :param shape: sizes
+    """
     return " x ".join(map(str, shape)) or "1"

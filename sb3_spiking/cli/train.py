@@ -1,21 +1,14 @@
-"""Train a spiking agent with rl_zoo3, by default with hyperparameters that were measured.
-
-All other options go to rl_zoo3 as they are: -f FOLDER (logs), --seed, -n STEPS, --eval-freq, -params, -P (progress
-bar); `python -m rl_zoo3.train --help` lists them. Writes FOLDER/ALGO/ENV_1, then ENV_2 and so on.
-"""
+"""Train a spiking agent with rl_zoo3, by default with hyperparameters that were measured."""
 
 import argparse
+from importlib.util import find_spec
 
 from sb3_spiking.cli import zoo
+from sb3_spiking.extras import install_hint
 from sb3_spiking.zoo import FILES
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    zoo.add_arguments(parser)
-    parser.add_argument(
-        "-conf", "--conf-file", metavar="FILE", help="YAML of your own; default: this package's hyperparameters"
-    )
-    zoo.add_quiet(parser)
+SEARCH = {"-optimize", "--optimize-hyperparameters"}
+"""rl_zoo3's options for a search."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,9 +22,11 @@ def run(args: argparse.Namespace) -> None:
     if args.conf_file is None and args.algo not in FILES:
         raise ValueError(f"--algo {args.algo}: hyperparameters are there for {', '.join(FILES)}; -conf gives your own")
     train = zoo.script("train")
+    if not SEARCH.isdisjoint(args.rest) and find_spec("pandas") is None:  # rl_zoo3 would notice after the last trial
+        raise ImportError(f"the report of -optimize needs pandas, which is not installed; {install_hint('zoo')}")
     conf = args.conf_file or _packaged(args.algo, args.env)
-    words = ["--algo", args.algo, "--env", args.env, "--conf-file", conf, *args.rest]
-    zoo.hand_over(train, "train", args.env, words, args.quiet)
+    words = ["--algo", args.algo, "--env", zoo.import_environment(args.env), "--conf-file", conf, *args.rest]
+    zoo.hand_over(train, "train", words, args.quiet)
 
 
 def _packaged(algorithm: str, env: str) -> str:

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch as th
 from gymnasium import spaces
 from gymnasium.error import Error as GymError
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_spiking.cli.agents import Agent, entering
 from sb3_spiking.cli.console import Task, progress
 from sb3_spiking.conversion.environment import EnvSpec, environments, reason_of
-from sb3_spiking.conversion.policy import SpikingQPolicy
 from sb3_spiking.conversion.rollout import play
 from sb3_spiking.replacing import replacing
 
 MAX_FRAMES = 3000
+SDL_DRIVERS = ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER")
 
 
 def check_video(path: Path, force: bool, option: str = "--video") -> None:
@@ -43,12 +45,12 @@ def check_video(path: Path, force: bool, option: str = "--video") -> None:
         raise ValueError(f"{option}: there is no folder {path.parent} to write to; make it, or choose another")
 
 
-def film(snn: SpikingQPolicy, spec: EnvSpec, seed: int, epsilon: float, path: Path, quiet: bool) -> None:
+def film(agent: Agent, spec: EnvSpec, seed: int, epsilon: float, path: Path, quiet: bool) -> None:
     """
     Film one episode, or its first frames where it is very long.
 
-    :param snn: who plays
-    :param spec: where
+    :param agent: the agent
+    :param spec: its environment
     :param seed: of the episode
     :param epsilon: probability of a random action
     :param path: where to write
@@ -57,7 +59,7 @@ def film(snn: SpikingQPolicy, spec: EnvSpec, seed: int, epsilon: float, path: Pa
     """
     frames: list[np.ndarray] = []
     with (
-        filmed(spec, snn.observation_space, snn.action_space, seed) as env,
+        filmed(spec, agent.observation_space, agent.action_space, seed) as env,
         progress("filming the first episode", None, quiet) as task,
     ):
 
@@ -65,7 +67,8 @@ def film(snn: SpikingQPolicy, spec: EnvSpec, seed: int, epsilon: float, path: Pa
             task.advance()
             frames.append(picture(env, spec))
 
-        list(play(snn, env, 1, seed, epsilon, watch, MAX_FRAMES, cut=lambda steps: None))
+        th.manual_seed(seed)  # Poisson encoders draw from it.
+        list(play(entering(agent, env), env, 1, seed, epsilon, watch, MAX_FRAMES, cut=lambda steps: None))
         fps = frames_per_second(env)
     with progress("writing the film", len(frames), quiet) as task:
         write(_counted(frames, task), fps, path)
@@ -94,8 +97,26 @@ def filmed(spec: EnvSpec, observation_space: spaces.Space, action_space: spaces.
         modes = plain.get_attr("metadata")[0].get("render_modes", [])
     if "rgb_array" not in modes:
         raise ValueError(f"{spec.id} shows no pictures: it has no render mode rgb_array, only {modes or 'none'}")
-    with environments(rendered(spec, "rgb_array"), observation_space, action_space, 1, seed) as env:
+    with (
+        _no_screen(),
+        environments(rendered(spec, "rgb_array"), observation_space, action_space, 1, seed) as env,
+    ):
         yield env
+
+
+@contextmanager
+def _no_screen() -> Iterator[None]:
+    """Keep pygame from looking for a screen and a loudspeaker, and from complaining where there are none."""
+    before = {name: os.environ.get(name) for name in SDL_DRIVERS}
+    os.environ.update(dict.fromkeys(SDL_DRIVERS, "dummy"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def picture(env: VecEnv, spec: EnvSpec) -> np.ndarray:

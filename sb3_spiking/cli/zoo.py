@@ -1,33 +1,15 @@
 """Handing over to rl_zoo3: an extra, imported when it is asked for."""
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add the options that both commands look at themselves; the others are left for rl_zoo3.
-
-    :param parser: of a command
-    """
-    parser.allow_abbrev = False  # a short form may be one of rl_zoo3's
-    parser.set_defaults(hands_on=True)
-    parser.add_argument("--algo", required=True, metavar="NAME", help="as rl_zoo3 writes it: ppo, sac, ...")
-    parser.add_argument("--env", required=True, metavar="ID", help="id of gymnasium")
-
-
-def add_quiet(parser: argparse.ArgumentParser) -> None:
-    """
-    Add ``--quiet``, last as in the other commands.
-
-    :param parser: of a command
-    """
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+from sb3_spiking.cli.environment import find_module
+from sb3_spiking.extras import install_hint
 
 
 def script(name: str) -> Callable[[], None]:
@@ -39,26 +21,45 @@ def script(name: str) -> Callable[[], None]:
     :raises ImportError: if rl_zoo3 is not installed
     """
     try:
-        module = import_module(f"rl_zoo3.{name}")
+        module: Any = import_module(f"rl_zoo3.{name}")
     except ModuleNotFoundError as error:
-        raise ImportError(f'{name} needs rl_zoo3 ({error}); pip install "sb3-spiking[zoo]"') from error
+        raise ImportError(f"{name} needs rl_zoo3 ({error}); {install_hint('zoo')}") from error
+    if name == "train":
+        from sb3_spiking.zoo.manager import SpikingExperimentManager
+
+        module.ExperimentManager = SpikingExperimentManager
     function: Callable[[], None] = getattr(module, name)
     return function
 
 
-def hand_over(function: Callable[[], None], command: str, env: str, words: Sequence[str], quiet: bool) -> None:
+def import_environment(env: str) -> str:
     """
-    Run a script of rl_zoo3 in this process, where the policies are registered.
+    Import what registers an environment.
+
+    :param env: its id, also ``module:id``, of the user's own words
+    :return: its id without the module, as rl_zoo3 takes it
+    :raises ValueError: if there is no such module
+    :raises ImportError: if the environment's package is not installed
+    """
+    find_module(env)
+    module, colon, name = env.partition(":")
+    if colon:
+        import_module(module)
+        return name
+    if env.startswith("MinAtar/"):
+        _register_minatar()
+    return env
+
+
+def hand_over(function: Callable[[], None], command: str, words: Sequence[str], quiet: bool) -> None:
+    """
+    Run a script of rl_zoo3 in this process, where policies and environments are registered.
 
     :param function: the script
     :param command: name of our command, for its messages
-    :param env: id of the environment
     :param words: options
     :param quiet: drop what it prints
-    :raises ImportError: if the environment's package is not installed
     """
-    if env.startswith("MinAtar/"):
-        _register_minatar()
     with _argv([f"sb3-spiking {command}", *words]), _silence() if quiet else nullcontext():
         function()
 
@@ -67,7 +68,7 @@ def _register_minatar() -> None:
     try:
         from minatar.gym import register_envs
     except ImportError as error:
-        raise ImportError('MinAtar is not installed; pip install "sb3-spiking[minatar]"') from error
+        raise ImportError(f"MinAtar is not installed; {install_hint('minatar')}") from error
     register_envs()
 
 

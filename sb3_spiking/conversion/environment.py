@@ -19,12 +19,12 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
 from sb3_spiking.conversion.reading.vec_normalize import NormalizationStatistics, read_vec_normalize
 from sb3_spiking.environments import MINATAR_GAMES, make_atari_env, make_minatar_env
+from sb3_spiking.extras import install_hint
 from sb3_spiking.printable import printable
 
 MINATAR = "minatar-"
 MAX_FRAMES = 256
 """That are stacked; published agents see 4."""
-ATARI_EXTRA = 'pip install "sb3-spiking[atari]"'
 KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
 
 
@@ -96,7 +96,7 @@ class EnvSpec:
             return make_minatar_env(self.id.removeprefix(MINATAR), n_envs, seed, **kwargs)
         if self.atari:
             if find_spec("cv2") is None:  # SB3 would notice at the first reset
-                raise ImportError(f"OpenCV is not installed; {ATARI_EXTRA}")
+                raise ImportError(f"OpenCV is not installed; {install_hint('atari')}")
             try:
                 return make_atari_env(self.id, n_envs, seed, n_stack=1, env_kwargs=kwargs)
             except AttributeError as error:
@@ -164,7 +164,7 @@ def known_ids() -> list[str]:
 
 def _unknown(env_id: str) -> str:
     if find_spec("ale_py") is None and (env_id.startswith("ALE/") or "NoFrameskip" in env_id):
-        return f"--env {env_id} is a game of Atari, and ale-py is not installed; {ATARI_EXTRA}"
+        return f"--env {env_id} is a game of Atari, and ale-py is not installed; {install_hint('atari')}"
     close = difflib.get_close_matches(env_id, known_ids(), cutoff=0.7)
     way_out = f"did you mean {' or '.join(close)}?" if close else "name its package with it: --env package:id"
     return f"--env {env_id} is unknown; {way_out}"

@@ -5,7 +5,11 @@ import warnings
 from types import FrameType
 
 LIBRARIES = frozenset(
-    ("contextlib", "functools", "importlib", "rl_zoo3", "sb3_contrib", "sb3_spiking", "stable_baselines3", "torch")
+    (
+        *("contextlib", "functools", "importlib"),
+        *("rl_zoo3", "sb3_contrib", "stable_baselines3", "torch"),
+        *("sb3_spiking", "sb3_spiking_cli"),
+    )
 )
 """Packages between a user's line and a warning of this package."""
 

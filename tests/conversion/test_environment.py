@@ -116,7 +116,7 @@ def test_missing_statistics_are_named(tmp_path):
 )
 def test_extras_of_atari_are_named(monkeypatch, missing, spec):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(EnvError, match=r'pip install "sb3-spiking\[atari\]"'):
+    with pytest.raises(EnvError, match=r'pip install -e "\.\[atari\]"'):
         spec.make(1, 0)
 
 

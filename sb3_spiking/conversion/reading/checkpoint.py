@@ -10,6 +10,7 @@ from typing import Any
 import torch as th
 from gymnasium import spaces
 
+from sb3_spiking.conversion.reading.algorithms import algorithm_of, is_known_policy
 from sb3_spiking.conversion.reading.archive import (
     TRUST,
     CheckpointError,
@@ -33,22 +34,10 @@ from sb3_spiking.conversion.reading.saved_weights import (
 from sb3_spiking.conversion.reading.zip_files import Archive, open_archive
 from sb3_spiking.snn.convolutions import ConvArch
 
-__all__ = ["Checkpoint", "CheckpointError", "NeedsCodeError", "algorithm_of", "read_checkpoint"]
+__all__ = ["Checkpoint", "CheckpointError", "NeedsCodeError", "read_checkpoint"]
 
 NETWORKS = {"DQN": "q_net", "QRDQN": "quantile_net"}
 """The algorithms that can be read, and what their online network and its last layers are both called."""
-
-ALGORITHMS = {
-    "stable_baselines3.dqn.policies": "DQN",
-    "stable_baselines3.sac.policies": "SAC",
-    "stable_baselines3.td3.policies": "TD3 or DDPG",
-    "sb3_contrib.ars.policies": "ARS",
-    "sb3_contrib.common.maskable.policies": "MaskablePPO",
-    "sb3_contrib.common.recurrent.policies": "RecurrentPPO",
-    "sb3_contrib.crossq.policies": "CrossQ",
-    "sb3_contrib.qrdqn.policies": "QRDQN",
-    "sb3_contrib.tqc.policies": "TQC",
-}
 
 EXTRACTORS = {"MlpPolicy": "FlattenExtractor", "CnnPolicy": "NatureCNN", "MultiInputPolicy": "CombinedExtractor"}
 """The policies that can be read, each with the extractor it has unless told otherwise."""
@@ -168,30 +157,21 @@ def _refused_anyway(archive: Archive, data: Mapping[str, Any]) -> str | None:
     return None if unknown is None else f"has a network of its own, with a weight {unknown!r}"
 
 
-def algorithm_of(policy_class: Name, data: Mapping[str, Any]) -> str | None:
-    """
-    Return which algorithm a policy class of SB3 belongs to.
-
-    :param policy_class: the class
-    :param data: the agent's JSON
-    :return: the algorithm's name; None for a class of others
-    """
-    if policy_class.module == "stable_baselines3.common.policies":
-        return "PPO" if "clip_range" in data else "A2C or TRPO"
-    return ALGORITHMS.get(policy_class.module)
-
-
 def _recognize(data: Mapping[str, Any]) -> tuple[str, str]:
     saved = _attribute(data, "policy_class")
-    algorithm = algorithm_of(saved, data) if isinstance(saved, Name) else None
-    if algorithm in NETWORKS:
-        policy = "MlpPolicy" if saved.name == f"{algorithm}Policy" else saved.name
+    policy_class = saved if isinstance(saved, Name) else None
+    algorithm = algorithm_of(policy_class, data)
+    if policy_class is not None and policy_class.module.startswith("sb3_spiking.policies."):
+        raise ValueError(
+            f"is a {algorithm} agent that spikes already, with the policy {saved.name}: there is nothing to convert; "
+            "sb3-spiking evaluate and watch play it as it is"
+        )
+    if algorithm is not None and algorithm not in NETWORKS:
+        raise ValueError(f"is a {algorithm} agent; only DQN and QRDQN can be converted")
+    if algorithm is not None and policy_class is not None and is_known_policy(policy_class):
+        policy = "MlpPolicy" if policy_class.name == f"{algorithm}Policy" else policy_class.name
         if policy in EXTRACTORS:
             return algorithm, policy
-    elif algorithm is not None:
-        raise ValueError(f"is a {algorithm} agent; only DQN and QRDQN can be converted")
-    if isinstance(saved, Name) and saved.module.startswith("sb3_spiking.policies."):
-        raise ValueError(f"spikes already, with the policy {saved}: use it as it is; there is nothing to convert")
     raise NeedsCodeError(f"has a policy class {_shown(saved)}, which is not SB3's")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sb3_spiking.conversion.reading.algorithms import algorithm_of
 from sb3_spiking.conversion.reading.archive import (
     MAX_WEIGHTS,
     CheckpointError,
@@ -18,7 +19,6 @@ from sb3_spiking.conversion.reading.archive import (
     reading,
 )
 from sb3_spiking.conversion.reading.budget import Budget
-from sb3_spiking.conversion.reading.checkpoint import algorithm_of
 from sb3_spiking.conversion.reading.inert_pickles import InertPickle, Name
 from sb3_spiking.conversion.reading.saved_arrays import pickled_number
 from sb3_spiking.conversion.reading.saved_spaces import read_space
@@ -38,7 +38,7 @@ class Contents:
     :param members: names and unpacked sizes of its members
     :param sha256: checksum of the file
     :param sb3_version: which version of Stable-Baselines3 wrote it
-    :param algorithm: which algorithm its policy class belongs to; None for a class that is not SB3's
+    :param algorithm: the algorithm that it was trained with; None if nothing tells
     :param policy_class: full name of the policy class
     :param spaces: observation and action space
     :param policy_kwargs: arguments of the policy, from their clear text
@@ -90,7 +90,7 @@ def inspect_zip(path: str | Path) -> Contents:
             members=tuple((printable(name), size) for name, size in archive.sizes),
             sha256=archive.sha256(),
             sb3_version=version,
-            algorithm=algorithm_of(policy_class, data) if policy_class else None,
+            algorithm=algorithm_of(policy_class, data),
             policy_class=printable(str(policy_class)) if policy_class else None,
             spaces={key: _space(data, pickles, key, problems) for key in SPACES if key in data},
             policy_kwargs=_clear_text(data.get("policy_kwargs")),

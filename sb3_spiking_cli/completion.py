@@ -15,7 +15,7 @@ class PrintCompletion(argparse.Action):
         """
         Print and leave.
 
-        :param parser: of all the commands
+        :param parser: the parser of all the commands
         :param namespace: not used
         :param values: the shell
         :param option_string: not used
@@ -23,7 +23,7 @@ class PrintCompletion(argparse.Action):
         try:
             import shtab
         except ImportError:
-            parser.error('shell completion needs shtab; pip install "sb3-spiking[completion]"')
+            parser.error("shell completion needs shtab; pip install shtab")
         for action in _actions(parser):
             if action.type is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]

@@ -1,0 +1,96 @@
+"""
+The words of the command line. What they do is in `sb3_spiking.cli`, imported once a command is known to run.
+
+A package of its own, of the standard library alone: importing anything of `sb3_spiking` imports torch, which takes
+seconds, and ``--help``, a misspelt option and completion need none of it.
+
+Exit codes: 0, done; 2, the input is not as it should be, said in one line; 130, interrupted; 143, terminated.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from sb3_spiking_cli import convert, enjoy, evaluate, info, inspect, train, watch
+from sb3_spiking_cli.completion import SHELLS, PrintCompletion
+from sb3_spiking_cli.process import prepare, settle
+
+COMMANDS = (convert, evaluate, inspect, watch, train, enjoy, info)
+
+
+def command() -> int:
+    """
+    Run the command that the process was started with.
+
+    :return: the exit code
+    """
+    prepare()
+    try:
+        return settle(main())
+    except SystemExit:  # of argparse, or of a signal
+        if settle(0):
+            return 2
+        raise
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run a command.
+
+    :param argv: its words; those of the process if None
+    :return: the exit code
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = make_parser()
+    if file := enjoy.misplaced_file(words):
+        parser.error(f"enjoy takes no file but --algo and --env; evaluate plays {file}, and watch films it")
+    args, rest = parser.parse_known_args(words)
+    if rest and not getattr(args, "hands_on", False):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
+    try:
+        from sb3_spiking.cli import run
+
+        return run(args)
+    except KeyboardInterrupt:
+        return 130
+
+
+class Paragraphs(argparse.HelpFormatter):
+    """Keeps the paragraphs of a description apart."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(super(Paragraphs, self)._fill_text(part, width, indent) for part in text.split("\n\n"))
+
+
+class PrintVersion(argparse.Action):
+    """``--version``: print it, and leave."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """
+        Print and leave.
+
+        :param parser: the parser of all the commands
+        """
+        from importlib.metadata import version  # imports half of the standard library
+
+        print(f"sb3-spiking {version('sb3-spiking')}")
+        parser.exit()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all the commands."""
+    parser = argparse.ArgumentParser(
+        prog="sb3-spiking", description="Spiking reinforcement learning with Stable-Baselines3."
+    )
+    parser.add_argument("--version", action=PrintVersion, nargs=0, help="print the version and exit")
+    parser.add_argument(
+        "--print-completion", action=PrintCompletion, choices=SHELLS, help="print a completion script for a shell"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for module in COMMANDS:
+        name = module.__name__.rpartition(".")[2]
+        summary, _, rest = (module.__doc__ or "").strip().partition("\n")
+        added = commands.add_parser(name, help=summary, description=f"{summary}\n{rest}", formatter_class=Paragraphs)
+        module.add_arguments(added)
+    return parser

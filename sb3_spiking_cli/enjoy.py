@@ -1,0 +1,29 @@
+"""Watch an agent that train has trained, with rl_zoo3.
+
+All other options go to rl_zoo3 as they are: --load-best, --deterministic, -n STEPS, --no-render; `python -m
+rl_zoo3.enjoy --help` lists them. Loading a model runs what is in its file: files of your own only.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from sb3_spiking_cli import zoo
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    zoo.add_arguments(parser)
+    # rl_zoo3's own default is the folder of agents that it downloads.
+    parser.add_argument("-f", "--folder", default="logs", help="folder that train has written (default: %(default)s)")
+    zoo.add_quiet(parser)
+
+
+def misplaced_file(words: Sequence[str]) -> str | None:
+    """
+    Return a model's file among the words of a command that takes none: ``watch`` and ``evaluate`` do.
+
+    :param words: the command and what follows
+    :return: the file; None if there is none, or an agent is named as well
+    """
+    if words[:1] != ["enjoy"] or "--algo" in words:
+        return None
+    return next((word for word in words if word.endswith(".zip")), None)

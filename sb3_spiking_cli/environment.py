@@ -1,0 +1,62 @@
+"""The options that name the environment an agent lives in."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+MAX_STEPS = 100_000
+"""As `sb3_spiking.conversion.rollout` has it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the options.
+
+    :param parser: the parser of a command
+    """
+    group = parser.add_argument_group("environment")
+    group.add_argument(
+        "--env",
+        metavar="ID",
+        help="gymnasium id, module:id (a module that is installed or lies in this folder) or minatar-<game>",
+    )
+    group.add_argument(
+        "--env-kwargs",
+        metavar="JSON",
+        type=_object,
+        default={},
+        help="keyword arguments of the environment, as '{\"g\": 9.8}'",
+    )
+    group.add_argument("--atari", action="store_true", help="wrap the environment in SB3's AtariWrapper")
+    group.add_argument(
+        "--frame-stack", metavar="N", type=int, help="number of stacked observations (default: 4 with --atari, else 1)"
+    )
+    group.add_argument(
+        "--vec-normalize", metavar="FILE", type=Path, help="statistics that VecNormalize.save has written"
+    )
+
+
+def add_step_limit(group: argparse._ActionsContainer) -> None:
+    """
+    Add the option that ends episodes which would not end themselves.
+
+    :param group: options of a command that plays episodes
+    """
+    group.add_argument(
+        "--max-episode-steps",
+        type=int,
+        default=MAX_STEPS,
+        metavar="N",
+        help="cut longer episodes (default: %(default)s)",
+    )
+
+
+def _object(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object; write it like '{{\"g\": 9.8}}'")
+    return value
