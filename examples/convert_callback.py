@@ -1,11 +1,14 @@
 """A DQN that is converted while it learns: the best of its spiking copies is kept."""
 
 # --8<-- [start:conversion]
+import torch as th
 from stable_baselines3 import DQN
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy
+
+th.set_num_threads(1)  # the networks are small: several threads would wait for each other
 
 model = DQN(
     "MlpPolicy",

@@ -4,6 +4,7 @@ Train a spiking agent until it balances a pole, and look at its spikes.
     python examples/inverted_pendulum.py --out demo
 
 Writes the model (``popsan.zip``) and a picture (``popsan.png``: learning curve and the spikes of one decision).
+MuJoCo is an extra: pip install -e ".[mujoco]"
 """
 
 import argparse
