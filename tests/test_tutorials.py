@@ -49,6 +49,14 @@ def test_tutorial_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     plt.close("all")
 
 
+@pytest.mark.parametrize("page", [*PAGES, DOCS / "quickstart.md"], ids=lambda page: page.stem)
+def test_the_first_block_takes_one_thread(page):
+    """With torch's default a gradient step of small networks takes several times as long on a busy machine."""
+    first, *_ = Sybil([PythonCodeBlockParser()]).parse(page).examples()
+    assert "\nth.set_num_threads(1)" in str(first.parsed)
+    assert "threads" in page.read_text().replace(str(first.parsed), "")  # and says why
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_picture_of_a_tutorial_is_drawn_by_it(page):
     text = page.read_text()
