@@ -1,12 +1,14 @@
 """The examples of the documentation run as they are written, with a smaller budget."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
-from tests.reader import readers_packages
+from tests.reader import extras_of, readers_packages
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -27,7 +29,14 @@ def test_example_runs(path, short_training, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with readers_packages(path.read_text()):
         runpy.run_path(str(path))
-    assert capsys.readouterr().out.startswith("return ")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("return ")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_names_the_extra_of_its_environment(path):
+    text = path.read_text()
+    specs = [gym.spec(name) for name in re.findall(r'"(\w+-v\d)"', text)]
+    assert "mujoco" in extras_of(text) or not any("mujoco" in str(spec.entry_point) for spec in specs)
 
 
 @pytest.mark.parametrize("path", TRAIN, ids=lambda path: path.stem)
