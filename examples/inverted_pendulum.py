@@ -75,7 +75,7 @@ def main() -> None:
             verbose=0,
         )
         model.learn(args.steps, callback=evaluation, progress_bar=True)
-        model.set_parameters(Path(log) / "best_model")
+        model.set_parameters(f"{log}/best_model")
         curve = np.load(Path(log) / "evaluations.npz")
         timesteps, returns = curve["timesteps"], curve["results"]
     seconds = time.perf_counter() - start
