@@ -28,9 +28,9 @@ model = DQN(
 )
 # The return of a DQN rises and falls while it learns: keep the best of several evaluations.
 eval_env = make_vec_env("CartPole-v1", n_envs=5)
-evaluation = EvalCallback(eval_env, eval_freq=2_500, n_eval_episodes=10, best_model_save_path="best", verbose=0)
+evaluation = EvalCallback(eval_env, eval_freq=2_500, n_eval_episodes=10, best_model_save_path="dqn_cartpole", verbose=0)
 model.learn(50_000, callback=evaluation, progress_bar=True)
-model.set_parameters("best/best_model")
+model.set_parameters("dqn_cartpole/best_model")
 mean, std = evaluate_policy(model, eval_env, n_eval_episodes=20)
 print(f"return {mean:.0f} +- {std:.0f}")
 # --8<-- [end:example]
