@@ -1,21 +1,26 @@
 """A DQN that is converted while it learns: the best of its spiking copies is kept."""
 
-# --8<-- [start:conversion]
+# --8<-- [start:example]
+import torch as th
 from stable_baselines3 import DQN
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy
+
+th.set_num_threads(1)  # the networks are small: several threads would wait for each other
 
 model = DQN(
     "MlpPolicy",
     "CartPole-v1",
-    learning_rate=2.3e-3,
+    learning_rate=LinearSchedule(5e-4, 0.0, 1.0),
     batch_size=64,
     learning_starts=1000,
-    target_update_interval=10,
-    train_freq=256,
-    gradient_steps=128,
+    target_update_interval=200,
+    train_freq=4,
+    gradient_steps=2,
+    n_steps=10,
     exploration_fraction=0.16,
     exploration_final_eps=0.04,
     policy_kwargs={"net_arch": [256, 256]},
@@ -27,4 +32,4 @@ model.learn(50_000, callback=callback, progress_bar=True)
 snn = SpikingQPolicy.load("cartpole/best_snn.zip")
 mean, std = evaluate_policy(snn, eval_env, n_eval_episodes=20)
 print(f"return {mean:.0f} +- {std:.0f}")
-# --8<-- [end:conversion]
+# --8<-- [end:example]

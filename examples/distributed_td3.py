@@ -4,7 +4,7 @@ Train one spiking agent by several processes.
     torchrun --nproc-per-node 2 examples/distributed_td3.py
 
 Steps are those of all the processes together; each learns from a batch of its own, and the gradients are averaged.
-``--resume`` goes on where the last checkpoint was written.
+``--resume`` goes on where the last checkpoint was written. MuJoCo is an extra: pip install -e ".[mujoco]"
 """
 
 import argparse

@@ -1,10 +1,17 @@
-"""DQN with spiking convolutions on a MinAtar game."""
+"""
+DQN with spiking convolutions on a MinAtar game.
+
+The games are an extra: pip install -e ".[minatar]"
+"""
 
 # --8<-- [start:example]
+import torch as th
 from stable_baselines3 import DQN
 from stable_baselines3.common.evaluation import evaluate_policy
 
 import sb3_spiking
+
+th.set_num_threads(1)  # the network is small: several threads would wait for each other
 
 env = sb3_spiking.make_minatar_env("breakout", seed=0)
 model = DQN(

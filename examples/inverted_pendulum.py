@@ -4,6 +4,7 @@ Train a spiking agent until it balances a pole, and look at its spikes.
     python examples/inverted_pendulum.py --out demo
 
 Writes the model (``popsan.zip``) and a picture (``popsan.png``: learning curve and the spikes of one decision).
+MuJoCo is an extra: pip install -e ".[mujoco]"
 """
 
 import argparse
@@ -65,9 +66,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as log:
         balanced = StopTrainingOnRewardThreshold(BALANCED, verbose=0)
         evaluation = EvalCallback(
-            eval_env, callback_on_new_best=balanced, eval_freq=1_000, n_eval_episodes=5, log_path=log, verbose=0
+            eval_env,
+            callback_on_new_best=balanced,
+            eval_freq=1_000,
+            n_eval_episodes=5,
+            log_path=log,
+            best_model_save_path=log,
+            verbose=0,
         )
         model.learn(args.steps, callback=evaluation, progress_bar=True)
+        model.set_parameters(f"{log}/best_model")
         curve = np.load(Path(log) / "evaluations.npz")
         timesteps, returns = curve["timesteps"], curve["results"]
     seconds = time.perf_counter() - start

@@ -1,10 +1,13 @@
 """PPO with a spiking actor: balance a pole with discrete actions."""
 
 # --8<-- [start:example]
+import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 
 import sb3_spiking  # makes the spiking policies known to SB3
+
+th.set_num_threads(1)  # the networks are small: several threads would wait for each other
 
 model = PPO("PopSANPolicy", "CartPole-v1", seed=0)
 model.learn(100_000, progress_bar=True)

@@ -1,10 +1,13 @@
 """SAC with a spiking mean: swing a pendulum up, and keep it there."""
 
 # --8<-- [start:example]
+import torch as th
 from stable_baselines3 import SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 
 import sb3_spiking  # makes the spiking policies known to SB3
+
+th.set_num_threads(1)  # the networks are small: several threads would wait for each other
 
 model = SAC("PopSANPolicy", "Pendulum-v1", seed=0)
 model.learn(10_000, progress_bar=True)

@@ -191,3 +191,48 @@ def test_the_pictures_of_the_documentation_are_drawn_from_an_agents_file(monkeyp
     model.save(tmp_path / "agent.zip")
     run(monkeypatch, "pictures.py", tmp_path / "agent.zip", "--out", tmp_path / "out", "--only", name)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{name}.png"]
+
+
+PAGE = """
+```python
+print("seed=0 of", dict(seed=0))
+```
+
+```text
+stale
+
+stale
+```
+
+Text.
+
+```python
+seed = 1
+```
+
+```text
+not an output: the block prints nothing
+```
+"""
+
+
+def test_what_a_tutorial_prints_replaces_its_outputs(tmp_path):
+    from tutorials import renewed, run
+
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    text = renewed(PAGE, run(page, [], None))
+    assert text == PAGE.replace("stale\n\nstale", "seed=0 of {'seed': 0}")
+    page.write_text(text)
+    assert renewed(text, run(page, [], None)) == text
+
+
+def test_a_tutorial_with_another_seed_leaves_the_page_as_it_is(tmp_path):
+    from tutorials import run, with_seed
+
+    page, folder = tmp_path / "page.md", tmp_path / "changed"
+    page.write_text(PAGE)
+    folder.mkdir()
+    printed = run(with_seed(page, 7, folder), [], None)
+    assert [output.text for output in printed] == ["seed=7 of {'seed': 7}\n", ""]
+    assert page.read_text() == PAGE

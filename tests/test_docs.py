@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sb3_spiking.policies.value import SpikingValuePolicy
 from sb3_spiking.snn import SpikingOptions
 from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.surrogates import SURROGATES
+from tests.reader import extras_of, readers_packages
 
 DOCS = Path(__file__).parents[1] / "docs"
 INCLUDED = "--8<--"
@@ -32,11 +34,16 @@ PAGES = [page for page in sorted(DOCS.glob("*.md")) if blocks(page)]
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_of_the_page_runs(page, short_training, tmp_path, monkeypatch):
-    if any(env in page.read_text() for env in ("HalfCheetah-v5", "InvertedPendulum-v5")):
-        pytest.importorskip("mujoco", reason="MuJoCo is an extra")
     monkeypatch.chdir(tmp_path)
-    for block in blocks(page):
-        block.evaluate()
+    with readers_packages(page.read_text()):
+        for block in blocks(page):
+            block.evaluate()
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+def test_a_film_of_cartpole_needs_what_the_page_names(page):
+    text = page.read_text()
+    assert "classic-control" in extras_of(text) or not re.search(r"sb3-spiking evaluate \S+ --video", text)
 
 
 def test_code_that_went_stale_is_found(tmp_path):

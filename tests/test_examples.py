@@ -1,16 +1,21 @@
 """The examples of the documentation run as they are written, with a smaller budget."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
+
+from tests.reader import extras_of, readers_packages
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PAGES = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
 SHORT = [path for path in EXAMPLES if path.read_text().count("\n# --8<-- [start:example]")]
 """Those that are shown from beginning to end; what is shown in part has options of its own."""
+TRAIN = [path for path in EXAMPLES if ".learn(" in path.read_text()]
 
 
 def test_there_are_examples_in_the_documentation():
@@ -20,11 +25,23 @@ def test_there_are_examples_in_the_documentation():
 
 
 @pytest.mark.parametrize("path", SHORT, ids=lambda path: path.stem)
-def test_example_runs(path, short_training, capsys):
-    if "minatar" in path.stem:
-        pytest.importorskip("minatar", reason="MinAtar is an extra")
-    runpy.run_path(str(path))
-    assert capsys.readouterr().out.startswith("return ")
+def test_example_runs(path, short_training, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with readers_packages(path.read_text()):
+        runpy.run_path(str(path))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("return ")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_names_the_extra_of_its_environment(path):
+    text = path.read_text()
+    specs = [gym.spec(name) for name in re.findall(r'"(\w+-v\d)"', text)]
+    assert "mujoco" in extras_of(text) or not any("mujoco" in str(spec.entry_point) for spec in specs)
+
+
+@pytest.mark.parametrize("path", TRAIN, ids=lambda path: path.stem)
+def test_example_that_trains_takes_one_thread(path):
+    assert "th.set_num_threads(" in path.read_text()
 
 
 def test_receptive_fields_are_drawn(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,6 @@
 """The tutorials run as they are written, from top to bottom, with shorter training."""
 
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,10 +12,10 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 from tests.conftest import REFERENCE
+from tests.reader import readers_packages
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted((DOCS / "tutorials").glob("*.md"))
-EXTRAS = {"first-agent": ["mujoco"], "paper-to-code": ["mujoco"], "spiking-cnn": ["minatar"]}
 FREQUENCIES = ("eval_freq", "log_freq", "draw_freq")
 
 
@@ -37,9 +36,6 @@ def shortened(learn):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_tutorial_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
-    for extra in EXTRAS.get(page.stem, []):
-        if find_spec(extra) is None:
-            pytest.skip(f'{page.name} needs {extra}: pip install -e ".[{extra}]"')
     actor = REFERENCE / "popsan-halfcheetah" / "actor.npz"
     if actor.exists():
         shutil.copy(actor, tmp_path)
@@ -47,9 +43,18 @@ def test_tutorial_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     plt.switch_backend("Agg")
     for algorithm in (DQN, PPO, SAC, TD3):
         monkeypatch.setattr(algorithm, "learn", shortened(algorithm.learn))
-    for example in Sybil([PythonCodeBlockParser(), SkipParser()]).parse(page).examples():
-        example.evaluate()
+    with readers_packages(page.read_text()):
+        for example in Sybil([PythonCodeBlockParser(), SkipParser()]).parse(page).examples():
+            example.evaluate()
     plt.close("all")
+
+
+@pytest.mark.parametrize("page", [*PAGES, DOCS / "quickstart.md"], ids=lambda page: page.stem)
+def test_the_first_block_takes_one_thread(page):
+    """With torch's default a gradient step of small networks takes several times as long on a busy machine."""
+    first, *_ = Sybil([PythonCodeBlockParser()]).parse(page).examples()
+    assert "\nth.set_num_threads(1)" in str(first.parsed)
+    assert "threads" in page.read_text().replace(str(first.parsed), "")  # and says why
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -1,8 +1,6 @@
 """A callback that converts the DQN while it learns, and leaves no trace in what it learns."""
 
 import random
-import runpy
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -363,18 +361,6 @@ def test_the_training_environment_is_not_played_in(vectorized):
     env = make_vec_env(Gamble, 2) if vectorized else Gamble()
     with pytest.raises(ValueError, match="eval_env is the training environment"):
         agent(env).learn(20, callback=ConversionCallback(env))
-
-
-def test_the_example_runs(monkeypatch, capsys, tmp_path):
-    def short(self, total_timesteps, callback, progress_bar):
-        callback.eval_freq = 100
-        return learn(self, 300, callback)
-
-    learn = DQN.learn
-    monkeypatch.setattr(DQN, "learn", short)
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(Path(__file__).parents[2] / "examples" / "convert_callback.py"))
-    assert capsys.readouterr().out.splitlines()[-1].startswith("return ")
 
 
 def test_an_evaluation_whose_episodes_never_end_does_not_hold_up_the_training():

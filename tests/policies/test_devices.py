@@ -10,6 +10,7 @@ from stable_baselines3 import DQN, PPO, SAC, TD3
 
 from sb3_spiking import make_minatar_env
 from sb3_spiking.conversion import convert
+from sb3_spiking.policies import RunningNormExtractor
 from sb3_spiking.snn import encoders
 
 OPTIONS = [
@@ -28,6 +29,7 @@ OPTIONS = [
 def no_numbers(monkeypatch):
     """Leave out what looks at numbers."""
     monkeypatch.setattr(encoders, "_check_finite", lambda observations: None)
+    monkeypatch.setattr(RunningNormExtractor, "_warn_if_nothing_was_gathered", lambda extractor: None)
     monkeypatch.setattr(th.distributions.Distribution, "_validate_args", False)
 
 
