@@ -114,7 +114,8 @@ def summary() -> str:
     for agent, record in _recorded("agreement"):
         lines += _table(agent, {name: shares for name, shares in record.items() if name in DIGIT_CODINGS})
         lines += _table(agent, {name: shares for name, shares in record.items() if name not in DIGIT_CODINGS})
-    columns = "agent | DQN's return | SNN's return | agreement | SNN's synops | SNN's energy | DQN's energy | DQN's, zeros skipped"
+    columns = "agent | DQN's return | SNN's return | agreement | SNN's synops | SNN's energy"
+    columns += " | DQN's energy | DQN's, zeros skipped"
     lines += [f"\n| {columns} |", "|---" * 8 + "|"]
     for path in sorted(RECORDS.glob("returns-*.json")):
         report: dict[str, Any] = json.loads(path.read_text())
