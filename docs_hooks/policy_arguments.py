@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -44,13 +45,18 @@ def policies(name: str) -> dict[type[BaseAlgorithm], type]:
     return {algorithm: algorithm.policy_aliases[name] for algorithm in ALGORITHMS}
 
 
-def arguments_of(policy: type) -> Iterator[Argument]:
+@cache
+def arguments_of(policy: type) -> tuple[Argument, ...]:
     """
-    Yield the keyword arguments of a policy.
+    Return the keyword arguments of a policy.
 
     :param policy: a policy of this package
     :return: those of its network, its own, and those that SB3's policy class takes
     """
+    return tuple(_arguments_of(policy))
+
+
+def _arguments_of(policy: type) -> Iterator[Argument]:
     described = descriptions(SpikingOptions)
     for field in dataclasses.fields(SpikingOptions):
         default = written(getattr(policy.preset, field.name))  # type: ignore[attr-defined]
@@ -76,6 +82,7 @@ def meaning_of(policy: type, name: str) -> str:
     return next(text for base in [*reversed(ours), *others] if (text := descriptions(base).get(name)))
 
 
+@cache
 def descriptions(documented: type) -> dict[str, str]:
     """Return what a docstring says of each parameter, on one line."""
     matches = re.findall(r"^:param (\w+): (.*?)(?=^:|\Z)", inspect.cleandoc(documented.__doc__ or ""), re.M | re.S)
