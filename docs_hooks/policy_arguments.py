@@ -79,7 +79,7 @@ def meaning_of(policy: type, name: str) -> str:
     """Return the description of an argument: by the most general class of ours that has one, else by SB3's."""
     ours = [base for base in policy.__mro__ if base.__module__.startswith("sb3_spiking")]
     others = [base for base in policy.__mro__ if base not in ours]
-    return next(text for base in [*reversed(ours), *others] if (text := descriptions(base).get(name)))
+    return next((text for base in [*reversed(ours), *others] if (text := descriptions(base).get(name))), "")
 
 
 @cache
@@ -139,12 +139,15 @@ def who(name: str, takers: list[str]) -> str:
 
 def algorithm_table(name: str) -> str:
     """Return the Markdown of a table with the class under a name for each algorithm."""
-    rows = ["| algorithm | class | keys of a `net_arch` dict | learning rate of the actor |", "|---|---|---|---|"]
+    rows = [
+        "| algorithm | module of the class | keys of a `net_arch` dict | learning rate of the actor |",
+        "|---|---|---|---|",
+    ]
     for algorithm, policy in policies(name).items():
         critic = policy.critic_key  # type: ignore[attr-defined]
         keys = "a list only" if critic is None else f"`pi`, `{critic}`"
         scale = "" if critic is None else f"{getattr(policy, 'default_actor_lr_scale', 1.0):g}x"
-        rows.append(f"| {algorithm.__name__} | `{policy.__module__}.{name}` | {keys} | {scale} |")
+        rows.append(f"| {algorithm.__name__} | `{policy.__module__}` | {keys} | {scale} |")
     return "\n".join(rows)
 
 
