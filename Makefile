@@ -32,7 +32,7 @@ types: $(READY)  ## mypy
 	$(BIN)/mypy
 
 docs: $(READY)  ## build the site, warnings are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 pytest: $(READY)  ## all the tests, the slow ones too
 	$(BIN)/pytest

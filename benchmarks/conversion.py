@@ -111,13 +111,11 @@ def returns(path: Path) -> dict[str, Any]:
 def summary() -> str:
     """Return Markdown tables of the records."""
     lines: list[str] = []
-    for path in sorted([*RECORDS.glob("agreement-*.json"), *RECORDS.glob("finetuning-*.json")]):
-        record: Results = json.loads(path.read_text())
-        record.pop("provenance", None)
-        agent = path.stem.removeprefix("agreement-")
+    for agent, record in _recorded("agreement"):
         lines += _table(agent, {name: shares for name, shares in record.items() if name in DIGIT_CODINGS})
         lines += _table(agent, {name: shares for name, shares in record.items() if name not in DIGIT_CODINGS})
-    columns = "agent | DQN | spiking network | equal decisions | synops | energy | DQN | DQN, zeros skipped"
+    columns = "agent | DQN's return | SNN's return | agreement | SNN's synops | SNN's energy"
+    columns += " | DQN's energy | DQN's, zeros skipped"
     lines += [f"\n| {columns} |", "|---" * 8 + "|"]
     for path in sorted(RECORDS.glob("returns-*.json")):
         report: dict[str, Any] = json.loads(path.read_text())
@@ -126,7 +124,27 @@ def summary() -> str:
         cells += [f"{100 * report['agreement']:.2f} %", f"{report['cost']['synops']:.0f}"]
         cells += [f"{1e9 * report[key]:.0f} nJ" for key in ("snn_joules", "dqn_joules", "dqn_effective_joules")]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_finetuning_table()])
+
+
+def _recorded(what: str) -> list[tuple[str, Results]]:
+    """Return the agents with a record of a measurement, and their results."""
+    records: list[tuple[str, Results]] = []
+    for path in sorted(RECORDS.glob(f"{what}-*.json")):
+        record = json.loads(path.read_text())
+        record.pop("provenance", None)
+        records.append((path.stem.removeprefix(f"{what}-"), record))
+    return records
+
+
+def _finetuning_table() -> list[str]:
+    records = _recorded("finetuning")
+    heading = " | ".join(["coding", *(f"{agent} | fine-tuned" for agent, _ in records)])
+    lines = [f"\n| {heading} |", "|---" * (1 + 2 * len(records)) + "|"]
+    for name, steps in FINETUNED:
+        shares = [record[key][str(steps)] for _, record in records for key in (name, f"{name}, fine-tuned")]
+        lines.append(f"| {' | '.join([f'{name}, T = {steps}', *map(_share, shares)])} |")
+    return lines
 
 
 def _table(agent: str, rows: Results) -> list[str]:
@@ -139,11 +157,11 @@ def _table(agent: str, rows: Results) -> list[str]:
 
 
 def _share(values: list[float] | None) -> str:
-    return "" if values is None else f"{100 * np.mean(values):.1f} +- {100 * np.std(values):.1f}"
+    return "" if values is None else f"{100 * np.mean(values):.1f} ± {100 * np.std(values):.1f}"
 
 
 def _mean_and_error(values: list[float]) -> str:
-    return f"{np.mean(values):.1f} +- {np.std(values, ddof=1) / len(values) ** 0.5:.1f}"
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.1f}"
 
 
 MEASUREMENTS: dict[str, Callable[[Path], dict[str, Any]]] = {

@@ -130,6 +130,18 @@ VECTOR_VALUES = {"popsan": POPSAN, "popsan-corrected": Agent("PopSANPolicy", COR
 IMAGES = {"spiking-cnn": SPIKING_CNN, "cnn": CNN, "cnn-normalized": CNN_NORMALIZED}
 IMAGE_VALUES = {**IMAGES, "spiking-cnn-corrected": Agent("SpikingCnnPolicy", CORRECTED)}
 
+LABELS = {
+    "popsan": "PopSANPolicy",
+    "popsan-corrected": "PopSANPolicy, common-mode correction",
+    "mlp": "MlpPolicy",
+    "mlp-normalized": "MlpPolicy, observations normalised",
+    "spiking-cnn": "SpikingCnnPolicy",
+    "spiking-cnn-corrected": "SpikingCnnPolicy, common-mode correction",
+    "cnn": "CnnPolicy",
+    "cnn-normalized": "CnnPolicy, layers normalised",
+}
+"""What tables and figures call the agents."""
+
 # Chosen by trial on seed 0, on the spiking agent more than on the ANN; see docs/results.md.
 DQN_CARTPOLE = {
     "learning_rate": LinearSchedule(5e-4, 0.0, 1.0),
@@ -284,30 +296,50 @@ def torchrun(task: Task) -> str:
 
 
 def summary(tasks: Mapping[str, Task]) -> str:
-    """Return a Markdown table of the final returns, mean +- std over the seeds."""
-    rows = [
-        "| task | agent | last evaluation | each seed | best | CPU minutes |",
-        "|---|---|---|---|---|---|",
+    """Return Markdown tables of the final returns, mean and standard deviation over the seeds: of all, then of each."""
+    rows = ["| task | spiking | ANN | ANN, normalised |", "|---|---|---|---|"]
+    rows += [
+        f"| {' | '.join([title(task), *_finals(name, task)])} |" for name, task in tasks.items() if task.ranks == 1
     ]
-    for name, task in tasks.items():
-        for agent in task.agents:
-            runs = records(name, agent)
-            if not runs:
-                continue
+    return "\n".join([*rows, *(line for name, task in tasks.items() for line in _table(name, task))])
+
+
+def title(task: Task) -> str:
+    """Return what a reader calls a task."""
+    game = task.env.removeprefix("minatar-")
+    env = task.env if game == task.env else f"MinAtar {game.capitalize()}"
+    ranks = f", {task.ranks} ranks" if task.ranks > 1 else ""
+    return f"{task.algorithm}, {env}, {task.steps:,} steps{ranks}"
+
+
+def _finals(name: str, task: Task) -> list[str]:
+    """Return the final returns of the spiking agent, the ANN and the normalised ANN, where there are such."""
+    columns = (("popsan", "spiking-cnn"), ("mlp", "cnn"), ("mlp-normalized", "cnn-normalized"))
+    finals = [[run["returns"][-1] for agent in agents for run in records(name, agent)] for agents in columns]
+    return [_spread(np.array(final)) if final else "" for final in finals]
+
+
+def _table(name: str, task: Task) -> list[str]:
+    """Return the table of a task, a row for each agent."""
+    lines = [
+        f"\n**{title(task)}**\n",
+        "| agent | last evaluation | each seed | best | CPU minutes |",
+        "|---|---|---|---|---|",
+    ]
+    for agent in task.agents:
+        runs = records(name, agent)
+        if runs:
             last = np.array([run["returns"][-1] for run in runs])
             best = np.array([max(run["returns"]) for run in runs])
             minutes = np.mean([run["cpu_seconds"] for run in runs]) / 60
-            each = ", ".join(map(_score, last))
-            what = f"{task.algorithm}, {task.env}, {task.steps // 1000}k steps"
-            what += f", {task.ranks} ranks" if task.ranks > 1 else ""
             some = "" if len(runs) == len(task.seeds) else f" ({len(runs)} of {len(task.seeds)} seeds)"
-            row = [what, agent, _spread(last) + some, each, _spread(best), f"{minutes:.0f}"]
-            rows.append(f"| {' | '.join(row)} |")
-    return "\n".join(rows)
+            row = [LABELS[agent], _spread(last) + some, ", ".join(map(_score, last)), _spread(best), f"{minutes:.0f}"]
+            lines.append(f"| {' | '.join(row)} |")
+    return lines
 
 
 def _spread(values: np.ndarray) -> str:
-    return f"{_score(values.mean())} +- {_score(values.std())}"
+    return f"{_score(values.mean())} ± {_score(values.std())}"
 
 
 def _score(value: float) -> str:
@@ -329,9 +361,9 @@ def draw(tasks: Mapping[str, Task], path: Path) -> None:
             runs = records(name, agent)
             if runs:
                 returns = np.array([run["returns"] for run in runs]).T
-                label = f"{agent} ({len(runs)} seeds)"
+                label = f"{LABELS[agent]} ({len(runs)} seeds)"
                 plot_learning_curve(runs[0]["timesteps"], returns.tolist(), ax, label)
-        ax.set_title(f"{task.algorithm} on {task.env}")
+        ax.set_title(title(task))
     figure.savefig(path, dpi=110)
 
 

@@ -104,7 +104,9 @@ def learning_curves(ax: "Axes") -> None:
     for agent in ("popsan", "mlp"):
         runs = learning.records("td3-doublependulum", agent)
         returns = np.array([run["returns"] for run in runs]).T
-        plot_learning_curve(runs[0]["timesteps"], returns.tolist(), ax, label=f"{agent} ({len(runs)} seeds)")
+        plot_learning_curve(
+            runs[0]["timesteps"], returns.tolist(), ax, label=f"{learning.LABELS[agent]} ({len(runs)} seeds)"
+        )
     ax.set_title("TD3 on InvertedDoublePendulum-v5")
 
 

@@ -17,6 +17,7 @@ quartiles, so that a busy machine slows down both sides of it. One thread; times
 import argparse
 import dataclasses
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -65,29 +66,45 @@ def show(name: str, entry: dict[str, Any]) -> None:
     for case in entry["cases"]:
         heading = case["name"]
         for contestant, one in case["statistics"].items():
-            grid.add_row(heading, contestant, _figure(one["median"]), f"{one['ratio']:.2f}", _quartiles(one))
+            grid.add_row(heading, contestant, _figure(one["median"]), _figure(one["ratio"]), _quartiles(one))
             heading = ""
     console.print(f"{name}: {entry['what']}", style="bold", soft_wrap=True)
     console.print(grid, "")
 
 
+LABELS = {
+    "mlp": "`MlpPolicy`",
+    "mlp-fused": "`MlpPolicy`, fused Adam",
+    "cnn": "`CnnPolicy`",
+    "cnn-fused": "`CnnPolicy`, fused Adam",
+    "published": "published loop",
+    "plain": "SpikingJelly, step by step",
+    "plain-compiled": "SpikingJelly, compiled",
+    "nodes": "SpikingJelly, multi-step",
+    "spiking": "sb3-spiking",
+    "spiking-bfloat16": "sb3-spiking, bfloat16",
+}
+"""What tables and figures call the contestants."""
+
+
 def summary(record: dict[str, Any]) -> str:
     """Return Markdown tables of a record."""
-    lines: list[str] = []
-    for name, entry in ((name, record[name]) for name in SUBJECTS if name in record):
-        lines += [f"### {name}", "", f"Measured: {entry['what']}. {_source(entry)}", ""]
+    measured = {name: record[name] for name in SUBJECTS if name in record}
+    lines = [f"Recorded {source}." for source in dict.fromkeys(map(_source, measured.values()))]
+    for name, entry in measured.items():
+        load = f"{entry['repeats']} rounds under a load of {entry['load_average']:.1f}"
+        lines += ["", f"### {SUBJECTS[name].title} {{ #{name} }}", "", f"`{name}`: {entry['what']}. {load}.", ""]
         heading, *rows = _grid(entry)
         lines += [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)]
-        lines.append("")
-    return "\n".join(lines).rstrip()
+    return "\n".join(lines)
 
 
 def _grid(entry: dict[str, Any]) -> list[list[str]]:
     """Return the cells of a table, whichever way it is less wide: a row for each case, or for each contestant."""
-    grid = [[entry["unit"], *entry["cases"][0]["statistics"]]]
+    grid = [[entry["unit"], *(LABELS.get(name, name) for name in entry["cases"][0]["statistics"])]]
     for case in entry["cases"]:
         first, *others = case["statistics"].values()
-        cells = [f"{_figure(one['median'])} ({one['ratio']:.2f}: {_quartiles(one)})" for one in others]
+        cells = [f"{_figure(one['median'])} ({_figure(one['ratio'])}x: {_quartiles(one)})" for one in others]
         grid.append([case["name"], _figure(first["median"]), *cells])
     return grid if len(grid) >= len(grid[0]) else [list(column) for column in zip(*grid, strict=True)]
 
@@ -116,7 +133,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
         }
         for contestant in ("mlp", "nodes", "spiking"):
             times = [statistics[contestant]["median"] for statistics in cases.values()]
-            ax.plot(list(cases), times, marker="o", markersize=3, label=contestant)
+            ax.plot(list(cases), times, marker="o", markersize=3, label=LABELS[contestant].strip("`"))
         ax.set_xscale("log", base=2)
         ax.set_yscale("log")
         ax.set_xticks(list(cases), list(map(str, cases)))
@@ -130,21 +147,22 @@ def draw(record: dict[str, Any], path: Path) -> None:
 
 
 def _figure(value: float) -> str:
-    """Return three significant digits without an exponent."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+    """Return two significant digits, or all those before the point."""
+    decimals = max(0, 1 - math.floor(math.log10(value)))
+    return f"{value:.{decimals}f}"
 
 
 def _quartiles(statistics: dict[str, float]) -> str:
-    return f"{statistics['low']:.2f}-{statistics['high']:.2f}"
+    return f"{_figure(statistics['low'])}-{_figure(statistics['high'])}"
 
 
 def _source(entry: dict[str, Any]) -> str:
+    """Return when, from which code and on what an entry was recorded."""
     commit, *dirty = entry["commit"].split("-")
     code = f"commit `{'-'.join([commit[:10], *dirty])}`, torch {entry['versions']['torch']}"
     machine = entry["machine"]
     processors = ", ".join([*machine.get("gpus", []), machine["cpu"]])
-    load = f"{machine['cores']} cores under a load of {entry['load_average']:.1f}"
-    return f"{entry['repeats']} rounds on {entry['date'][:10]}; {code}; {processors}, {load}."
+    return f"on {entry['date'][:10]}: {code}; {processors}, {machine['cores']} cores"
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Subject:
     """
     One table.
 
+    :param title: what a reader calls it
     :param what: is measured
     :param unit: of the figures
     :param cases: makes its rows one after the other, given what takes times
@@ -55,6 +56,7 @@ class Subject:
     :param on_gpu: whether it can be measured on a GPU
     """
 
+    title: str
     what: str
     unit: str
     cases: Callable[[Stopwatch], Iterator[Case]]
@@ -227,25 +229,57 @@ def imports(watch: Stopwatch) -> Iterator[Case]:
 
 SUBJECTS = {
     "td3-step": Subject(
-        "TD3.learn, one gradient step of batch 256 each", "steps/s", partial(training, TD3, "HalfCheetah-v5")
+        "TD3 on HalfCheetah",
+        "TD3.learn, one gradient step of batch 256 each",
+        "steps/s",
+        partial(training, TD3, "HalfCheetah-v5"),
     ),
     "td3-step-ant": Subject(
-        "TD3.learn, one gradient step of batch 256 each", "steps/s", partial(training, TD3, "Ant-v5")
+        "TD3 on Ant", "TD3.learn, one gradient step of batch 256 each", "steps/s", partial(training, TD3, "Ant-v5")
     ),
-    "td3-update": Subject("TD3.train, two gradient steps of batch 256 on HalfCheetah-v5", "ms", td3_update),
+    "td3-update": Subject(
+        "Gradient steps of TD3", "TD3.train, two gradient steps of batch 256 on HalfCheetah-v5", "ms", td3_update
+    ),
     "sac-step": Subject(
-        "SAC.learn, one gradient step of batch 256 each", "steps/s", partial(training, SAC, "HalfCheetah-v5")
+        "SAC on HalfCheetah",
+        "SAC.learn, one gradient step of batch 256 each",
+        "steps/s",
+        partial(training, SAC, "HalfCheetah-v5"),
     ),
-    "rollout": Subject("PPO.collect_rollouts on HalfCheetah-v5, 256 steps", "steps/s", rollout),
-    "ppo-update": Subject("PPO.train, one epoch of a rollout on HalfCheetah-v5 in batches of 64", "ms", ppo_update),
-    "dqn-cnn-update": Subject("DQN.train, one gradient step on frames of 84 x 84 x 4, T = 4", "ms", dqn_cnn_update),
-    "predict": Subject("TD3.predict, observations of HalfCheetah-v5", "ms", predict),
-    "actor": Subject("actor network alone", "ms", actor),
-    "compiled": Subject("actor network alone, SpikingJelly's nodes under torch.compile too", "ms", compiled),
-    "growth": Subject("actor network alone, forward + backward, batch 64; T = 5, width 256 if not said", "ms", growth),
-    "conversion": Subject("decisions of a DQN for CartPole-v1 and of its conversions", "ms", conversion, on_gpu=False),
+    "rollout": Subject("Rollouts of PPO", "PPO.collect_rollouts on HalfCheetah-v5, 256 steps", "steps/s", rollout),
+    "ppo-update": Subject(
+        "Updates of PPO", "PPO.train, one epoch of a rollout on HalfCheetah-v5 in batches of 64", "ms", ppo_update
+    ),
+    "dqn-cnn-update": Subject(
+        "Updates of DQN on Atari frames",
+        "DQN.train, one gradient step on frames of 84 x 84 x 4, T = 4",
+        "ms",
+        dqn_cnn_update,
+    ),
+    "predict": Subject("One prediction", "TD3.predict, observations of HalfCheetah-v5", "ms", predict),
+    "actor": Subject("The actor alone", "actor network alone", "ms", actor),
+    "compiled": Subject(
+        "The actor under torch.compile",
+        "actor network alone, SpikingJelly's nodes under torch.compile too",
+        "ms",
+        compiled,
+    ),
+    "growth": Subject(
+        "More time steps, wider layers",
+        "actor network alone, forward + backward, batch 64; T = 5, width 256 if not said",
+        "ms",
+        growth,
+    ),
+    "conversion": Subject(
+        "Converted DQNs", "decisions of a DQN for CartPole-v1 and of its conversions", "ms", conversion, on_gpu=False
+    ),
     "memory": Subject(
-        "peak growth in forward + backward of the actor network alone", "MiB", memory, most_repeats=3, on_gpu=False
+        "Memory",
+        "peak growth in forward + backward of the actor network alone",
+        "MiB",
+        memory,
+        most_repeats=3,
+        on_gpu=False,
     ),
-    "import": Subject("importing a package and all that it imports", "ms", imports, on_gpu=False),
+    "import": Subject("Imports", "importing a package and all that it imports", "ms", imports, on_gpu=False),
 }

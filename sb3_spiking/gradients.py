@@ -107,7 +107,6 @@ class FiniteGradientsCallback(BaseCallback):
     Low precision and learning rates that are too high make such gradients. Training on several processes checks by
     itself.
 
-    :param verbose: not used
     :raises FloatingPointError: in training, if there is one; the message names its parameter
     """
 

@@ -29,7 +29,7 @@ def blocks(page):
     return [block for block in document.examples() if INCLUDED not in str(block.parsed)]
 
 
-PAGES = [page for page in sorted(DOCS.glob("*.md")) if blocks(page)]
+PAGES = [page for page in sorted([*DOCS.glob("*.md"), *DOCS.glob("api/*.md")]) if blocks(page)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -36,11 +36,11 @@ class _Readout(NamedTuple):
     """
     A linear decoder, as the kernel takes it.
 
-    :param step_weights: ``[T]``
-    :param weight: ``[out_dim, P]``
-    :param bias: ``[out_dim]``
-    :param populations: whether each output has its own population
-    :param squashed: whether a tanh follows
+    :ivar step_weights: ``[T]``
+    :ivar weight: ``[out_dim, P]``
+    :ivar bias: ``[out_dim]``
+    :ivar populations: whether each output has its own population
+    :ivar squashed: whether a tanh follows
     """
 
     step_weights: np.ndarray

@@ -117,7 +117,7 @@ def synapses_of(linear_map: nn.Module) -> Callable[[th.Tensor], th.Tensor]:
     Return how to count the synapses that leave a set of inputs, borders of a convolution included.
 
     :param linear_map: ``nn.Linear`` or a convolution
-    :return: the ``count`` of [`Recording.add_synapses`][sb3_spiking.snn.Recording.add_synapses]
+    :return: the ``count`` of [`Recording.add_synapses`][sb3_spiking.snn.recording.Recording.add_synapses]
     """
     # With weights of 1 each output is the number of its inputs that are there.
     ones = {name: (th.ones_like if name == "weight" else th.zeros_like)(p) for name, p in linear_map.named_parameters()}

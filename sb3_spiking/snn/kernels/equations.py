@@ -37,14 +37,14 @@ class Equations(NamedTuple):
     """
     A neuron: charge, fire at ``h >= threshold``, reset.
 
-    :param charge: the charging equation
-    :param threshold: firing threshold
-    :param soft_reset: subtract the threshold (True) or set the membrane to 0 (False) after a spike
-    :param detach_reset: keep the gradient out of the reset
-    :param surrogate: shape of the surrogate gradient
-    :param alpha: its steepness
-    :param constants: ``k0, k1, ...`` of the charge, see [`Charge`][sb3_spiking.snn.kernels.equations.Charge]
-    :param leak: scalar tensor, the learnt leak per step
+    :ivar charge: the charging equation
+    :ivar threshold: firing threshold
+    :ivar soft_reset: subtract the threshold (True) or set the membrane to 0 (False) after a spike
+    :ivar detach_reset: keep the gradient out of the reset
+    :ivar surrogate: shape of the surrogate gradient
+    :ivar alpha: its steepness
+    :ivar constants: ``k0, k1, ...`` of the charge, see [`Charge`][sb3_spiking.snn.kernels.equations.Charge]
+    :ivar leak: scalar tensor, the learnt leak per step
     """
 
     charge: Charge
@@ -61,9 +61,9 @@ class Gradients(NamedTuple):
     """
     What neurons pass on in the backward pass.
 
-    :param current: gradient of the current, ``[T, N, ...]``, empty where it was not wanted
-    :param constant: gradient of a current that is constant over the steps, ``[N, ...]``
-    :param leak: gradient of the learnt leak, None where there is none
+    :ivar current: gradient of the current, ``[T, N, ...]``, empty where it was not wanted
+    :ivar constant: gradient of a current that is constant over the steps, ``[N, ...]``
+    :ivar leak: gradient of the learnt leak, None where there is none
     """
 
     current: th.Tensor
