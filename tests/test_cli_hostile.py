@@ -137,7 +137,7 @@ def test_many_members_are_not_all_listed(tmp_path, capsys):
             archive.writestr(f"{index}", b"")
     assert main(["inspect", str(tmp_path / "many.zip")]) == 0
     printed = capsys.readouterr()
-    assert "... and 700 more" in printed.out
+    assert "... and 890 more; --tensors shows all" in printed.out
 
 
 def test_states_of_a_file_that_are_none(endless, capsys, tmp_path):

@@ -155,7 +155,8 @@ class Rate(Coding):
         return neurons.fire(_integrate_and_fire(self.reset), th.cat([first, drive[1:]]))
 
     def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
-        return synapses(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
+        drive = synapses(spikes.flatten(0, 1))
+        return drive.reshape(len(spikes), -1, *drive.shape[1:])
 
     def decode(self, spikes: th.Tensor) -> th.Tensor:
         return spikes[self.settling :].mean(0)

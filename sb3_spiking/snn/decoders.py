@@ -151,4 +151,5 @@ class Decoder(nn.Module):
         """Return the linear map without its bias, of ``[..., in_features]``."""
         if self.population is None:
             return F.linear(values, self.weight)
-        return (values.unflatten(-1, (self.out_dim, self.population)) * self.weight).sum(dim=-1)
+        populations = values.reshape(*values.shape[:-1], self.out_dim, self.population)
+        return (populations * self.weight).sum(dim=-1)

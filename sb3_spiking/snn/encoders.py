@@ -201,7 +201,7 @@ def _regular_spikes(activity: th.Tensor, time_steps: int) -> th.Tensor:
     if kernels.supports(activity):
         return kernels.regular_spikes(activity, time_steps, FIRING_THRESHOLD)
     spikes = []
-    v = th.zeros_like(activity)
+    v = activity * 0.0  # zeros_like would be a constant of an ONNX model, for one batch size
     for _ in range(time_steps):
         v = v + activity
         spikes.append((v >= FIRING_THRESHOLD).to(v))

@@ -76,7 +76,8 @@ class ImageInput(nn.Module):
         :param recording: where to add what the layers did
         :return: spikes of the last convolution, ``[T, N, features]``
         """
-        inputs = self.encoder(features).unflatten(-1, self.shape)
+        currents = self.encoder(features)
+        inputs = currents.reshape(len(currents), -1, *self.shape)
         for layer in self.layers:
             inputs = layer(inputs, recording)
         return inputs.flatten(2)

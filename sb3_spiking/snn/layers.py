@@ -62,8 +62,9 @@ class SpikingLayer(nn.Module):
         if is_constant(inputs):
             current = self.current(inputs[:1])
             return current.expand(inputs.shape[0], *current.shape[1:])
-        products = self._products(inputs.flatten(0, 1))
-        return self.current_norm(products).unflatten(0, inputs.shape[:2])
+        current = self.current_norm(self._products(inputs.flatten(0, 1)))
+        # Not unflatten: the older ONNX exporter makes its batch size a constant.
+        return current.reshape(len(inputs), -1, *current.shape[1:])
 
     def _products(self, inputs: th.Tensor) -> th.Tensor:
         synapses = self.synapses
@@ -145,7 +146,7 @@ class IntraConnections(nn.Conv1d):
         :param spikes: ``[N, features]``
         :return: ``[N, features]``
         """
-        return super().forward(spikes.unflatten(1, (self.in_channels, -1))).flatten(1)
+        return super().forward(spikes.reshape(-1, self.in_channels, self.kernel_size[0])).flatten(1)
 
 
 class IntraConnectedLayer(SpikingLayer):

@@ -32,7 +32,9 @@ class MembraneNorm(nn.Module):
         :param currents: ``[R, channels, ...]``
         :return: of the same shape
         """
-        channels_last = currents.movedim(1, -1)
+        # permute, as ONNX has it; movedim with negative dimensions is exported wrongly.
+        axes = range(currents.dim())
+        channels_last = currents.permute(0, *axes[2:], 1)
         shape = channels_last.shape[1:]
         gain, bias = self.weight.expand(shape), self.bias.expand(shape)
-        return functional.layer_norm(channels_last, shape, gain, bias, EPSILON).movedim(-1, 1)
+        return functional.layer_norm(channels_last, shape, gain, bias, EPSILON).permute(0, axes[-1], *axes[1:-1])

@@ -41,7 +41,7 @@ def is_exporting() -> bool:
 
     :return: True inside ``th.jit.trace``, ``th.export`` and both of ``th.onnx.export``'s exporters
     """
-    return th.compiler.is_exporting() or th._C._is_tracing()
+    return th.compiler.is_exporting() or (not th.compiler.is_compiling() and th._C._is_tracing())
 
 
 def operations_are_watched() -> bool:

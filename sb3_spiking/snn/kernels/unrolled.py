@@ -44,7 +44,7 @@ def fire(
     if spike_function is None:
         spike_function = SURROGATES[equations.surrogate](alpha=equations.alpha)
     k = equations.constants
-    c = u = v = th.zeros_like(current[0])
+    c = u = v = current[0] * 0.0  # zeros_like would be a constant of an ONNX model, for one batch size
     spikes: list[th.Tensor] = []
     for x in current.unbind():
         if feedback is not None and spikes:
