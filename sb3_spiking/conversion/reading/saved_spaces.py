@@ -36,7 +36,7 @@ def _read_flat(value: Any) -> spaces.Space:
                     low = _array(low)
                     return spaces.Box(low, _array(high), dtype=low.dtype)
                 case "Discrete", {"n": n, "dtype": dtype}:
-                    return spaces.Discrete(_integer(n), start=_integer(state.get("start", 0)), dtype=_dtype(dtype))
+                    return _discrete(_integer(n), _integer(state.get("start", 0)), _dtype(dtype))
                 case "MultiDiscrete", {"nvec": nvec}:
                     nvec = _array(nvec)
                     start = _array(state["start"]) if "start" in state else None
@@ -44,6 +44,15 @@ def _read_flat(value: Any) -> spaces.Space:
                 case "MultiBinary", {"n": n}:
                     return spaces.MultiBinary([_integer(size) for size in n] if isinstance(n, tuple) else _integer(n))
     raise ValueError("no Box, Discrete, MultiDiscrete, MultiBinary or flat Dict of them")
+
+
+def _discrete(n: int, start: int, dtype: np.dtype) -> spaces.Discrete:
+    if dtype == np.int64:  # the only one that gymnasium before 1.2.2 has, and it takes no argument for it
+        return spaces.Discrete(n, start=start)
+    try:
+        return spaces.Discrete(n, start=start, dtype=dtype)
+    except TypeError as error:
+        raise ValueError(f"a Discrete space of {dtype}: that needs gymnasium 1.2.2 or newer") from error
 
 
 def _is_space_module(module: str) -> bool:
