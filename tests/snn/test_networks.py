@@ -4,7 +4,6 @@ import math
 import pickle
 
 import cloudpickle
-import numpy as np
 import pytest
 import torch as th
 from hypothesis import given, settings
