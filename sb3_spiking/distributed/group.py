@@ -3,7 +3,9 @@
 import atexit
 import math
 import os
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -18,8 +20,11 @@ RENDEZVOUS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _T = TypeVar("_T")
 
 
-GRACE = 2.0
-"""Seconds beyond the time-out in which torch may still say itself why the ranks did not meet."""
+PAUSE = 0.2
+"""Seconds between two attempts to reach the address where the ranks meet."""
+
+GRACE = 3.0
+"""Seconds beyond the time-out in which torch may still say itself why an answer is none."""
 
 
 class RankLostError(RuntimeError):
@@ -82,23 +87,52 @@ def _choose_gpu(local_rank: int) -> None:
 
 
 def _meet(backend: str, timeout: float) -> None:
-    """Make the process group; who listens at the address and never answers would hold up torch for minutes."""
-    met: Future[None] = Future()
-
-    def meet() -> None:
-        try:
-            met.set_result(dist.init_process_group(backend, timeout=timedelta(seconds=timeout)))
-        except Exception as error:
-            met.set_exception(error)
-
-    threading.Thread(target=meet, daemon=True).start()
+    """Make the process group, or say where that failed and why."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:
-        met.result(timeout + GRACE)
-    except (TimeoutError, RuntimeError, ValueError) as error:
-        reason = _first_line(error) or "nobody there has answered as a rank does"
-        raise RankLostError(
-            f"cannot join at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} within {timeout:g} s: {reason}"
-        ) from None
+        # Who listens there is the first rank, or torchrun for all of them.
+        if os.environ["RANK"] != "0" or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            _wait_for_answer(address, port, timeout)
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RankLostError(f"cannot join at {address}:{port} within {timeout:g} s: {_first_line(error)}") from None
+
+
+def _wait_for_answer(address: str, port: int, timeout: float) -> None:
+    """
+    Wait until somebody at an address answers as those do who bring ranks together.
+
+    :raises OSError: if nobody can be reached within the time-out
+    :raises RuntimeError: if who is reached does not answer in that way
+    """
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((address, port), max(end - time.monotonic(), PAUSE)).close()
+            break
+        except OSError:
+            if time.monotonic() + PAUSE > end:
+                raise
+            time.sleep(PAUSE)
+    _greet(address, port, max(end - time.monotonic(), 1.0))
+
+
+def _greet(address: str, port: int, timeout: float) -> None:
+    """Ask for an answer in a thread: torch itself waits for it without end."""
+    answer: Future[None] = Future()
+
+    def ask() -> None:
+        try:
+            dist.TCPStore(address, port, timeout=timedelta(seconds=timeout), wait_for_workers=False)
+            answer.set_result(None)
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer.result(timeout + GRACE)
+    except TimeoutError:
+        raise TimeoutError("who listens there does not answer as a rank does") from None
 
 
 def _first_line(error: BaseException) -> str:
