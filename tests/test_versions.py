@@ -16,7 +16,10 @@ TOOLS = {"ruff", "mypy", "pre-commit", "triton", "mkdocs", "mkdocs-material", "m
 
 def requirements():
     """Return what the package and its extras ask for, without the extras of other packages."""
-    listed = [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
+    listed = [
+        *PROJECT["dependencies"],
+        *(line for extra in PROJECT["optional-dependencies"].values() for line in extra),
+    ]
     return [requirement for requirement in map(Requirement, listed) if requirement.specifier]
 
 

@@ -1,7 +1,6 @@
 """Observation and action spaces out of inert pickles, from gym as well as gymnasium."""
 
 import re
-from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,8 @@ def read_space(value: Any) -> spaces.Space:
             entries = entries.entries if isinstance(entries, Made) else entries
             if not isinstance(entries, dict):
                 raise ValueError("a Dict space of no named spaces")
-            # Their order is that of the weights behind them, so it must not be sorted anew.
-            return spaces.Dict(OrderedDict((key, _read_flat(space)) for key, space in entries.items()))
+            # Their order is that of the weights behind them, and of pairs alone no gymnasium sorts it anew.
+            return spaces.Dict([(key, _read_flat(space)) for key, space in entries.items()])
     return _read_flat(value)
 
 

@@ -164,7 +164,7 @@ def test_spaces_come_back_equal(name, seed, protocol):
 
 
 def test_the_order_of_a_dict_space_is_kept():
-    space = spaces.Dict(collections.OrderedDict(b=spaces.Discrete(2), a=spaces.Discrete(3)))
+    space = spaces.Dict([("b", spaces.Discrete(2)), ("a", spaces.Discrete(3))])
     assert list(read_space(InertPickle(pickle.dumps(space)).value).keys()) == ["b", "a"]
 
 
