@@ -182,4 +182,4 @@ def _differences(name: str, first: Any, other: Any) -> Iterator[tuple[str, Any, 
 
 def _shown(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 160 else f"{text[:157]}..."
+    return text if len(text) <= 120 else f"{text[:117]}..."
