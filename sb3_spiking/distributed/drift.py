@@ -57,7 +57,7 @@ def check(everyone: Sequence[Drift], steps: int) -> None:
     for rank, drift in enumerate(everyone):
         if not drift.size <= TOLERANCE:
             raise RuntimeError(
-                f"after {steps} steps {drift.parameter} of rank {rank} differs from rank 0's by {drift.size:.2g} "
-                "times its largest number: something changes the training of one rank only, such as a callback that sets a "
+                f"after {steps} steps {drift.parameter} of rank {rank} differs from rank 0's by {drift.size:.2g} times "
+                "its largest number: something changes the training of one rank only, such as a callback that sets a "
                 "learning rate by the episodes of its own rank; do on each rank what you do on one"
             )
