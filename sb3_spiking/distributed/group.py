@@ -19,6 +19,7 @@ RENDEZVOUS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 _T = TypeVar("_T")
 
+LAST_PORT = 65535
 
 PAUSE = 0.2
 """Seconds between two attempts to reach the address where the ranks meet."""
@@ -62,13 +63,13 @@ def _place() -> dict[str, int]:
             f"nobody has said who the other ranks are ({', '.join(missing)} not set): "
             "start the script with torchrun --nproc-per-node 2 script.py"
         )
-    numbers = {}
-    for name in RENDEZVOUS:
-        if name == "MASTER_ADDR":
-            continue
-        if not os.environ[name].isdecimal():
-            raise ValueError(f"{name}={os.environ[name]!r} must be an integer >= 0; torchrun sets it by itself")
-        numbers[name] = int(os.environ[name])
+    said = {name: os.environ[name] for name in RENDEZVOUS if name != "MASTER_ADDR"}
+    for name, value in said.items():
+        if not value.isdecimal() or (name == "MASTER_PORT" and int(value) > LAST_PORT):
+            raise ValueError(
+                f"{name}={value!r} must be an integer >= 0 (a port <= {LAST_PORT}); torchrun sets it by itself"
+            )
+    numbers = {name: int(value) for name, value in said.items()}
     if numbers["RANK"] >= numbers["WORLD_SIZE"]:
         raise ValueError(
             f"RANK={numbers['RANK']} must be less than WORLD_SIZE={numbers['WORLD_SIZE']}; torchrun sets both by itself"
@@ -123,7 +124,8 @@ def _greet(address: str, port: int, timeout: float) -> None:
 
     def ask() -> None:
         try:
-            dist.TCPStore(address, port, timeout=timedelta(seconds=timeout), wait_for_workers=False)
+            wait = timedelta(seconds=timeout)
+            dist.TCPStore(address, port, timeout=wait, wait_for_workers=False)  # type: ignore[attr-defined]
             answer.set_result(None)
         except Exception as error:
             answer.set_exception(error)

@@ -93,7 +93,14 @@ def test_networks_that_drift_apart_are_named():
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("RANK", "one"), ("WORLD_SIZE", "2.0"), ("MASTER_PORT", ""), ("LOCAL_RANK", "-1"), ("RANK", "1")],
+    [
+        ("RANK", "one"),
+        ("WORLD_SIZE", "2.0"),
+        ("MASTER_PORT", ""),
+        ("MASTER_PORT", "65536"),
+        ("LOCAL_RANK", "-1"),
+        ("RANK", "1"),
+    ],
 )
 def test_a_place_among_the_ranks_that_cannot_be_is_refused(variable, value, one_rank, monkeypatch):
     monkeypatch.setenv(variable, value)
