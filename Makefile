@@ -3,12 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OLDEST := .venv-oldest
+# Of `make oldest`: another torch than the oldest one, and which tests.
+TORCH ?=
+TESTS ?=
+OLDEST_READY := $(OLDEST)/.ready-$(or $(TORCH),oldest)
 
 # One thread: the networks are small, and more threads wait for each other.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs pytest bench format serve clean clean-kernels
+.PHONY: help demo test lint types docs pytest oldest bench format serve clean clean-kernels
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -37,6 +42,16 @@ docs: $(READY)  ## build the site, warnings are errors
 pytest: $(READY)  ## all the tests, the slow ones too
 	$(BIN)/pytest
 
+# Torch's oldest release is gigabytes of CUDA on Linux: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has one without.
+$(OLDEST_READY): pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv --clear $(OLDEST)
+	sed '$(if $(TORCH),s/^torch==.*/torch==$(TORCH)/)' constraints-oldest.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OLDEST)/constraints.txt -e ".[mujoco,atari,contrib,minatar,completion]" pytest hypothesis sybil
+	@touch $@
+
+oldest: $(OLDEST_READY)  ## the fast tests with the oldest versions allowed (TORCH=2.13.0 TESTS=tests/snn)
+	NUMBA_CACHE_DIR=$(CURDIR)/$(OLDEST)/kernels $(OLDEST)/bin/pytest -m "not slow" $(TESTS)
+
 bench: $(READY)  ## measure the speed of everything and write docs/data/speed/cpu.json
 	$(BIN)/python benchmarks/speed.py
 
@@ -51,4 +66,4 @@ clean-kernels:  ## forget the compiled kernels
 	find sb3_spiking -name '*.nb[ci]' -delete
 
 clean: clean-kernels  ## remove the environment and everything built
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

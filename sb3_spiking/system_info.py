@@ -74,7 +74,7 @@ def system_info() -> SystemInfo:
     return SystemInfo(
         platform=platform.platform(),
         python=platform.python_version(),
-        packages={name: _version(name) for name in (*REQUIRED, *OPTIONAL)},
+        packages=versions(),
         processors=os.cpu_count(),
         threads=th.get_num_threads(),
         omp_num_threads=os.environ.get("OMP_NUM_THREADS"),
@@ -84,6 +84,11 @@ def system_info() -> SystemInfo:
         kernels=_kernels(),
         policies={cls.__name__: [name for name in NAMES if name in cls.policy_aliases] for cls in ALGORITHMS},
     )
+
+
+def versions() -> dict[str, str | None]:
+    """Return the version of each package, None where it is not installed."""
+    return {name: _version(name) for name in (*REQUIRED, *OPTIONAL)}
 
 
 def _version(package: str) -> str | None:

@@ -1,6 +1,6 @@
 """The callback that makes the learning of several processes one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.utils import set_random_seed
 
-from sb3_spiking.distributed import group, refusals, statistics
+from sb3_spiking.distributed import drift, group, refusals, statistics
 from sb3_spiking.distributed.average import Average
+from sb3_spiking.distributed.settings import MAY_DIFFER, Settings, check_equal, settings
 from sb3_spiking.gradients import before_use, optimizers
+from sb3_spiking.snn.arguments import choice
 
 EXCHANGE_EVERY = 1000
-"""Environment steps, of all the ranks, after which they tell each other about their episodes."""
+"""Environment steps, of all the ranks, after which they tell each other about their episodes and compare networks."""
 
 
 class DataParallelCallback(BaseCallback):
@@ -45,10 +47,13 @@ class DataParallelCallback(BaseCallback):
     :param checkpoint_every: environment steps, of all the ranks, between two of them, >= 1
     :param timeout: seconds without an answer after which another rank counts as lost, > 0; an evaluation must not take
         longer
+    :param may_differ: what is meant to be another thing on each rank: ``"environment"`` (names, wrappers and arguments,
+        never the spaces) or ``"exploration"`` (action noise, DQN's schedule)
     :param verbose: not used
     :raises ValueError: if the process was not started by ``torchrun`` or its like, or an argument is not allowed; when
         training starts, if the algorithm, a setting or a difference between the ranks does not permit it
-    :raises RankLostError: in training, when another rank does not answer
+    :raises RankLostError: when the other ranks cannot be reached; in training, when one does not answer
+    :raises RuntimeError: in training, when the networks of the ranks differ
     :raises FloatingPointError: in training, when a gradient is not finite
     """
 
@@ -59,10 +64,14 @@ class DataParallelCallback(BaseCallback):
         checkpoint_every: int = 10_000,
         timeout: float = 600.0,
         verbose: int = 0,
+        may_differ: str | Collection[str] = (),
     ) -> None:
         super().__init__(verbose)
         if checkpoint_every < 1:
             raise ValueError(f"checkpoint_every={checkpoint_every!r} must be an integer >= 1")
+        self.may_differ = (may_differ,) if isinstance(may_differ, str) else tuple(may_differ)
+        for key in self.may_differ:
+            choice("may_differ", key, MAY_DIFFER)
         group.join(timeout)
         self.rank = group.rank()
         self.world_size = group.size()
@@ -85,8 +94,7 @@ class DataParallelCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         model = self.model
-        refusals.check(model)
-        refusals.check_equal(group.gathered(refusals.settings(model, self.locals["total_timesteps"])))
+        self._agree()
         _start_as_the_first(model)
         self._separate(model)
         self._detach = [before_use(model, Average), statistics.attach(model.policy)]
@@ -97,6 +105,21 @@ class DataParallelCallback(BaseCallback):
             self.child.on_training_start(self.locals, self.globals)
         else:
             _silence(model, self.locals["callback"])
+
+    def _agree(self) -> None:
+        """Let each rank know what another one cannot do, instead of waiting for it."""
+        own: Settings | ValueError
+        try:
+            refusals.check(self.model)
+            own = settings(self.model, self.locals["total_timesteps"])
+        except ValueError as error:
+            own = error
+        described = []
+        for rank, other in enumerate(group.gathered(own)):
+            if isinstance(other, ValueError):
+                raise other if rank == self.rank else ValueError(f"rank {rank}: {other}")
+            described.append(other)
+        check_equal(described, self.may_differ)
 
     def _separate(self, model: BaseAlgorithm) -> None:
         """Give each rank environments and random numbers of its own; a resumed training has others than before."""
@@ -141,13 +164,14 @@ class DataParallelCallback(BaseCallback):
             self._leave()
         elif self.num_timesteps - self._exchanged >= EXCHANGE_EVERY:
             self._exchanged = self.num_timesteps
-            self._exchange_episodes()
+            self._exchange()
 
-    def _exchange_episodes(self) -> None:
-        everyone = group.gathered(self._episodes)
+    def _exchange(self) -> None:
+        everyone = group.gathered((self._episodes, drift.measure(self.model.policy)))
+        drift.check([measured for _, measured in everyone], self.num_timesteps)
         self._episodes = []
         assert self.model.ep_info_buffer is not None
-        for rank, episodes in enumerate(everyone):
+        for rank, (episodes, _) in enumerate(everyone):
             if rank != self.rank:
                 self.model.ep_info_buffer.extend(episodes)
 

@@ -4,6 +4,8 @@ import torch as th
 from torch import nn
 from torch.nn import functional
 
+from sb3_spiking.snn.watching import is_exporting
+
 EPSILON = 1e-5
 
 
@@ -32,7 +34,8 @@ class MembraneNorm(nn.Module):
         :param currents: ``[R, channels, ...]``
         :return: of the same shape
         """
-        # permute, as ONNX has it; movedim with negative dimensions is exported wrongly.
+        if is_exporting():  # where no gradient is wanted, and ONNX's older exporter does not know the shape
+            return functional.group_norm(currents, 1, self.weight, self.bias, EPSILON)
         axes = range(currents.dim())
         channels_last = currents.permute(0, *axes[2:], 1)
         shape = channels_last.shape[1:]

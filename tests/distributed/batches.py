@@ -49,7 +49,7 @@ def make(name, seed, **kwargs):
     """Return an untrained model."""
     cls, env, defaults = {**MODELS, **OTHERS}[name]
     policy_kwargs = {**NET, **kwargs.pop("policy_kwargs", {})}
-    return cls("PopSANPolicy", Monitor(gym.make(env)), seed=seed, policy_kwargs=policy_kwargs, **defaults, **kwargs)
+    return cls("PopSANPolicy", Monitor(gym.make(env)), seed=seed, policy_kwargs=policy_kwargs, **{**defaults, **kwargs})
 
 
 def make_plain(name):

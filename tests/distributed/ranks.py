@@ -133,13 +133,46 @@ def resume(folder):
     return {"before": before, "after": model.num_timesteps, "digest": digest(model)}
 
 
+UNEQUAL = {
+    "batch_size": lambda rank: make("TD3", 0, batch_size=64 * (1 + rank)),
+    "time_steps": lambda rank: make("TD3", 0, policy_kwargs={"time_steps": 5 + rank}),
+    "threshold": lambda rank: make("TD3", 0, policy_kwargs={"neuron_kwargs": {"threshold": 0.5 + rank}}),
+    "clip_range": lambda rank: make("PPO", 0, clip_range=lambda progress: 0.2 * progress ** (1 + rank)),
+    "environment": lambda rank: TD3("MlpPolicy", gym.make("Pendulum-v1", g=9.81 + rank), buffer_size=100),
+    "refused": lambda rank: make("PPO", 0, target_kl=0.01 if rank else None),
+}
+
+
 def unequal(folder):
-    """Differ in a setting."""
+    """Differ in one setting after the other."""
+    return {name: refusal(make_model) for name, make_model in UNEQUAL.items()}
+
+
+def refusal(make_model):
+    """Return what is said to a model for which training is refused."""
     parallel = DataParallelCallback()
-    model = TD3("MlpPolicy", "Pendulum-v1", batch_size=64 * (1 + parallel.rank))
+    model = make_model(parallel.rank)
     try:
         model.learn(10, parallel)
     except ValueError as error:
+        return str(error)
+    return ""
+
+
+class FasterOnOne(BaseCallback):
+    """Changes the learning rate of one rank only."""
+
+    def _on_step(self):
+        self.model.lr_schedule = lambda _: 1e-2 * (1 + int(os.environ["RANK"]))
+        return True
+
+
+def drifting(folder):
+    """Let the networks of the ranks drift apart, where nothing can be seen before the first step."""
+    model = make("PPO", seed=0)
+    try:
+        model.learn(3000, [DataParallelCallback(), FasterOnOne()])
+    except RuntimeError as error:
         return {"error": str(error)}
     return {}
 
@@ -152,6 +185,7 @@ TASKS = {
     "hanging": fault,
     "resume": resume,
     "unequal": unequal,
+    "drifting": drifting,
 }
 
 if __name__ == "__main__":

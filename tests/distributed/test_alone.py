@@ -10,7 +10,7 @@ from stable_baselines3 import PPO, TD3
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from sb3_spiking.distributed import DataParallelCallback, group, refusals, statistics
+from sb3_spiking.distributed import DataParallelCallback, drift, group, statistics
 from sb3_spiking.distributed.average import Average
 from sb3_spiking.distributed.callback import _silence
 from tests.distributed.batches import make
@@ -78,18 +78,43 @@ def test_what_cannot_be_right_is_refused_before_the_first_step(make_model, messa
     assert model.num_timesteps == 0
 
 
-def test_differences_are_named_with_their_rank():
-    alike = {"gamma": 0.99, "n_envs": 1}
-    refusals.check_equal([alike, dict(alike)])
-    with pytest.raises(ValueError, match=r"rank 2 differs from rank 0: gamma is 0.9 and not 0.99"):
-        refusals.check_equal([alike, alike, {**alike, "gamma": 0.9}])
-    with pytest.raises(ValueError, match="rank 1 differs from rank 0: n_envs is None and not 1"):
-        refusals.check_equal([alike, {"gamma": 0.99}])
+def test_what_may_differ_is_one_of_two(one_rank):
+    assert DataParallelCallback(may_differ="environment").may_differ == ("environment",)
+    with pytest.raises(ValueError, match=r"may_differ='seed' is unknown; choose one of: 'environment', 'exploration'"):
+        DataParallelCallback(may_differ=["seed"])
 
 
-def test_the_seed_and_the_output_may_differ():
-    first, second = make("TD3", 0), make("TD3", 1, verbose=1, tensorboard_log="runs")
-    refusals.check_equal([refusals.settings(model, 10) for model in (first, second)])
+def test_networks_that_drift_apart_are_named():
+    drift.check([drift.Drift("actor.mu", 0.0), drift.Drift("actor.mu", 1e-4)], 1000)
+    for size in (0.1, float("nan")):
+        with pytest.raises(RuntimeError, match=r"after 1000 steps actor\.mu of rank 1 differs from rank 0's"):
+            drift.check([drift.Drift("actor.mu", 0.0), drift.Drift("actor.mu", size)], 1000)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RANK", "one"),
+        ("WORLD_SIZE", "2.0"),
+        ("MASTER_PORT", ""),
+        ("MASTER_PORT", "65536"),
+        ("LOCAL_RANK", "-1"),
+        ("RANK", "1"),
+    ],
+)
+def test_a_place_among_the_ranks_that_cannot_be_is_refused(variable, value, one_rank, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=rf"{variable}='?{value}'? must be"):
+        DataParallelCallback()
+
+
+def test_more_ranks_than_gpus_are_told_how_many_there_are(one_rank, monkeypatch):
+    monkeypatch.setattr(th.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(th.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(ValueError, match=r"LOCAL_RANK=1: this machine has 1 GPU, .*--nproc-per-node 1"):
+        DataParallelCallback()
 
 
 def test_gradients_that_are_not_finite_are_named(one_rank):

@@ -40,7 +40,7 @@ def said(folder, task):
 def together(tmp_path_factory):
     """Run what goes well in one start: that takes longest."""
     folder = tmp_path_factory.mktemp("ranks")
-    torchrun("one_step", "train", "stop_early", "unequal", folder=folder)
+    torchrun("one_step", "train", "stop_early", "unequal", "drifting", folder=folder)
     return folder
 
 
@@ -93,9 +93,72 @@ def test_a_callback_of_the_first_rank_ends_the_training_on_all(name, together):
     assert first["digest"] == second["digest"]
 
 
-def test_settings_that_differ_are_named(together):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("batch_size", "batch_size is 128 and not 64"),
+        ("time_steps", "policy_kwargs.time_steps is 6 and not 5"),
+        ("threshold", "policy_kwargs.neuron_kwargs.threshold is 1.5 and not 0.5"),
+        ("clip_range", "clip_range(0.999) is 0.1996002 and not 0.1998"),
+    ],
+)
+def test_settings_that_differ_are_named(setting, message, together):
     for rank in said(together, "unequal"):
-        assert rank["error"] == "rank 1 differs from rank 0: batch_size is 128 and not 64"
+        assert rank[setting].startswith(f"rank 1 differs from rank 0: {message}")
+
+
+def test_environments_that_differ_are_named_with_the_way_out(together):
+    for rank in said(together, "unequal"):
+        assert rank["environment"].endswith("if that is meant: DataParallelCallback(may_differ=['environment'])")
+
+
+def test_what_is_refused_on_one_rank_is_said_on_all(together):
+    first, second = (rank["refused"] for rank in said(together, "unequal"))
+    assert second.startswith("target_kl=0.01: each rank would stop")
+    assert first == f"rank 1: {second}"
+
+
+def test_networks_that_drift_apart_end_the_training(together):
+    for rank in said(together, "drifting"):
+        assert "of rank 1 differs from rank 0's" in rank["error"]
+
+
+def join(rank, port):
+    """Join as one of two ranks, with nobody else there; return the lines of the error output."""
+    place = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"}
+    script = "from sb3_spiking.distributed import DataParallelCallback as D; D(timeout=3.0)"
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **place, "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 1
+    return result.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("rank", "reason"), [(0, "address already in use"), (1, "who listens there does not answer as a rank does")]
+)
+def test_a_port_that_somebody_else_has_is_named_within_the_time_out(rank, reason):
+    with socket.socket() as other:  # takes connections, and never answers
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        *_, last = lines = join(rank, port)
+    message = f"sb3_spiking.distributed.group.RankLostError: cannot join at 127.0.0.1:{port} within 3 s: "
+    assert last.startswith(message)
+    assert reason in last
+    assert not [line for line in lines if "direct cause" in line or "Exception raised from" in line]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_nobody_else_joins_says_where_it_waited(rank):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert f"RankLostError: cannot join at 127.0.0.1:{port} within 3 s: " in join(rank, port)[-1]
 
 
 def test_a_killed_rank_ends_the_others_and_training_goes_on_from_the_checkpoint(tmp_path):
@@ -125,4 +188,4 @@ def test_two_machines_meet_at_an_address(tmp_path):
     options += ("--rdzv-endpoint", f"localhost:{port}")
     machines = [subprocess.Popen(**command("unequal", folder=tmp_path, options=options)) for _ in range(2)]
     assert [machine.wait(timeout=300) for machine in machines] == [0, 0]
-    assert all("batch_size" in rank["error"] for rank in said(tmp_path, "unequal"))
+    assert all("batch_size is 128" in rank["batch_size"] for rank in said(tmp_path, "unequal"))

@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 
 from sb3_spiking.conversion.reading.budget import Budget
@@ -58,9 +58,8 @@ def read_space(value: Any) -> spaces.Space:
             entries = entries.entries if isinstance(entries, Made) else entries
             if not isinstance(entries, dict) or len(entries) > MAX_ENTRIES:
                 raise ValueError("a Dict space of no named spaces")
-            # Their order is that of the weights behind them, so it must not be sorted anew.
-            parts = OrderedDict((key, _read_flat(space, numbers)) for key, space in entries.items())
-            return check_size(spaces.Dict(parts))
+            # Their order is that of the weights behind them, and of pairs alone no gymnasium sorts it anew.
+            return check_size(spaces.Dict([(key, _read_flat(space, numbers)) for key, space in entries.items()]))
     return check_size(_read_flat(value, numbers))
 
 
@@ -72,8 +71,7 @@ def _read_flat(value: Any, numbers: Budget) -> spaces.Space:
                     low = pickled_array(low, numbers)
                     return spaces.Box(low, pickled_array(high, numbers), dtype=low.dtype)
                 case "Discrete", {"n": n, "dtype": dtype}:
-                    dtype = pickled_dtype(dtype)
-                    return spaces.Discrete(_integer(n), start=_integer(state.get("start", 0)), dtype=dtype)
+                    return _discrete(_integer(n), _integer(state.get("start", 0)), pickled_dtype(dtype))
                 case "MultiDiscrete", {"nvec": nvec}:
                     nvec = pickled_array(nvec, numbers)
                     start = pickled_array(state["start"], numbers) if "start" in state else None
@@ -83,6 +81,15 @@ def _read_flat(value: Any, numbers: Budget) -> spaces.Space:
                 case "MultiBinary", {"n": n}:
                     return spaces.MultiBinary(_integer(n))
     raise ValueError("no Box, Discrete, MultiDiscrete, MultiBinary or flat Dict of them")
+
+
+def _discrete(n: int, start: int, dtype: np.dtype) -> spaces.Discrete:
+    if dtype == np.int64:  # the only one that gymnasium before 1.2.2 has, and it takes no argument for it
+        return spaces.Discrete(n, start=start)
+    try:
+        return spaces.Discrete(n, start=start, dtype=dtype)
+    except TypeError as error:
+        raise ValueError(f"a Discrete space of {dtype}: that needs gymnasium 1.2.2 or newer") from error
 
 
 def _is_space_module(module: str) -> bool:

@@ -1,6 +1,7 @@
 """Inert pickles name what real unpickling would import, and hold what it would make, without doing either."""
 
 import collections
+import inspect
 import io
 import os
 import pickle
@@ -17,6 +18,9 @@ from torch import nn
 from sb3_spiking.conversion.reading import inert_pickles
 from sb3_spiking.conversion.reading.inert_pickles import InertPickle, Made, Name
 from sb3_spiking.conversion.reading.saved_spaces import read_space
+
+DISCRETE_TAKES_DTYPE = "dtype" in inspect.signature(spaces.Discrete.__init__).parameters
+"""Since gymnasium 1.2.2."""
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -140,11 +144,12 @@ SPACES = {
     "bool": spaces.Box(0, 1, (4,), np.bool_),
     "scalar": spaces.Box(-1.0, 1.0, ()),
     "discrete": spaces.Discrete(5, start=-2),
-    "int32": spaces.Discrete(5, dtype=np.int32),
     "multidiscrete": spaces.MultiDiscrete([2, 3], start=[1, -1]),
     "multibinary": spaces.MultiBinary(4),
     "multibinary2": spaces.MultiBinary([2, 3]),
 }
+if DISCRETE_TAKES_DTYPE:
+    SPACES["int32"] = spaces.Discrete(5, dtype=np.int32)
 
 
 @pytest.mark.parametrize("protocol", [4, 5])
@@ -159,7 +164,7 @@ def test_spaces_come_back_equal(name, seed, protocol):
 
 
 def test_the_order_of_a_dict_space_is_kept():
-    space = spaces.Dict(collections.OrderedDict(b=spaces.Discrete(2), a=spaces.Discrete(3)))
+    space = spaces.Dict([("b", spaces.Discrete(2)), ("a", spaces.Discrete(3))])
     assert list(read_space(InertPickle(pickle.dumps(space)).value).keys()) == ["b", "a"]
 
 
@@ -191,6 +196,24 @@ def test_spaces_of_gym_are_read_as_gymnasiums(name):
 def test_what_is_no_space_is_refused(value):
     with pytest.raises(ValueError, match=r"no "):
         read_space(value)
+
+
+def _pickled_discrete(dtype):
+    """Return what gymnasium 1.2.2 and newer write of a Discrete space, whichever is installed."""
+    space = spaces.Discrete(5, start=-2)
+    space.dtype = np.dtype(dtype)
+    return InertPickle(pickle.dumps(space)).value
+
+
+def test_discrete_spaces_are_read_by_a_gymnasium_that_takes_no_dtype(monkeypatch):
+    def discrete_of_old(n, seed=None, start=0):
+        return discrete(n, seed, start)
+
+    discrete = spaces.Discrete
+    monkeypatch.setattr(spaces, "Discrete", discrete_of_old)
+    assert read_space(_pickled_discrete(np.int64)) == discrete(5, start=-2)
+    with pytest.raises(ValueError, match=r"a Discrete space of int32: that needs gymnasium 1\.2\.2"):
+        read_space(_pickled_discrete(np.int32))
 
 
 def test_arrays_of_objects_are_refused():
