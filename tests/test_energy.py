@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC, TD3
+from torch.nn.utils import prune
 
 from sb3_spiking.energy import HOROWITZ_45NM, cost_of, decision_cost
 from sb3_spiking.snn import Part, Recording, SpikingNetwork, SpikingOptions
@@ -68,7 +70,7 @@ def test_a_silent_network_costs_what_its_encoder_sends():
     network = popsan(4, 2, (16,))
     with th.no_grad():
         for layer in network.layers:
-            layer.synapses.weight.zero_()
+            layer.synapses.weight.fill_(1e-9)
             layer.synapses.bias.zero_()
     recording = network.record(th.zeros(1, 4))
     cost = cost_of(recording)
@@ -180,3 +182,45 @@ def test_a_cost_of_nothing_can_be_printed():
 def test_a_cost_is_plain_numbers():
     cost = decision_cost(popsan(4, 2, (16,)), th.randn(2, 4))
     assert json.loads(json.dumps(dataclasses.asdict(cost)))["ann_macs"] == 4 * 16 + 16 * 2
+
+
+PRUNED = {"layers.1.synapses": "hidden1", "layers.2.synapses": "output", "decoder": "decoder"}
+
+
+@pytest.mark.parametrize("part", PRUNED)
+@pytest.mark.parametrize("permanent", [False, True])
+def test_pruned_synapses_cost_nothing(part, permanent):
+    network = SpikingNetwork(3, 2, (16, 16), SpikingOptions(decoder_population=4))
+    features = th.randn(20, 3)
+    prune.random_unstructured(network.get_submodule(part), "weight", 0.75)
+    if permanent:
+        prune.remove(network.get_submodule(part), "weight")
+    (record,) = [synapses for synapses in network.record(features).synapses if synapses.name == PRUNED[part]]
+    module = network.get_submodule(part)
+    *_, inputs = [spikes for name, spikes in inputs_of(network, features) if name == PRUNED[part]]
+    grouped = inputs.unflatten(-1, module.weight.shape) if part == "decoder" else inputs[..., None, :]
+    assert record.synops == pytest.approx(((grouped * (module.weight != 0)).sum() / len(features)).item())
+    assert 0.0 < record.synops < inputs.sum().item()
+    assert record.dense_macs == module.weight.numel()
+
+
+def inputs_of(network, features):
+    """Return what each linear map gets."""
+    with th.no_grad():
+        spikes = network.encoder(features)
+        for layer in network.layers:
+            yield layer.name, spikes
+            spikes = layer(spikes)
+        yield "decoder", spikes
+
+
+def test_the_synapses_of_quantised_layers_are_counted():
+    network = SpikingNetwork(3, 2, (16, 16))
+    features = th.randn(20, 3)
+    whole = network.record(features)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and in use
+        quantised = th.ao.quantization.quantize_dynamic(network, {th.nn.Linear})
+    counted = quantised.record(features)
+    assert [each.dense_macs for each in counted.synapses] == [each.dense_macs for each in whole.synapses]
+    assert counted.synapses[0].synops == pytest.approx(whole.synapses[0].synops, rel=0.02)

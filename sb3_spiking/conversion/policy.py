@@ -222,7 +222,7 @@ class DenseQPolicy(QPolicy):
         total = 0.0
         for layer, output in zip(self.network.layers, self.network.outputs(activation), strict=True):
             present = (activation.flatten(1) if isinstance(layer, nn.Linear) else activation) != 0
-            total += synapses_of(layer)(present).item() / len(present)
+            total += synapses_of(layer).count(present) / len(present)
             activation = output.relu()
         return total
 

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_spiking.snn.arguments import finite_float, positive_int
-from sb3_spiking.snn.recording import Recording
+from sb3_spiking.snn.recording import Recording, Synapses
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,7 @@ class Decoder(nn.Module):
         :return: ``[N, out_dim]``
         """
         if recording is not None:
-            fan_out = self.out_dim if self.population is None else 1
-            recording.add_synapses("decoder", lambda present: fan_out * present.sum(), spikes)
+            recording.add_synapses("decoder", Synapses(self._map_by, self.weight.detach()), spikes)
         if isinstance(self.statistic, Max):
             return self._max_membrane(spikes, self.statistic.membrane_decay)
         weights, divisor = self.statistic.step_weights(len(spikes))
@@ -149,7 +148,9 @@ class Decoder(nn.Module):
 
     def _map(self, values: th.Tensor) -> th.Tensor:
         """Return the linear map without its bias, of ``[..., in_features]``."""
+        return self._map_by(values, self.weight)
+
+    def _map_by(self, values: th.Tensor, weight: th.Tensor) -> th.Tensor:
         if self.population is None:
-            return F.linear(values, self.weight)
-        populations = values.reshape(*values.shape[:-1], self.out_dim, self.population)
-        return (populations * self.weight).sum(dim=-1)
+            return F.linear(values, weight)
+        return (values.reshape(*values.shape[:-1], self.out_dim, self.population) * weight).sum(dim=-1)

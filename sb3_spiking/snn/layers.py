@@ -139,14 +139,9 @@ class IntraConnections(nn.Conv1d):
     def __init__(self, populations: int, population: int) -> None:
         super().__init__(populations, populations * population, population, groups=populations)
 
-    def forward(self, spikes: th.Tensor) -> th.Tensor:
-        """
-        Return what each neuron hears.
-
-        :param spikes: ``[N, features]``
-        :return: ``[N, features]``
-        """
-        return super().forward(spikes.reshape(-1, self.in_channels, self.kernel_size[0])).flatten(1)
+    def _conv_forward(self, spikes: th.Tensor, weight: th.Tensor, bias: th.Tensor | None) -> th.Tensor:
+        """Return what each neuron hears, ``[N, features]``, of spikes of the same shape."""
+        return super()._conv_forward(spikes.reshape(-1, self.in_channels, self.kernel_size[0]), weight, bias).flatten(1)
 
 
 class IntraConnectedLayer(SpikingLayer):

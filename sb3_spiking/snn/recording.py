@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch as th
 from torch import nn
-from torch.func import functional_call
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,19 @@ class Recording:
         record = PopulationRecord(name, spikes.detach().cpu(), margin, surrogate_window, exponentials)
         self.populations.append(record)
 
-    def add_synapses(self, name: str, count: Callable[[th.Tensor], th.Tensor], inputs: th.Tensor) -> None:
+    def add_synapses(self, name: str, synapses: "Synapses", inputs: th.Tensor) -> None:
         """
         Count the operations of a linear map.
 
         :param name: the population that it leads to
-        :param count: number of synapses that leave the inputs which are there, a function of a mask ``[N, ...]``
+        :param synapses: its synapses
         :param inputs: ``[T, N, ...]``; one that is constant over the steps (expanded) is multiplied once
         """
         if is_constant(inputs):
             inputs = inputs[:1]
-        present = inputs != 0
-        operations = count(present.flatten(0, 1)).item() / inputs.shape[1]
-        dense = int(count(th.ones_like(present[0, :1])).item())
+        operations = synapses.count((inputs != 0).flatten(0, 1)) / inputs.shape[1]
         synops, macs = (operations, 0.0) if are_spikes(inputs) else (0.0, operations)
-        self.synapses.append(SynapseRecord(name, synops, macs, dense))
+        self.synapses.append(SynapseRecord(name, synops, macs, synapses.dense(inputs[0, :1])))
 
 
 def are_spikes(values: th.Tensor) -> bool:
@@ -112,18 +111,52 @@ def is_constant(inputs: th.Tensor) -> bool:
     return inputs.shape[0] > 1 and inputs.stride(0) == 0
 
 
-def synapses_of(linear_map: nn.Module) -> Callable[[th.Tensor], th.Tensor]:
+@dataclass(frozen=True)
+class Synapses:
     """
-    Return how to count the synapses that leave a set of inputs, borders of a convolution included.
+    The synapses of a linear map; a weight of 0 (pruned) is none.
 
-    :param linear_map: ``nn.Linear`` or a convolution
-    :return: the ``count`` of [`Recording.add_synapses`][sb3_spiking.snn.recording.Recording.add_synapses]
+    :param reach: masks of the inputs ``[N, ...]`` and of the weights to the number of present inputs of each output
+    :param weight: the weights in use
     """
-    # With weights of 1 each output is the number of its inputs that are there.
-    ones = {name: (th.ones_like if name == "weight" else th.zeros_like)(p) for name, p in linear_map.named_parameters()}
 
-    def count(present: th.Tensor) -> th.Tensor:
-        reached: th.Tensor = functional_call(linear_map, ones, (present.to(ones["weight"]),))
-        return reached.double().sum()
+    reach: Callable[[th.Tensor, th.Tensor], th.Tensor]
+    weight: th.Tensor
 
-    return count
+    def count(self, present: th.Tensor) -> float:
+        """
+        Count the synapses that leave a set of inputs, borders of a convolution included.
+
+        :param present: mask of the inputs, ``[N, ...]``
+        :return: their number, over all ``N``
+        """
+        return self._count(present, self.weight != 0)
+
+    def dense(self, inputs: th.Tensor) -> int:
+        """
+        Count the synapses of a dense map of the same sizes.
+
+        :param inputs: one input, ``[1, ...]``
+        :return: their number
+        """
+        return int(self._count(th.ones_like(inputs), th.ones_like(self.weight)))
+
+    def _count(self, present: th.Tensor, weights: th.Tensor) -> float:
+        # With weights of 1 each output is the number of its inputs that are there.
+        dtype = self.weight.dtype
+        return self.reach(present.to(dtype), weights.to(dtype)).double().sum().item()
+
+
+def synapses_of(linear_map: nn.Module) -> Synapses:
+    """
+    Return the synapses of a linear map as it is now: pruned, reparametrized and quantised weights are those in use.
+
+    :param linear_map: ``nn.Linear`` or a convolution, or what torch's quantisation has made of it
+    :return: the synapses
+    """
+    weight: Any = linear_map.weight
+    weight = weight().dequantize() if callable(weight) and not isinstance(weight, th.Tensor) else weight.detach()
+    if isinstance(linear_map, nn.modules.conv._ConvNd):
+        convolve: Any = linear_map._conv_forward
+        return Synapses(lambda present, weights: convolve(present, weights, None), weight)
+    return Synapses(functional.linear, weight)
