@@ -117,6 +117,8 @@ def decide(network: "SpikingNetwork", features: th.Tensor) -> th.Tensor | None:
     few = 0 < size * time_steps <= MAX_ROWS
     if not few or features.dtype is not th.float32 or features.device.type != "cpu":
         return None
+    if type(features) not in kernels.PLAIN_TENSORS:
+        return None
     # The kernels check no bounds: what does not fit is the modules' to complain about.
     if features.shape != (size, network.size):
         return None

@@ -321,6 +321,27 @@ def test_hooks_of_all_modules_and_of_surrogates_are_called():
     assert len(seen) == network.options.time_steps
 
 
+class Logged(th.Tensor):
+    """Notes what is done to it."""
+
+    functions: list = []  # noqa: RUF012 (of the test)
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        cls.functions.append(function)
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+@pytest.mark.parametrize("rows", [3, 100])
+def test_subclasses_of_tensors_see_what_is_done_to_them(rows):
+    network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
+    features = observations(rows, 5)
+    with th.no_grad():
+        decided = network(features.as_subclass(Logged))
+    th.testing.assert_close(decided.as_subclass(th.Tensor), by_modules(network, features))
+    assert nn.functional.linear in Logged.functions
+
+
 def test_a_default_device_is_no_observer():
     network = SpikingNetwork(5, 3, (16, 16), SpikingOptions())
     with th.device("cpu"):

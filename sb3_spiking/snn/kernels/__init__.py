@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 _KNOWN = (neuron.CUBALIFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.IFNode, DynamicNode)
+PLAIN_TENSORS = (th.Tensor, th.nn.Parameter)
 _SHAPES = {function: shape for shape, function in SURROGATES.items()}
 
 
@@ -55,9 +56,9 @@ def supports(tensor: th.Tensor) -> bool:
 
     :param tensor: any tensor
     :return: True for float32 and float64 on the CPU, for float32 on a GPU where Triton works; never while torch's
-        operations are traced
+        operations are traced, nor for subclasses of tensors, which compute in a way of their own
     """
-    if operations_are_traced():
+    if type(tensor) not in PLAIN_TENSORS or operations_are_traced():
         return False
     if tensor.device.type == "cpu":
         return tensor.dtype in (th.float32, th.float64)
