@@ -39,8 +39,8 @@ types: $(READY)  ## mypy
 docs: $(READY)  ## build the site, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-pytest: $(READY)  ## all the tests, the slow ones too
-	$(BIN)/pytest
+pytest: $(READY)  ## all the tests, the slow ones too, in a process for each core, four at most
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # Torch's oldest release is gigabytes of CUDA on Linux: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has one without.
 $(OLDEST_READY): pyproject.toml constraints-oldest.txt

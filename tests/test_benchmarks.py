@@ -152,7 +152,7 @@ def test_a_subject_from_the_command_line(monkeypatch, tmp_path, capsys):
     tables = capsys.readouterr().out
     # Fewer cases than contestants: these are the rows.
     assert "| ms | 1 observation | 8 observations | 64 observations |" in tables
-    assert "| spiking-bfloat16 | " in tables
+    assert "| sb3-spiking, bfloat16 | " in tables
 
 
 def test_an_unknown_subject_is_named(monkeypatch, capsys):
@@ -181,7 +181,7 @@ def test_conversion_tables_read_records_with_and_without_provenance(monkeypatch,
     without = conversion.summary()
     path.write_text(json.dumps({**record, "provenance": {"commit": "0"}}))
     assert conversion.summary() == without
-    assert "| rate | 60.0 +- 10.0 |" in without
+    assert "| rate | 60.0 ± 10.0 |" in without
 
 
 @pytest.mark.parametrize("name", ["membranes", "encoding"])

@@ -105,7 +105,12 @@ def test_an_interrupt_is_quiet_and_cleans_up(tmp_path, sent, code):
         "sys.exit(sb3_spiking_cli.command())"
     )
     words = [sys.executable, "-c", script, "info"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A test run in the background ignores interrupts, and what it starts would inherit that.
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, heard)
     assert process.stdout.readline() == "working\n"
     time.sleep(0.1)
     process.send_signal(sent)

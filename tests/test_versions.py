@@ -11,7 +11,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TOOLS = {"ruff", "mypy", "pre-commit", "triton", "mkdocs", "mkdocs-material", "mkdocstrings"} | {
-    *("onnx", "onnxruntime", "onnxscript")
+    *("onnx", "onnxruntime", "onnxscript", "pytest-xdist")
 }
 """What no user needs: constraints.txt says which versions are meant."""
 

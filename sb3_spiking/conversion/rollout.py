@@ -1,7 +1,6 @@
 """Playing: episodes on given seeds, and the observations that an agent meets."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, is_vecenv_wrapped
 
 from sb3_spiking.conversion.policy import Observation, QPolicy, features_shape
+from sb3_spiking.snn.notices import warn
 
 Watch = Callable[[Observation, np.ndarray], None]
 """Sees the observations of some decisions, ``[N, ...]``, and the policy's Q-values, ``[N, actions]``."""
@@ -29,10 +29,9 @@ def warn_of_cut(steps: int) -> None:
 
     :param steps: after how many it was cut
     """
-    warnings.warn(
+    warn(
         f"An episode did not end within {steps} steps and was cut: its return is what it had until then. "
-        "max_steps= is the limit.",
-        stacklevel=3,
+        "max_steps= is the limit."
     )
 
 

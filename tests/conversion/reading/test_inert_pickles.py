@@ -206,14 +206,15 @@ def _pickled_discrete(dtype):
 
 
 def test_discrete_spaces_are_read_by_a_gymnasium_that_takes_no_dtype(monkeypatch):
-    def discrete_of_old(n, seed=None, start=0):
-        return discrete(n, seed, start)
+    class DiscreteOfOld(spaces.Discrete):
+        def __init__(self, n, seed=None, start=0):
+            super().__init__(n, seed, start)
 
-    discrete = spaces.Discrete
-    monkeypatch.setattr(spaces, "Discrete", discrete_of_old)
-    assert read_space(_pickled_discrete(np.int64)) == discrete(5, start=-2)
+    of_now, wide, narrow = spaces.Discrete(5, start=-2), _pickled_discrete(np.int64), _pickled_discrete(np.int32)
+    monkeypatch.setattr(spaces, "Discrete", DiscreteOfOld)
+    assert read_space(wide) == of_now
     with pytest.raises(ValueError, match=r"a Discrete space of int32: that needs gymnasium 1\.2\.2"):
-        read_space(_pickled_discrete(np.int32))
+        read_space(narrow)
 
 
 def test_arrays_of_objects_are_refused():
