@@ -64,7 +64,7 @@ def _arguments_of(policy: type) -> Iterator[Argument]:
     known = {field.name for field in dataclasses.fields(SpikingOptions)}
     for base in [base for base in policy.__mro__ if "__init__" in vars(base)]:
         ours = base.__module__.startswith("sb3_spiking")
-        for parameter in inspect.signature(base.__init__).parameters.values():
+        for parameter in inspect.signature(base.__init__).parameters.values():  # type: ignore[misc]
             if parameter.name not in known | GIVEN:
                 known.add(parameter.name)
                 group = POLICY if ours else PASSED_ON

@@ -135,7 +135,7 @@ class SpikeMonitorCallback(BaseCallback):
                 if value is not None:
                     self.logger.record(f"spikes/{record.name}_{quantity}", value)
             # Receptive fields that no observation reaches are silent by design.
-            if record.margin is not None and record.name not in self._warned:
+            if not record.is_encoder and record.name not in self._warned:
                 self._diagnose(record)
 
     def _diagnose(self, record: PopulationRecord) -> None:
@@ -152,10 +152,12 @@ class SpikeMonitorCallback(BaseCallback):
 
 
 def _joined(records: Sequence[PopulationRecord]) -> PopulationRecord:
-    """Return several measurements of a population that has membranes as one."""
+    """Return several measurements of a population as one."""
     margins = [record.margin for record in records if record.margin is not None]
     return replace(
-        records[-1], spikes=th.cat([record.spikes for record in records], dim=1), margin=th.cat(margins, dim=1)
+        records[-1],
+        spikes=th.cat([record.spikes for record in records], dim=1),
+        margin=th.cat(margins, dim=1) if margins else None,
     )
 
 
@@ -313,9 +315,11 @@ class SurrogateScheduleCallback(BaseCallback):
                 )
 
     def _set(self, value: float) -> None:
-        surrogate = type(self._surrogate)(value)
+        # The constants alone: another module would be another network to those who act fast, and lose its hooks.
+        constants = type(self._surrogate)(value).build()._sg_params
         for layer in self._layers():
-            layer.neuron.surrogate_function = surrogate.build()
+            for name, constant in constants.items():
+                setattr(layer.neuron.surrogate_function, name, constant)
         self.logger.record(f"spikes/surrogate_{self._constant}", value)
 
 

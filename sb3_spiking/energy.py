@@ -137,8 +137,7 @@ def cost_of(recording: Recording) -> DecisionCost:
     :return: the mean over the decisions
     """
     rates = {p.name: p.spikes.abs().mean().item() for p in recording.populations}
-    # Encoders and converted networks record no membranes; a converted network has no encoder.
-    neurons = [rates[p.name] for p in recording.populations if p.margin is not None] or list(rates.values())
+    neurons = [rates[p.name] for p in recording.populations if not p.is_encoder]
     dense_macs = sum(synapses.dense_macs for synapses in recording.synapses)
     return DecisionCost(
         firing_rates=rates,

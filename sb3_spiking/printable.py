@@ -15,4 +15,15 @@ def printable(text: str, length: int = LENGTH) -> str:
     :return: the text, with ``...`` where it was cut
     """
     shown = "".join(char if char.isprintable() else " " for char in text[:length])
-    return " ".join(shown.split()) + ("..." if len(text) > length else "")
+    return shown + ("..." if len(text) > length else "")
+
+
+def one_line(text: str, length: int = LENGTH) -> str:
+    """
+    Return a message as one printable line: its line breaks and indentation become single spaces.
+
+    :param text: any text
+    :param length: characters at most
+    :return: the text, with ``...`` where it was cut
+    """
+    return printable(" ".join(text[: 2 * length].split()), length)

@@ -15,7 +15,7 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
     :param paths: where they shall be
     :return: where to write each of them, in the same folder and with the same suffix
     """
-    partials = tuple(path.with_name(f".{path.stem}.partial{path.suffix}") for path in paths)
+    partials = tuple(map(_partial, paths))
     try:
         yield partials
         for partial, path in zip(partials, paths, strict=True):
@@ -23,3 +23,22 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
     finally:
         for partial in partials:
             partial.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """
+    Check that a file can be written, before the work that it is for.
+
+    :param path: where it shall be, in a folder that exists
+    :raises ValueError: if it cannot
+    """
+    partial = _partial(path)
+    try:
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}; choose another place with -o") from error
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.partial{path.suffix}")

@@ -10,6 +10,7 @@ Exit codes: 0, done; 2, the input is not as it should be, said in one line; 130,
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from sb3_spiking_cli import convert, enjoy, evaluate, info, inspect, train, watch
 from sb3_spiking_cli.completion import SHELLS, PrintCompletion
@@ -56,6 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in characters that a terminal shows as they are: a file's name may hold others."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error("".join(char if char.isprintable() or char == "\n" else " " for char in message))
+
+
 class Paragraphs(argparse.HelpFormatter):
     """Keeps the paragraphs of a description apart."""
 
@@ -78,11 +86,9 @@ class PrintVersion(argparse.Action):
         parser.exit()
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of all the commands."""
-    parser = argparse.ArgumentParser(
-        prog="sb3-spiking", description="Spiking reinforcement learning with Stable-Baselines3."
-    )
+    parser = Parser(prog="sb3-spiking", description="Spiking reinforcement learning with Stable-Baselines3.")
     parser.add_argument("--version", action=PrintVersion, nargs=0, help="print the version and exit")
     parser.add_argument(
         "--print-completion", action=PrintCompletion, choices=SHELLS, help="print a completion script for a shell"

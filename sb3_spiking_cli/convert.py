@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluation.add_argument(
         "--epsilon", type=float, default=0.0, metavar="P", help="probability of a random action (default: 0)"
     )
-    evaluation.add_argument("--seed", type=int, default=0, help="seed of the first episode (default: 0)")
+    evaluation.add_argument("--seed", type=environment.seed, default=0, help="seed of the first episode (default: 0)")
     environment.add_step_limit(evaluation)
     evaluation.add_argument("--sweep-time", action="store_true", help="print the agreement for other values of T")
     evaluation.add_argument("--sweep-threshold", action="store_true", help="print the agreement for other thresholds")

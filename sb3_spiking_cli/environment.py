@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+MAX_SEED = 2**31
 MAX_STEPS = 100_000
 """As `sb3_spiking.conversion.rollout` has it."""
 
@@ -35,6 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--vec-normalize", metavar="FILE", type=Path, help="statistics that VecNormalize.save has written"
     )
+
+
+def seed(text: str) -> int:
+    """
+    Read a seed.
+
+    :param text: an integer that environments and NumPy take, with those of the episodes after it
+    :return: the seed
+    """
+    value = int(text) if text.lstrip("-").isdecimal() and len(text) < 12 else -1
+    if not 0 <= value < MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} must be an integer from 0 to {MAX_SEED - 1}")
+    return value
 
 
 def add_step_limit(group: argparse._ActionsContainer) -> None:

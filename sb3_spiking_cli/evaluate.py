@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--episodes", type=int, default=20, metavar="N", help="number of episodes (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (default: 0)")
+    parser.add_argument("--seed", type=environment.seed, default=0, help="seed of the first episode (default: 0)")
     parser.add_argument(
         "--epsilon", type=float, default=0.0, metavar="P", help="probability of a random action (default: 0)"
     )

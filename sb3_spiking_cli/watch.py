@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="FILE", help="film (default: <name>.mp4 beside it, .gif without ffmpeg)"
     )
     environment.add_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the episode (default: 0)")
+    parser.add_argument("--seed", type=environment.seed, default=0, help="seed of the episode (default: 0)")
     parser.add_argument(
         "--frames", type=int, default=300, metavar="N", help="maximum number of decisions (default: %(default)s)"
     )

@@ -1,5 +1,6 @@
 """The commands, given files of strangers and episodes that never end: one line each, and an end."""
 
+import base64
 import json
 import zipfile
 
@@ -48,13 +49,13 @@ def test_episodes_that_never_end_are_cut_and_counted(endless, capsys):
     few = ["--episodes", "3", "--max-episode-steps", "20"]
     assert main(["convert", str(endless), "--states", "50", *few]) == 0
     printed = capsys.readouterr()
-    assert "6 episodes did not end within 20 steps and were cut" in " ".join(printed.err.split())
+    assert "episodes that did not end within 20 steps and were cut: 6;" in " ".join(printed.err.split())
     assert "episodes that did not end and were cut" in printed.out
     content = json.loads(endless.with_name("dqn-Endless-v0_snn.json").read_text())
     assert (content["dqn_cut"], content["snn_cut"], content["dqn_returns"]) == (3, 3, [20.0] * 3)
     assert content["evaluation"]["max_episode_steps"] == 20
     assert main(["evaluate", str(endless.with_name("dqn-Endless-v0_snn.zip")), *few]) == 0
-    assert "3 episodes did not end within 20 steps" in " ".join(capsys.readouterr().err.split())
+    assert "episodes that did not end within 20 steps and were cut: 3;" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
@@ -145,3 +146,21 @@ def test_states_of_a_file_that_are_none(endless, capsys, tmp_path):
     assert "a single number" in refused(capsys, "convert", endless, "--observations", tmp_path / "states.npy")
     np.save(tmp_path / "states.npy", np.zeros((0, 4)))
     assert "shape (0, 4)" in refused(capsys, "convert", endless, "--observations", tmp_path / "states.npy")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        b"\x80\x04\x8c\x09torch.hub\x8c\x09os.system\x93.",  # reaches through a usual module
+        b"".join(  # hides behind long and usual names
+            b"\x8c\x07gymnasi\x8d" + (400).to_bytes(8, "little") + letter * 400 + b"\x930" for letter in (b"a", b"b")
+        ).join([b"\x80\x04", b"\x8c\x05posix\x8c\x06system\x93."]),
+    ],
+)
+def test_what_a_pickle_would_run_is_seen_whatever_is_beside_it(tmp_path, capsys, named):
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("data", json.dumps({"exploration_rate": {":serialized:": base64.b64encode(named).decode()}}))
+    assert main(["inspect", str(tmp_path / "evil.zip")]) == 0
+    printed = capsys.readouterr()
+    assert "os.system" in printed.err or "posix.system" in printed.err
+    assert "system" in printed.out

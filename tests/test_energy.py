@@ -22,7 +22,7 @@ def test_counts_by_hand():
     fired = th.zeros(2, 2, 4)
     fired[1, 1, 2] = 1.0
     recording = Recording()
-    recording.add_population("encoder", spikes)
+    recording.add_population("encoder", spikes, exponentials=2)
     recording.add_population("hidden0", fired, margin=fired - 1)
     recording.add_synapses("hidden0", synapses_of(th.nn.Linear(2, 4)), spikes)
     current = th.tensor([[0.5, 0.0, -2.0], [0.0, 0.0, 0.1]]).expand(2, 2, 3)

@@ -62,3 +62,9 @@ def test_long_tables_and_lists_are_cut_and_say_so(capsys):
     printed = capsys.readouterr().out
     assert printed.count("... and 7 more") == 2
     assert printed.count("\n") < 2 * console.MAX_ROWS + 10
+
+
+def test_rows_keep_their_indentation(capsys):
+    console.out.quiet = False
+    console.table(("", "value"), [("whole", "1"), ("  part", "2")])
+    assert "\n  part " in capsys.readouterr().out

@@ -7,7 +7,7 @@ from importlib import import_module
 from gymnasium.error import Error as GymError
 
 from sb3_spiking.cli import console
-from sb3_spiking.printable import printable
+from sb3_spiking.printable import one_line, printable
 from sb3_spiking_cli import main
 
 __all__ = ["main", "run"]
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         with console.plain_warnings():
             import_module(f"sb3_spiking.cli.{args.command}").run(args)
     except (ValueError, OSError, ImportError, GymError) as error:
-        print(f"sb3-spiking {args.command}: error: {printable(str(error), MAX_ERROR)}", file=sys.stderr)
+        print(f"sb3-spiking {args.command}: error: {one_line(str(error), MAX_ERROR)}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or "can't allocate memory" in str(error)):  # as torch says it

@@ -141,6 +141,7 @@ def agent_of(args: argparse.Namespace) -> tuple[Agent, EnvSpec]:
     # What is missing is said before SB3 has worked for seconds, where the spaces can be read without it.
     spaces = read_spaces(args.path)
     spec = None if spaces is None else environment.known_env_of(args, *spaces)
+    environment.offer_module(inspect_zip(args.path).policy_class or "")  # of the user's own, perhaps
     agent = TrainedAgent(_load(args.path, algorithm), algorithm.__name__)
     return agent, spec or environment.known_env_of(args, agent.observation_space, agent.action_space)
 

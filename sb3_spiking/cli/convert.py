@@ -26,7 +26,7 @@ from sb3_spiking.conversion.report import Agreement, Report, compare, compare_on
 from sb3_spiking.conversion.rollout import check_states, sampled
 from sb3_spiking.conversion.sweep import sweep
 from sb3_spiking.printable import printable
-from sb3_spiking.replacing import replacing
+from sb3_spiking.replacing import check_writable, replacing
 
 TIME_SWEEP = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 THRESHOLD_SWEEP = ("max*2", "max*1.5", "max", "99.9%", "99%", "95%")
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
         source=args.path.name,
         sha256=checkpoint.sha256,
         algorithm=checkpoint.algorithm,
-        env=None if spec is None else _env_to_json(spec),
+        env=None if spec is None else _env_to_json(spec, outputs[0].resolve().parent),
     )
     _write(outputs, snn, report, sweeps, args)
     out.print("\nwritten: " + ", ".join(printable(str(path)) for path in outputs), markup=False)
@@ -92,6 +92,8 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
         raise ValueError(f"{there[0]} is there already; --force replaces it, -o writes elsewhere")
     if args.path.is_file() and not target.parent.is_dir():
         raise ValueError(f"there is no folder {target.parent} to write to; make it, or choose another with -o")
+    for path in outputs if target.parent.is_dir() else []:
+        check_writable(path)
     return outputs
 
 
@@ -212,8 +214,12 @@ def _draw(report: Report, sweeps: dict[str, dict[str, Agreement]], path: Path) -
     figure.savefig(path, format="png", dpi=120)
 
 
-def _env_to_json(spec: EnvSpec) -> dict[str, Any]:
-    statistics = None if spec.vec_normalize is None else str(spec.vec_normalize)
+def _env_to_json(spec: EnvSpec, folder: Path) -> dict[str, Any]:
+    """Describe an environment; statistics that lie below the folder of the output are noted from there."""
+    statistics = None
+    if spec.vec_normalize is not None:
+        place = spec.vec_normalize.resolve()
+        statistics = str(place.relative_to(folder) if place.is_relative_to(folder) else spec.vec_normalize)
     return {**dataclasses.asdict(spec), "kwargs": dict(spec.kwargs), "vec_normalize": statistics}
 
 

@@ -23,7 +23,7 @@ def cut_text(episodes: int, steps: int) -> str:
     :param steps: number of steps after which they were cut
     """
     return (
-        f"{episodes} episodes did not end within {steps} steps and were cut: "
+        f"episodes that did not end within {steps} steps and were cut: {episodes}; "
         "their returns are what they had until then (--max-episode-steps)"
     )
 
@@ -65,13 +65,26 @@ def find_module(env: str) -> None:
     :raises ValueError: if there is no such module
     """
     module, colon, _ = env.partition(":")
+    if colon and not offer_module(module):
+        here = Path.cwd()
+        raise ValueError(f"--env {env}: there is no module {module!r}, neither installed nor in the folder {here}")
+
+
+def offer_module(module: str) -> bool:
+    """
+    Let a module in the working directory be imported, if it is not installed.
+
+    :param module: its name, of the user's own words or of a file that the user trusts
+    :return: whether there is one
+    """
     top = module.partition(".")[0]
-    if not colon or top in sys.modules or (top.isidentifier() and find_spec(top) is not None):
-        return
+    if top in sys.modules or (top.isidentifier() and find_spec(top) is not None):
+        return True
     here = Path.cwd()
     if not ((here / f"{top}.py").is_file() or (here / top).is_dir()):
-        raise ValueError(f"--env {env}: there is no module {top!r}, neither installed nor in the folder {here}")
+        return False
     sys.path.append(str(here))
+    return True
 
 
 def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:

@@ -13,6 +13,7 @@ from sb3_spiking.conversion.environment import environments
 from sb3_spiking.conversion.report import MAX_ENVS, MAX_RECORDED
 from sb3_spiking.conversion.rollout import Sample, play
 from sb3_spiking.energy import HOROWITZ_45NM, DecisionCost, nanojoules
+from sb3_spiking.printable import printable
 
 
 def run(args: argparse.Namespace) -> None:
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         warn(environment.cut_text(len(cut), args.max_episode_steps))
     spread = f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"
     rows = [(f"return ({len(returns)} episodes)", spread), *_network(agent), *_cost(agent.cost(some.observations()))]
-    table(("", args.path.name), rows)
+    table(("", printable(args.path.name, 40)), rows)
 
 
 def _network(agent: Agent) -> list[tuple[str, str]]:

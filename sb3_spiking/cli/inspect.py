@@ -14,14 +14,21 @@ from sb3_spiking.conversion.reading.spiking_model import SpikingModel, read_spik
 from sb3_spiking.printable import printable
 from sb3_spiking.snn import SpikingOptions
 
-EXPECTED = ("stable_baselines3", "sb3_contrib", "gym", "gymnasium", "numpy", "torch", "collections", "sb3_spiking")
-"""Packages that SB3's own pickles import from."""
-MAX_NAMES, MAX_PROBLEMS = 10, 30
-"""That are shown, of each pickle and of a file."""
+EXPECTED = (
+    *("stable_baselines3.", "sb3_contrib.", "sb3_spiking.", "gym.spaces.", "gymnasium.spaces.", "gymnasium.utils."),
+    *("collections.OrderedDict", "collections.deque", "collections.defaultdict", "torch.nn.", "torch.optim."),
+    *("torch.device", "torch.dtype", "numpy.dtype", "numpy.ndarray", "numpy.core.", "numpy._core.", "numpy.random."),
+    *("torch._utils._rebuild_", "torch.storage.", "torch.FloatStorage", "torch.DoubleStorage", "torch.HalfStorage"),
+    *("torch.BFloat16Storage", "torch.LongStorage", "torch.IntStorage", "torch.ByteStorage", "torch.BoolStorage"),
+    *("numpy.bool", "numpy.int", "numpy.uint", "numpy.float"),
+)
+"""What the names begin with that SB3's own pickles import."""
+MAX_NAMES, MAX_PROBLEMS, MAX_NAME = 10, 30, 80
+"""That are shown, of each pickle and of a file; and characters of a name."""
 HARMLESS = ("builtins.float", "builtins.int", "builtins.bool", "builtins.set", "builtins.slice")
 
 
-MAX_ROWS = 10
+FIRST_ROWS = 10
 """Rows of a table that are shown unless all of them are asked for."""
 
 
@@ -127,7 +134,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def _show_pickles(contents: Contents) -> None:
-    imports = [(where, ", ".join(names) or "nothing") for where, names in contents.pickles.items()]
+    imports = [(where, _some(names) or "nothing") for where, names in contents.pickles.items()]
     out.print()
     listing("what its pickles would import (nothing was)", imports)
     functions = [where for where, names in contents.pickles.items() if any(map(_makes_functions, names))]
@@ -135,8 +142,25 @@ def _show_pickles(contents: Contents) -> None:
         note(f"{', '.join(functions)}: functions, which are code; SB3 itself saves schedules so")
     for where, names in contents.pickles.items():
         foreign_names = [name for name in names if not _makes_functions(name) and not _is_expected(name)]
-        if foreign_names:
-            warn(f"{where} would import {', '.join(foreign_names[:MAX_NAMES])}{_more(foreign_names, MAX_NAMES)}")
+        for start in range(0, min(len(foreign_names), MAX_NAMES), 3):  # few at a time: a long line is cut
+            warn(f"{where} would import {', '.join(cut(name) for name in foreign_names[start : start + 3])}")
+        if more := _more(foreign_names, MAX_NAMES):
+            warn(f"{where} would import{more}")
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return some of the names, those first that are not expected."""
+    ordered = sorted(names, key=_is_expected)
+    return ", ".join(map(cut, ordered[:MAX_NAMES])) + _more(ordered, MAX_NAMES)
+
+
+def cut(name: str) -> str:
+    """
+    Return a name that leaves room for others.
+
+    :param name: any name
+    """
+    return printable(name, MAX_NAME)
 
 
 def _more(items: Sequence[str], shown: int) -> str:
@@ -145,7 +169,7 @@ def _more(items: Sequence[str], shown: int) -> str:
 
 def _show_table(columns: tuple[str, str], rows: list[tuple[str, str]], args: argparse.Namespace) -> None:
     out.print()
-    table(columns, rows, *((len(rows), "") if args.tensors else (MAX_ROWS, "; --tensors shows all")))
+    table(columns, rows, *((len(rows), "") if args.tensors else (FIRST_ROWS, "; --tensors shows all")))
 
 
 def _makes_functions(name: str) -> bool:
@@ -153,7 +177,7 @@ def _makes_functions(name: str) -> bool:
 
 
 def _is_expected(name: str) -> bool:
-    return name.split(".")[0] in EXPECTED or name in HARMLESS
+    return ":" not in name and (name.startswith(EXPECTED) or name in HARMLESS)
 
 
 def _show_converted(path: Path, converted: Converted) -> None:

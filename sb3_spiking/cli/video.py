@@ -17,7 +17,7 @@ from gymnasium.error import Error as GymError
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_spiking.cli.agents import Agent, entering
-from sb3_spiking.cli.console import Task, progress
+from sb3_spiking.cli.console import Task, progress, warn
 from sb3_spiking.conversion.environment import EnvSpec, environments, reason_of
 from sb3_spiking.conversion.rollout import play
 from sb3_spiking.replacing import replacing
@@ -68,7 +68,8 @@ def film(agent: Agent, spec: EnvSpec, seed: int, epsilon: float, path: Path, qui
             frames.append(picture(env, spec))
 
         th.manual_seed(seed)  # Poisson encoders draw from it.
-        list(play(entering(agent, env), env, 1, seed, epsilon, watch, MAX_FRAMES, cut=lambda steps: None))
+        cut = lambda steps: warn(f"{path} shows the first {steps} decisions of the episode")  # noqa: E731
+        list(play(entering(agent, env), env, 1, seed, epsilon, watch, MAX_FRAMES, cut))
         fps = frames_per_second(env)
     with progress("writing the film", len(frames), quiet) as task:
         write(_counted(frames, task), fps, path)

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from sb3_spiking.conversion.reading.vec_normalize import NormalizationStatistics, read_vec_normalize
 from sb3_spiking.environments import MINATAR_GAMES, make_atari_env, make_minatar_env
 from sb3_spiking.extras import install_hint
-from sb3_spiking.printable import printable
+from sb3_spiking.printable import one_line
 
 MINATAR = "minatar-"
 MAX_FRAMES = 256
@@ -32,7 +32,7 @@ class EnvError(ValueError):
     """No such environment, or not the agent's; its text is one printable line, whatever a stranger's file names."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)

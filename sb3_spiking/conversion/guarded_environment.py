@@ -75,7 +75,7 @@ def noted_spec(path: Path, noted: Any, vec_normalize: Path | None = None) -> Env
 def _beside(path: Path, noted: Path) -> Path:
     """Return statistics in the folder of a file, or below it; others may be anything on this machine."""
     folder = path.resolve().parent
-    for place in (noted, folder / noted.name):
+    for place in (folder / noted, noted, folder / noted.name):
         if place.is_file() and place.resolve().is_relative_to(folder):
             return place
     raise ValueError(

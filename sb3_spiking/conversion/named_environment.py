@@ -12,7 +12,7 @@ from gymnasium import spaces
 from sb3_spiking.conversion.environment import EnvError, EnvSpec, check_spaces, known_ids, reason_of
 from sb3_spiking.conversion.guarded_environment import ADAPTERS, named_spec
 from sb3_spiking.conversion.reading.regular_files import read_file
-from sb3_spiking.printable import printable
+from sb3_spiking.printable import one_line, printable
 
 ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers.AtariWrapper"
 ATARI_FRAME = (84, 84)
@@ -67,7 +67,7 @@ def _judge(source: str, spec: EnvSpec, observation_space: spaces.Space, action_s
     try:
         check_spaces(spec, observation_space, action_space)
     except EnvError as error:
-        return Found(None, printable(f"{source} names {spec}, not used: {error}"))
+        return Found(None, one_line(f"{source} names {spec}, not used: {error}"))
     return Found(spec, printable(f"{source} names {spec}"))
 
 

@@ -291,7 +291,7 @@ class SpikingQPolicy(QPolicy):
 
     def _decide(self, features: th.Tensor, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, State]:
         if not bool(th.isfinite(features).all()):
-            raise ValueError("observations must be finite: there are NaN or infinite values")
+            raise ValueError("observations must be finite in float32: there are NaN, infinite or larger values")
         values, after = self.network.decide(features, self._membranes(state, episode_start))
         return values, tuple(membrane.cpu().numpy() for membrane in after) or None
 

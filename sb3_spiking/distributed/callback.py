@@ -14,9 +14,8 @@ from stable_baselines3.common.utils import set_random_seed
 
 from sb3_spiking.distributed import drift, group, refusals, statistics
 from sb3_spiking.distributed.average import Average
-from sb3_spiking.distributed.settings import MAY_DIFFER, Settings, check_equal, settings
+from sb3_spiking.distributed.settings import Settings, check_equal, settings
 from sb3_spiking.gradients import before_use, optimizers
-from sb3_spiking.snn.arguments import choice
 
 EXCHANGE_EVERY = 1000
 """Environment steps, of all the ranks, after which they tell each other about their episodes and compare networks."""
@@ -70,8 +69,6 @@ class DataParallelCallback(BaseCallback):
         if checkpoint_every < 1:
             raise ValueError(f"checkpoint_every={checkpoint_every!r} must be an integer >= 1")
         self.may_differ = (may_differ,) if isinstance(may_differ, str) else tuple(may_differ)
-        for key in self.may_differ:
-            choice("may_differ", key, MAY_DIFFER)
         group.join(timeout)
         self.rank = group.rank()
         self.world_size = group.size()
@@ -114,6 +111,9 @@ class DataParallelCallback(BaseCallback):
             own = settings(self.model, self.locals["total_timesteps"])
         except ValueError as error:
             own = error
+        except Exception as error:  # whatever it is, the others must not wait for this rank
+            own = ValueError(f"{type(error).__name__}: {error}")
+            own.__cause__ = error
         described = []
         for rank, other in enumerate(group.gathered(own)):
             if isinstance(other, ValueError):

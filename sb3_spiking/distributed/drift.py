@@ -1,5 +1,6 @@
 """Whether the ranks still hold the same networks: what changes only one of them says nothing itself."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ def measure(policy: nn.Module) -> Drift:
     group.copy_first([firsts])
     pieces = firsts.split([part.numel() for part in own])
     sizes = [_part(mine - first, first) for mine, first in zip(own, pieces, strict=True)]
-    return max(map(Drift, named, sizes), key=lambda drift: drift.size)
+    return max(map(Drift, named, sizes), key=lambda drift: math.inf if math.isnan(drift.size) else drift.size)
 
 
 def _part(difference: th.Tensor, of: th.Tensor) -> float:

@@ -1,8 +1,10 @@
 """What must be the same on each rank, and what differs."""
 
+import functools
 import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch as th
@@ -12,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 
 from sb3_spiking.distributed.plain import plain, without_address
 from sb3_spiking.gradients import optimizers
-from sb3_spiking.system_info import versions
+from sb3_spiking.system_info import REQUIRED, versions
 
 Settings = Mapping[str, Any]
 
@@ -65,7 +67,7 @@ class Sampled:
 def _value(schedule: Schedule, point: int) -> float | str:
     try:
         return plain(float(schedule(_remaining(point))))
-    except ArithmeticError as error:  # many cannot be asked for the very end, and need not
+    except Exception as error:  # many cannot be asked for the very end, and need not
         return type(error).__name__
 
 
@@ -94,7 +96,7 @@ def settings(model: BaseAlgorithm, total_timesteps: int) -> Settings:
         "observation_space": model.observation_space,
         "action_space": model.action_space,
         "policy_kwargs": plain(policy_kwargs),
-        "learning_rate": Sampled.of(model.lr_schedule),
+        "learning_rate": _schedule(model.lr_schedule),
         **_attributes(model),
         "tensors": {name: plain(tensor) for name, tensor in policy.state_dict().items()},
         "frozen": tuple(name for name, parameter in policy.named_parameters() if not parameter.requires_grad),
@@ -108,7 +110,10 @@ def settings(model: BaseAlgorithm, total_timesteps: int) -> Settings:
             "products": th.get_float32_matmul_precision(),
             "autocast": th.is_autocast_enabled(model.device.type),
         },
-        "versions": {"python": ".".join(platform.python_version_tuple()[:2]), **versions()},
+        "versions": {
+            "python": ".".join(platform.python_version_tuple()[:2]),
+            **{name: versions()[name] for name in (*REQUIRED, "sb3-contrib")},
+        },
     }
 
 
@@ -116,7 +121,7 @@ def _attributes(model: BaseAlgorithm) -> dict[str, Any]:
     """Return what an algorithm was given."""
     left_out = OWN_BUSINESS | ELSEWHERE | {"lr_schedule"}
     return {
-        name: Sampled.of(value) if _is_schedule(name, value) else plain(value)
+        name: _schedule(value) if _is_schedule(name, value) else plain(value)
         for name, value in vars(model).items()
         if name in COUNTERS or not (name.startswith("_") or name in left_out)
     }
@@ -124,6 +129,15 @@ def _attributes(model: BaseAlgorithm) -> dict[str, Any]:
 
 def _is_schedule(name: str, value: object) -> bool:
     return callable(value) and (name in ("clip_range", "clip_range_vf") or name.endswith("_schedule"))
+
+
+def _schedule(schedule: Schedule) -> Any:
+    """Sample a function, or a schedule of SB3; what is another object may count its calls, and is not called."""
+    inner = getattr(schedule, "value_schedule", schedule)
+    stateless = isinstance(inner, FunctionType | MethodType | functools.partial)
+    if stateless or type(inner).__module__.startswith("stable_baselines3."):
+        return Sampled.of(schedule)
+    return plain(inner)
 
 
 def _environment(env: VecEnv) -> dict[str, Any]:
@@ -146,10 +160,13 @@ def check_equal(everyone: Sequence[Settings], may_differ: Collection[str] = ()) 
     Refuse settings that differ.
 
     :param everyone: the settings of each rank
-    :param may_differ: keys of ``MAY_DIFFER``: what is allowed to
-    :raises ValueError: if others do; the message names them
+    :param may_differ: what is allowed to: keys of ``MAY_DIFFER``, attributes of the algorithm
+    :raises ValueError: if others do, or there is no such attribute; the message names them
     """
-    allowed = {name for key in may_differ for name in MAY_DIFFER[key]}
+    unknown = [key for key in may_differ if key not in MAY_DIFFER and key not in everyone[0]]
+    if unknown:
+        raise ValueError(f"may_differ={unknown!r}: choose {', '.join(MAY_DIFFER)}, or attributes of the algorithm")
+    allowed = {name for key in may_differ for name in MAY_DIFFER.get(key, {key})}
     first = {name: value for name, value in everyone[0].items() if name not in allowed}
     for rank, other in enumerate(everyone):
         kept = {name: value for name, value in other.items() if name not in allowed}

@@ -90,9 +90,9 @@ class SpikingPolicy(ABC):
         algorithm = algorithm_making(type(self))
         if algorithm is not None:
             warn_if_transposed(algorithm)
-            algorithm.policy_kwargs = plain_kwargs(algorithm.policy_kwargs)
+            algorithm.policy_kwargs = plain_kwargs(type(self), algorithm.policy_kwargs)
         check_keywords(type(self), kwargs, algorithm)
-        kwargs, net_arch = plain_kwargs(kwargs), plain(net_arch)
+        kwargs, net_arch = plain_kwargs(type(self), kwargs), plain(net_arch)
         check_space(observation_space)
         self.check_observation_space(observation_space, not kwargs.get("normalize_images", True))
         _check_activation(kwargs.get("activation_fn"))

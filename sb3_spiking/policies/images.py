@@ -9,6 +9,8 @@ from sb3_spiking.snn.notices import warn
 
 COLOURS = 4
 """Channels of an image or of a short stack of grey ones."""
+SMALLEST = 8
+"""Pixels on a side from which an array with so few channels last is a picture; smaller ones may be grids of planes."""
 
 WAY_OUT = (
     "SB3 transposes uint8 images from 0 to 255 by itself (VecTransposeImage), and scales them; put the channels of "
@@ -29,7 +31,7 @@ def check_channels_first(space: spaces.Space, normalized_image: bool) -> None:
         first, second, last = entry.shape
         if second == last or (first <= min(second, last) and first != second):
             continue  # square images, or fewer channels than pixels
-        if last <= COLOURS and last < min(first, second):
+        if last <= COLOURS and min(first, second) >= SMALLEST:
             raise ValueError(f"{image} have their channels last and would be convolved over the wrong axes; {WAY_OUT}")
         warn(
             f"{image} are taken for {first} channels of {second} x {last} pixels. If the channels are the last axis: "

@@ -28,17 +28,22 @@ CONSTANTS = {
 GIVEN = {"self", "observation_space", "action_space", "lr_schedule"}
 """What the algorithm gives."""
 
+KNOWN = ("sb3_spiking.", "stable_baselines3.", "sb3_contrib.")
+"""Packages whose policies are known to hand on what they collect."""
+
 THEIRS = {"features_extractor_kwargs", "optimizer_kwargs"}
 """Dicts that go to classes of others, as they are."""
 
 
-def plain_kwargs(policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def plain_kwargs(policy_class: type, policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return arguments whose NumPy numbers and arrays became Python's, so that they are saved as readable JSON.
 
+    :param policy_class: the class that takes them; what a class of the user's own adds stays as it is
     :param policy_kwargs: any
     """
-    return {name: value if name in THEIRS else plain(value) for name, value in policy_kwargs.items()}
+    known = _named(policy_class, of_users=False) - THEIRS
+    return {name: plain(value) if name in known else value for name, value in policy_kwargs.items()}
 
 
 def check_keywords(policy_class: type, given: Iterable[str], algorithm: BaseAlgorithm | None) -> None:
@@ -63,15 +68,21 @@ def allowed_keywords(policy_class: type) -> list[str]:
 
     :param policy_class: the class that takes them
     """
+    return sorted(_named(policy_class))
+
+
+def _named(policy_class: type, of_users: bool = True) -> set[str]:
+    """Return the arguments that a class and those behind it name, with or without those of the user's own classes."""
     names = set(OPTIONS)
     for cls in policy_class.__mro__:
-        if "__init__" not in vars(cls):
+        known = cls.__module__.startswith(KNOWN)
+        if "__init__" not in vars(cls) or not (known or of_users):
             continue
         parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
         names |= {each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
-        if all(each.kind is not each.VAR_KEYWORD for each in parameters):
+        if known and all(each.kind is not each.VAR_KEYWORD for each in parameters):
             break  # hands nothing on: SB3's policy
-    return sorted(names - GIVEN)
+    return names - GIVEN
 
 
 def _advice(name: str, allowed: list[str], algorithm: BaseAlgorithm | None) -> str:

@@ -13,7 +13,6 @@ import torch as th
 Option = TypeVar("Option")
 
 ELSEWHERE = {
-    "tau": "membrane_decay",
     "beta": "membrane_decay",
     "v_decay": "membrane_decay",
     "c_decay": "current_decay",
@@ -27,7 +26,6 @@ ELSEWHERE = {
     "spike_ts": "time_steps",
     "encoder_pop_dim": "encoder_population",
     "decoder_pop_dim": "decoder_population",
-    "encoder_var": "encoder_std",
     "use_poisson": "encoder",
     "norm_clip_limit": "mean_range",
     "hidden_sizes": "net_arch",

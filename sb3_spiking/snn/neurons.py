@@ -268,7 +268,7 @@ def record(
     :return: spikes, and membranes before the reset minus threshold, of the same shape, on the CPU and without a graph,
         half precision as float32; no margins of a node that does not ask its surrogate once per step
     """
-    surrogate = node._modules.get("surrogate_function")
+    surrogate = getattr(node, "surrogate_function", None)
     if surrogate is None:
         return _readable(_run_itself(node, current, feedback)), None
     margins: list[th.Tensor] = []
@@ -297,16 +297,13 @@ class _StandIn(nn.Module):
     :param fire: membrane minus threshold to spikes
     """
 
-    def __init__(self, surrogate: nn.Module, fire: Callable[[th.Tensor], th.Tensor]) -> None:
+    def __init__(self, surrogate: Callable[[th.Tensor], th.Tensor], fire: Callable[[th.Tensor], th.Tensor]) -> None:
         super().__init__()
-        self.surrogate = surrogate
+        self.__dict__["surrogate"] = surrogate
         self.forward = fire
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("surrogate"), name)
+        return getattr(self.__dict__["surrogate"], name)
 
 
 @contextmanager
@@ -316,9 +313,11 @@ def _firing_by(node: sj.BaseNode, fire: Callable[[th.Tensor], th.Tensor]) -> Ite
 
     A hook on its surrogate would not do: SpikingJelly has fused loops for some surrogates and does not call them.
     """
-    surrogate = node._modules["surrogate_function"]
-    node._modules["surrogate_function"] = _StandIn(surrogate, fire)
+    # A surrogate may be a module or, as an attribute, any function.
+    owner = node._modules if "surrogate_function" in node._modules else node.__dict__
+    surrogate = owner["surrogate_function"]
+    owner["surrogate_function"] = _StandIn(surrogate, fire)
     try:
         yield
     finally:
-        node._modules["surrogate_function"] = surrogate
+        owner["surrogate_function"] = surrogate

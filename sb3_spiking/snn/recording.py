@@ -17,7 +17,8 @@ class PopulationRecord:
 
     :param name: ``"encoder"``, ``"conv0"``, ..., ``"hidden0"``, ..., ``"output"``
     :param spikes: ``[T, N, ...]``; currents, where an encoder sends these
-    :param margin: membrane before the reset minus threshold, of the same shape; None for an encoder
+    :param margin: membrane before the reset minus threshold, of the same shape; None for an encoder, and for neurons
+        that do not tell
     :param surrogate_window: how far from the threshold the surrogate reaches
     :param exponentials: exponentials that were evaluated for one decision: an encoder's receptive fields
     """
@@ -27,6 +28,11 @@ class PopulationRecord:
     margin: th.Tensor | None = None
     surrogate_window: float = math.inf
     exponentials: int = 0
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether these are receptive fields, and no neurons that learn."""
+        return self.exponentials > 0
 
 
 @dataclass(frozen=True)

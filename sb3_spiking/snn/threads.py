@@ -7,6 +7,7 @@ threads wait for the last of them. Where other programs compute as well, this ta
 
 import os
 from functools import cache
+from weakref import WeakSet
 
 import torch as th
 from torch import nn
@@ -15,6 +16,9 @@ from sb3_spiking.snn.notices import warn
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 """Environment variables with which a user chooses the number of threads."""
+
+_ASKED: WeakSet[nn.Module] = WeakSet()
+"""Networks that were looked at: each gradient step would look again."""
 
 LARGE = 2**19
 """Weights of a fully connected layer, about 700 x 700, from which more threads may help."""
@@ -27,7 +31,10 @@ def notice_threads(networks: nn.Module) -> None:
     :param networks: all that is about to be trained
     """
     threads = th.get_num_threads()
-    if threads > 1 and _is_default(threads) and _are_small_on_the_cpu(networks):
+    if threads == 1 or networks in _ASKED:
+        return
+    _ASKED.add(networks)
+    if _is_default(threads) and _are_small_on_the_cpu(networks):
         _warn(threads)
 
 

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from sb3_spiking.distributed import DataParallelCallback, drift, group, statistics
 from sb3_spiking.distributed.average import Average
 from sb3_spiking.distributed.callback import _silence
+from sb3_spiking.distributed.settings import check_equal
 from tests.distributed.batches import make
 
 
@@ -78,10 +79,24 @@ def test_what_cannot_be_right_is_refused_before_the_first_step(make_model, messa
     assert model.num_timesteps == 0
 
 
-def test_what_may_differ_is_one_of_two(one_rank):
-    assert DataParallelCallback(may_differ="environment").may_differ == ("environment",)
-    with pytest.raises(ValueError, match=r"may_differ='seed' is unknown; choose one of: 'environment', 'exploration'"):
-        DataParallelCallback(may_differ=["seed"])
+def test_what_may_differ_is_a_group_or_an_attribute():
+    first, second = {"log_dir": "a", "batch_size": 1}, {"log_dir": "b", "batch_size": 1}
+    check_equal([first, second], may_differ=["log_dir"])
+    with pytest.raises(ValueError, match="rank 1 differs from rank 0: log_dir is b and not a"):
+        check_equal([first, second], may_differ=["environment"])
+    with pytest.raises(ValueError, match=r"may_differ=\['nonsense'\]: choose environment, exploration, or attributes"):
+        check_equal([first, second], may_differ=["nonsense"])
+
+
+def test_a_nan_is_farther_than_any_number(monkeypatch):
+    monkeypatch.setattr(group, "copy_first", lambda tensors: None)
+    network = th.nn.Sequential(th.nn.Linear(2, 2), th.nn.Linear(2, 2))
+    assert drift.measure(network).size == 0.0
+    network[1].weight.data[0, 0] = float("nan")
+    measured = drift.measure(network)
+    assert measured.parameter == "1.weight"
+    with pytest.raises(RuntimeError, match=r"1\.weight of rank 0"):
+        drift.check([measured], 1000)
 
 
 def test_networks_that_drift_apart_are_named():

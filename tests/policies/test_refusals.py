@@ -13,7 +13,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
 import sb3_spiking
+from sb3_spiking.policies import on_policy
 from sb3_spiking.policies.families import FAMILIES, family_of
+from sb3_spiking.policies.images import check_channels_first
 from sb3_spiking.policies.keywords import allowed_keywords
 from sb3_spiking.registry import NAMES
 from tests.policies.cells import ALGORITHMS, BOX, CELLS, CONTRIB, VALUE, VECTOR, AnyEnv, Cell
@@ -87,7 +89,6 @@ def test_the_allowed_names_are_those_of_the_policy_and_of_sb3s(cell):
         ("surrogate_width", "surrogate_kwargs=dict(width=...)"),
         ("learning_rate", "an argument of SAC itself: SAC(..., learning_rate=...)"),
         ("tau", "an argument of SAC itself: SAC(..., tau=...)"),
-        ("tau", "neuron_kwargs=dict(membrane_decay=...)"),
         ("nonsense", "PopSANPolicy takes: activation_fn, actor_lr_scale"),
     ],
 )
@@ -113,7 +114,7 @@ def test_a_dict_that_sac_wrote_into_is_not_tds():
         ({"surrogate": "arctan"}, "did you mean 'atan'?"),
         ({"encoder": "Deterministic"}, "did you mean 'deterministic'?"),
         ({"neuron_kwargs": {"treshold": 0.5}}, "did you mean 'threshold'?"),
-        ({"neuron_kwargs": {"tau": 2.0}}, "did you mean 'membrane_decay'?"),
+        ({"neuron_kwargs": {"v_decay": 0.5}}, "did you mean 'membrane_decay'?"),
         ({"neuron_kwargs": "lif"}, "neuron_kwargs='lif' must be a dict"),
         ({"normalize_observations": "False"}, "normalize_observations='False' must be True or False"),
         ({"intra_connections": "no"}, "intra_connections='no' must be True or False"),
@@ -325,3 +326,28 @@ def test_batches_of_every_space_still_fit():
     batch = {"b": np.ones((5, 2, 2)), "d": np.full(5, 2), "m": np.tile([1, 2], (5, 1))}
     assert len(model.predict(batch)[0]) == 5
     assert model.predict(space.sample())[0].shape == BOX.shape
+
+
+class Explicit(on_policy.PopSANPolicy):
+    """A policy of a user: it names its arguments, and hands some of its own to ours."""
+
+    def __init__(self, observation_space, action_space, lr_schedule, use_sde=False, centres=None):
+        self.centres = centres
+        super().__init__(
+            observation_space, action_space, lr_schedule, net_arch=[8], ortho_init=False, activation_fn=th.nn.ReLU
+        )
+
+
+def test_a_policy_that_names_its_arguments_may_hand_others_to_ours():
+    centres = np.arange(3.0)
+    model = PPO(Explicit, "Pendulum-v1", policy_kwargs={"centres": centres}, device="cpu")
+    assert model.policy.centres is centres  # what is the user's own stays as it is
+
+
+@pytest.mark.parametrize("shape", [(26, 5, 4), (8, 5, 3), (6, 4, 3)])
+def test_grids_of_many_planes_are_no_pictures_with_their_channels_last(shape):
+    space = spaces.Box(0.0, 1.0, shape, np.float32)
+    with pytest.warns(UserWarning, match=f"taken for {shape[0]} channels"):
+        check_channels_first(space, normalized_image=True)
+    with pytest.raises(ValueError, match="channels last"):
+        check_channels_first(spaces.Box(0.0, 1.0, (10, 10, 4), np.float32), normalized_image=True)

@@ -57,7 +57,20 @@ class Silent(nn.Module):
         return (current > 0).to(current)
 
 
+class ModuleSurrogate(nn.Module):
+    """Is a module, and none of SpikingJelly's."""
+
+    def forward(self, margin):
+        return OwnSurrogate()(margin)
+
+
+def fire(margin):
+    return OwnSurrogate()(margin)
+
+
 NODES = {
+    "a function": lambda: sj.IFNode(surrogate_function=fire, step_mode="m"),
+    "a module": lambda: sj.IFNode(surrogate_function=ModuleSurrogate(), step_mode="m"),
     "adaptive": Adaptive,
     "exponential": lambda: sj.EIFNode(step_mode="m"),
     "own surrogate": lambda: sj.IFNode(surrogate_function=OwnSurrogate(), step_mode="m"),

@@ -12,7 +12,7 @@ from sb3_spiking.conversion.reading.fields import read_json
 from sb3_spiking.conversion.reading.inert_pickles import InertPickle
 from sb3_spiking.conversion.reading.saved_tensors import read_tensors
 from sb3_spiking.conversion.reading.zip_files import Archive
-from sb3_spiking.printable import printable
+from sb3_spiking.printable import one_line, printable
 
 MAX_DATA = 64 * 2**20
 """Bytes of the agent's JSON; it has some 10 kB, and megabytes where image bounds are in it."""
@@ -28,7 +28,7 @@ class CheckpointError(ValueError):
     """A file that cannot be read as a trained agent; its text is one printable line, whatever is in the file."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+        super().__init__(one_line(message))
 
 
 class NeedsCodeError(CheckpointError):

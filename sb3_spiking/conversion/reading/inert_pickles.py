@@ -26,7 +26,8 @@ class Name:
     name: str
 
     def __str__(self) -> str:
-        return printable(f"{self.module}.{self.name}")
+        # A dot in the name reaches through the module for what it has imported itself, ``os`` for example.
+        return printable(f"{self.module}{':' if '.' in self.name else '.'}{self.name}")
 
 
 @dataclass(eq=False)

@@ -33,6 +33,8 @@ def read_states(path: Path) -> np.ndarray | dict[str, np.ndarray]:
         for name, array in arrays.items():
             if array.ndim == 0:
                 raise ValueError(f"array {name!r} is a single number; states are [N, *shape]")
+            if array.size == 0:
+                raise ValueError(f"array {name!r} of shape {array.shape} holds no states; they are [N, *shape]")
         lengths = sorted({len(array) for array in arrays.values()})
         if len(lengths) > 1:
             raise ValueError(f"entries of {lengths} states; they must be of the same states")

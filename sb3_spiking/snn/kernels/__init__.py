@@ -171,7 +171,7 @@ def _charge_of(node: "BaseNode") -> tuple[Charge, tuple[float, ...], th.Tensor |
     of its own, runs itself.
     """
     kind = type(node)
-    if kind not in _KNOWN or not _surrogate_of(node).spiking:
+    if kind not in _KNOWN or not getattr(_surrogate_of(node), "spiking", False):
         return None
     if node.__dict__.get("_store_v_seq") or node.__dict__.get("_neuron_precision") is not None:
         return None
