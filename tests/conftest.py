@@ -22,6 +22,11 @@ if not th.cuda.is_available():
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest: processes that share the tests then end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 class TargetEnv(gym.Env):
     """Ten steps of moving a point; bounds are neither symmetric nor equal, scales differ by dimension."""
 

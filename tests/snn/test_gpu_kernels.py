@@ -164,6 +164,7 @@ def test_what_triton_lacks_is_told_once_and_the_nodes_run_themselves(monkeypatch
         raise RuntimeError("Failed to find C compiler.")
 
     monkeypatch.setattr(gpu, "try_out", no_compiler)
+    monkeypatch.setattr(kernels, "PLAIN_TENSORS", (SimpleNamespace,))
     tensor = SimpleNamespace(device=th.device("cuda"), dtype=th.float32)
     kernels.gpu_problem.cache_clear()
     try:
