@@ -147,6 +147,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(dqn, capsys, monkeypatc
         (["--env", "NoSuchEnv-v0"], "NoSuchEnv-v0"),
         (["--env", "Acrobot-v1"], "does not fit the agent"),
         (["--env-kwargs", '{"a": 1}'], "--env-kwargs needs --env"),
+        (["--frame-stack", "0"], "--frame-stack needs --env"),
         (["--threshold", "most"], "threshold='most'"),
         (["-T", "0"], "time_steps=0"),
         (["-T", "40"], "at most 14"),

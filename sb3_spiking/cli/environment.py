@@ -5,6 +5,7 @@ import dataclasses
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from gymnasium import spaces
 
@@ -44,14 +45,19 @@ def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_spa
         spec = EnvSpec(args.env, args.env_kwargs, args.atari, stack, args.vec_normalize)
         check_spaces(spec, observation_space, action_space)
         return spec
-    given = [option for option in ("env_kwargs", "atari", "frame_stack", "vec_normalize") if getattr(args, option)]
-    if given:
-        raise ValueError(f"--{given[0].replace('_', '-')} needs --env")
+    if given := _given(args):
+        raise ValueError(f"--{next(iter(given)).replace('_', '-')} needs --env")
     found = find_env(args.path, observation_space, action_space)
     if found is None:
         return None
     (note if found.spec else warn)(found.text)
     return found.spec
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options beside --env that the user has given; a stack of 0 frames is one."""
+    options = {name: getattr(args, name) for name in ("env_kwargs", "atari", "frame_stack", "vec_normalize")}
+    return {name: value for name, value in options.items() if value is not None and value is not False and value != {}}
 
 
 def find_module(env: str) -> None:
@@ -98,8 +104,7 @@ def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:
     """
     noted = snn.origin.get("env")
     if args.env is None and noted is not None:
-        given = {option: getattr(args, option) for option in ("atari", "frame_stack", "vec_normalize", "env_kwargs")}
-        changes = {option.removeprefix("env_"): value for option, value in given.items() if value}
+        changes = {option.removeprefix("env_"): value for option, value in _given(args).items()}
         spec = dataclasses.replace(noted_spec(args.path, noted, args.vec_normalize), **changes)
         check_spaces(spec, snn.observation_space, snn.action_space)
         note(f"{args.path} was converted with {spec}")
