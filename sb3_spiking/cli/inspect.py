@@ -143,7 +143,7 @@ def _show_pickles(contents: Contents) -> None:
     for where, names in contents.pickles.items():
         foreign_names = [name for name in names if not _makes_functions(name) and not _is_expected(name)]
         for start in range(0, min(len(foreign_names), MAX_NAMES), 3):  # few at a time: a long line is cut
-            warn(f"{where} would import {', '.join(cut(name) for name in foreign_names[start : start + 3])}")
+            warn(f"{where} would import {', '.join(_cut(name) for name in foreign_names[start : start + 3])}")
         if more := _more(foreign_names, MAX_NAMES):
             warn(f"{where} would import{more}")
 
@@ -151,15 +151,11 @@ def _show_pickles(contents: Contents) -> None:
 def _some(names: Sequence[str]) -> str:
     """Return some of the names, those first that are not expected."""
     ordered = sorted(names, key=_is_expected)
-    return ", ".join(map(cut, ordered[:MAX_NAMES])) + _more(ordered, MAX_NAMES)
+    return ", ".join(map(_cut, ordered[:MAX_NAMES])) + _more(ordered, MAX_NAMES)
 
 
-def cut(name: str) -> str:
-    """
-    Return a name that leaves room for others.
-
-    :param name: any name
-    """
+def _cut(name: str) -> str:
+    """Shorten a name, so that it leaves room for others."""
     return printable(name, MAX_NAME)
 
 
