@@ -29,7 +29,7 @@ from stable_baselines3.common.torch_layers import create_mlp
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from sb3_spiking.policies.fused_adam import fuse
+from sb3_spiking.optimizers.fused_adam import fuse
 from sb3_spiking.snn import SpikingNetwork, SpikingOptions
 from sb3_spiking.snn.layers import SpikingLayer
 

@@ -28,8 +28,8 @@ from provenance import provenance
 from sb3_spiking.conversion import EnvSpec, calibration_states, compare, convert, load_dqn
 from sb3_spiking.conversion.converter import convert_policy
 from sb3_spiking.conversion.methods import METHODS, make_method
-from sb3_spiking.conversion.named_environment import find_env
 from sb3_spiking.conversion.policy import DenseQPolicy
+from sb3_spiking.environments.from_files import find_env
 
 RECORDS = Path("docs/data/conversion")
 Results = dict[str, dict[str, list[float]]]

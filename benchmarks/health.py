@@ -32,7 +32,8 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.policies import BasePolicy
 
 import sb3_spiking
-from sb3_spiking.callbacks import MAX_DECISIONS, layer_health
+from sb3_spiking.callbacks import layer_health
+from sb3_spiking.callbacks.training import MAX_DECISIONS
 from sb3_spiking.policies.common import SpikingPolicy
 
 RECORDS = Path("docs/data/health")

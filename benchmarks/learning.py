@@ -44,7 +44,7 @@ from torch import nn
 import sb3_spiking
 from sb3_spiking.distributed import DataParallelCallback
 from sb3_spiking.policies import ConvExtractor, RunningNormExtractor
-from sb3_spiking.snn.membrane_norm import MembraneNorm
+from sb3_spiking.snn.current_norm import CurrentNorm
 
 SEEDS = (0, 1, 2)
 FRESH_SEEDS = (11, 12, 13)  # for recipes that were found by trial on the others
@@ -84,7 +84,7 @@ class LayerNormExtractor(ConvExtractor):
             # From the end, so that what is inserted moves nothing that is still to be looked at.
             for index, module in reversed(list(enumerate(branch))):
                 if isinstance(module, nn.Conv2d | nn.Linear):
-                    branch.insert(index + 1, MembraneNorm(len(module.weight), threshold=1.0))
+                    branch.insert(index + 1, CurrentNorm(len(module.weight), threshold=1.0))
 
 
 MLP = Agent("MlpPolicy")

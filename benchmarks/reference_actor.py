@@ -17,7 +17,7 @@ import torch as th
 from stable_baselines3 import TD3
 
 import sb3_spiking
-from sb3_spiking.energy import decision_cost
+from sb3_spiking.snn.operations import decision_cost
 
 ENV = "HalfCheetah-v5"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_spiking.registry import ALGORITHMS
+from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.snn import SpikingOptions
 
 GIVEN = {"self", "observation_space", "action_space", "lr_schedule", "args", "kwargs"}

@@ -23,8 +23,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
 
 import sb3_spiking
-from sb3_spiking.energy import cost_of
 from sb3_spiking.plotting import plot_learning_curve, plot_spike_raster
+from sb3_spiking.snn.operations import cost_of
 
 ENV = "InvertedPendulum-v5"
 BALANCED = 990.0  # of 1000, the return of an episode that never falls

@@ -2,13 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sb3_spiking.callbacks import SpikeFigureCallback, SpikeMonitorCallback, SurrogateScheduleCallback
+from sb3_spiking.callbacks import (
+    FiniteGradientsCallback,
+    SpikeFigureCallback,
+    SpikeMonitorCallback,
+    SurrogateScheduleCallback,
+    TrainingEnergyCallback,
+)
 from sb3_spiking.environments import make_atari_env, make_minatar_env
-from sb3_spiking.gradients import FiniteGradientsCallback
 from sb3_spiking.policies import PopSANPolicy
-from sb3_spiking.popsan_checkpoint import load_popsan_checkpoint
-from sb3_spiking.registry import ALGORITHMS, register
-from sb3_spiking.training_energy import TrainingEnergyCallback
+from sb3_spiking.policies.popsan_checkpoint import load_popsan_checkpoint
+from sb3_spiking.policies.registry import ALGORITHMS, register
 
 if TYPE_CHECKING:
     from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, compare, convert

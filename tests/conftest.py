@@ -12,7 +12,7 @@ from stable_baselines3 import TD3
 from stable_baselines3.common import evaluation
 
 from sb3_spiking import SpikeMonitorCallback
-from sb3_spiking.registry import ALGORITHMS
+from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.snn import SpikingNetwork
 
 if not th.cuda.is_available():

@@ -9,6 +9,7 @@ import pytest
 import torch as th
 from matplotlib.colors import to_rgb
 
+from sb3_spiking.evaluation.scores import interquartile_mean_interval
 from sb3_spiking.plotting import (
     plot_encoding,
     plot_firing_rates,
@@ -22,7 +23,6 @@ from sb3_spiking.plotting import (
     plot_sweep,
 )
 from sb3_spiking.policies.observations import CONVOLUTIONAL
-from sb3_spiking.scores import interquartile_mean_interval
 from sb3_spiking.snn import AnalogEncoder, DeterministicEncoder, Part, Recording, SpikingNetwork, SpikingOptions
 from tests.conftest import popsan
 

@@ -11,20 +11,20 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_spiking.callbacks import randomness_untouched
 from sb3_spiking.cli import environment
 from sb3_spiking.cli.console import note
 from sb3_spiking.cli.foreign import check_agent
-from sb3_spiking.conversion.environment import EnvSpec
-from sb3_spiking.conversion.files import is_converted
 from sb3_spiking.conversion.policy import Observation, SpikingQPolicy
-from sb3_spiking.conversion.reading.archive import TRUST, reading
-from sb3_spiking.conversion.reading.inspection import Contents, inspect_zip
-from sb3_spiking.conversion.reading.spiking_model import read_spaces
-from sb3_spiking.energy import DecisionCost, decision_cost
+from sb3_spiking.conversion.saving import is_converted
+from sb3_spiking.environments.recipe import EnvSpec
 from sb3_spiking.policies.common import SpikingPolicy
-from sb3_spiking.registry import ALGORITHMS
+from sb3_spiking.policies.registry import ALGORITHMS
+from sb3_spiking.randomness import randomness_untouched
+from sb3_spiking.reading.archive import TRUST, reading
+from sb3_spiking.reading.inspection import Contents, inspect_zip
+from sb3_spiking.reading.spiking_model import read_spaces
 from sb3_spiking.snn import Recording
+from sb3_spiking.snn.operations import DecisionCost, decision_cost
 
 NAMED = {algorithm.__name__.lower(): algorithm for algorithm in ALGORITHMS}
 CONVERTIBLE = ("DQN", "QRDQN")

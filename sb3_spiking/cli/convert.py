@@ -17,16 +17,16 @@ from sb3_spiking.conversion.agent import policy_of, read_or_trust
 from sb3_spiking.conversion.calibration import Threshold
 from sb3_spiking.conversion.converter import calibration_states, convert_policy
 from sb3_spiking.conversion.dense import check_decision
-from sb3_spiking.conversion.environment import EnvSpec
-from sb3_spiking.conversion.files import is_converted
 from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape
-from sb3_spiking.conversion.reading.saved_states import read_states
 from sb3_spiking.conversion.report import Agreement, Report, compare, compare_on_states
 from sb3_spiking.conversion.rollout import check_states, sampled
+from sb3_spiking.conversion.saving import is_converted
 from sb3_spiking.conversion.sweep import sweep
+from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.files import check_writable, replacing
 from sb3_spiking.printable import printable
-from sb3_spiking.replacing import check_writable, replacing
+from sb3_spiking.reading.saved_states import read_states
 
 TIME_SWEEP = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 THRESHOLD_SWEEP = ("max*2", "max*1.5", "max", "99.9%", "99%", "95%")

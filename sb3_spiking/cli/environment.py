@@ -10,10 +10,10 @@ from typing import Any
 from gymnasium import spaces
 
 from sb3_spiking.cli.console import note, warn
-from sb3_spiking.conversion.environment import EnvSpec, check_spaces
-from sb3_spiking.conversion.guarded_environment import noted_spec
-from sb3_spiking.conversion.named_environment import find_env
 from sb3_spiking.conversion.policy import SpikingQPolicy
+from sb3_spiking.environments.from_files import find_env
+from sb3_spiking.environments.guarded import noted_spec
+from sb3_spiking.environments.recipe import EnvSpec, check_spaces
 
 
 def cut_text(episodes: int, steps: int) -> str:

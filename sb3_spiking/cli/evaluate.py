@@ -9,11 +9,11 @@ from sb3_spiking.cli import environment
 from sb3_spiking.cli.agents import Agent, TrainedAgent, agent_of, entering
 from sb3_spiking.cli.console import note, progress, table, warn
 from sb3_spiking.cli.video import check_video, film, rendered
-from sb3_spiking.conversion.environment import environments
 from sb3_spiking.conversion.report import MAX_ENVS, MAX_RECORDED
 from sb3_spiking.conversion.rollout import Sample, play
-from sb3_spiking.energy import HOROWITZ_45NM, DecisionCost, nanojoules
+from sb3_spiking.environments.recipe import environments
 from sb3_spiking.printable import printable
+from sb3_spiking.snn.operations import HOROWITZ_45NM, DecisionCost, nanojoules
 
 
 def run(args: argparse.Namespace) -> None:

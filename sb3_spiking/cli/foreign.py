@@ -3,9 +3,9 @@
 import zipfile
 from pathlib import Path
 
-from sb3_spiking.conversion.files import DESCRIPTION
-from sb3_spiking.conversion.reading.zip_files import open_archive
+from sb3_spiking.conversion.saving import DESCRIPTION
 from sb3_spiking.printable import printable
+from sb3_spiking.reading.zip_files import open_archive
 
 PICKLES = {
     b"VecNormalize": "holds the statistics of VecNormalize; --vec-normalize takes them beside the agent's zip file",

@@ -5,7 +5,7 @@ import dataclasses
 import json
 
 from sb3_spiking.cli.console import listing, out
-from sb3_spiking.system_info import KernelInfo, SystemInfo, system_info
+from sb3_spiking.cli.system_info import KernelInfo, SystemInfo, system_info
 
 
 def run(args: argparse.Namespace) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from sb3_spiking.cli.console import listing, note, out, table, warn
 from sb3_spiking.cli.foreign import foreign
-from sb3_spiking.conversion.files import Converted, is_converted, read_converted
-from sb3_spiking.conversion.reading.inspection import Contents, inspect_zip
-from sb3_spiking.conversion.reading.spiking_model import SpikingModel, read_spiking_model
+from sb3_spiking.conversion.saving import Converted, is_converted, read_converted
 from sb3_spiking.printable import printable
+from sb3_spiking.reading.inspection import Contents, inspect_zip
+from sb3_spiking.reading.spiking_model import SpikingModel, read_spiking_model
 from sb3_spiking.snn import SpikingOptions
 
 EXPECTED = (

@@ -18,9 +18,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_spiking.cli.agents import Agent, entering
 from sb3_spiking.cli.console import Task, progress, warn
-from sb3_spiking.conversion.environment import EnvSpec, environments, reason_of
 from sb3_spiking.conversion.rollout import play
-from sb3_spiking.replacing import replacing
+from sb3_spiking.environments.recipe import EnvSpec, environments, reason_of
+from sb3_spiking.files import replacing
 
 MAX_FRAMES = 3000
 SDL_DRIVERS = ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER")

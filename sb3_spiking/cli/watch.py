@@ -15,7 +15,7 @@ from sb3_spiking.cli.console import Task, out, progress
 from sb3_spiking.cli.foreign import check_agent
 from sb3_spiking.cli.screen import Screen
 from sb3_spiking.cli.video import check_video, filmed, frames_per_second, picture, write
-from sb3_spiking.conversion.environment import EnvSpec
+from sb3_spiking.environments.recipe import EnvSpec
 
 
 @dataclass

@@ -4,11 +4,11 @@ from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.callback import ConversionCallback
 from sb3_spiking.conversion.codings import CODINGS
 from sb3_spiking.conversion.converter import calibration_states, convert
-from sb3_spiking.conversion.environment import EnvSpec
 from sb3_spiking.conversion.methods import METHODS
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import Report, compare
 from sb3_spiking.conversion.sweep import sweep
+from sb3_spiking.environments.recipe import EnvSpec
 
 __all__ = [
     "CODINGS",

@@ -14,12 +14,12 @@ from torch import nn
 
 from sb3_spiking.conversion.dense import dense_network
 from sb3_spiking.conversion.policy import DenseQPolicy
-from sb3_spiking.conversion.reading.archive import reading
-from sb3_spiking.conversion.reading.checkpoint import Checkpoint, NeedsCodeError, read_checkpoint
-from sb3_spiking.conversion.reading.inspection import inspect_zip
-from sb3_spiking.conversion.reading.saved_weights import check_entries
 from sb3_spiking.policies.common import SpikingPolicy
 from sb3_spiking.policies.observations import ConvExtractor
+from sb3_spiking.reading.archive import reading
+from sb3_spiking.reading.checkpoint import Checkpoint, NeedsCodeError, read_checkpoint
+from sb3_spiking.reading.inspection import inspect_zip
+from sb3_spiking.reading.saved_weights import check_entries
 
 Source = OffPolicyAlgorithm | str | Path
 

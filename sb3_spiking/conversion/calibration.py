@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch as th
 
+from sb3_spiking.arguments import positive_float
 from sb3_spiking.conversion.dense import DenseNetwork
-from sb3_spiking.snn.arguments import positive_float
 
 _FORM = re.compile(r"(?:max|(?P<percent>\d+(?:\.\d+)?)%)(?:\*(?P<factor>\d+(?:\.\d+)?))?")
 

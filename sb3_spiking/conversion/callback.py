@@ -15,16 +15,18 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, unwrap_vec_normalize
 
-from sb3_spiking.callbacks import can_be_sampled, each_entry, randomness_untouched
+from sb3_spiking.arguments import positive_int
+from sb3_spiking.callbacks.training import can_be_sampled
 from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.converter import convert_policy
-from sb3_spiking.conversion.environment import EnvError, EnvSpec, check_spaces
 from sb3_spiking.conversion.methods import DEFAULT, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
 from sb3_spiking.conversion.report import MAX_ENVS, Agreement, agreement_of
 from sb3_spiking.conversion.rollout import MAX_STEPS, play
-from sb3_spiking.snn.arguments import positive_int
-from sb3_spiking.snn.notices import warn
+from sb3_spiking.environments.recipe import EnvError, EnvSpec, check_spaces
+from sb3_spiking.notices import warn
+from sb3_spiking.observations import each_entry
+from sb3_spiking.randomness import randomness_untouched
 
 BEST = "best_snn.zip"
 

@@ -16,8 +16,8 @@ from typing import ClassVar
 import torch as th
 from spikingjelly.activation_based.base import MemoryModule
 
+from sb3_spiking.arguments import choice, finite_float, positive_int
 from sb3_spiking.snn import kernels, neurons
-from sb3_spiking.snn.arguments import choice, finite_float, positive_int
 from sb3_spiking.snn.neurons import RESETS, IntegrateAndFire, Reset
 from sb3_spiking.snn.surrogates import Rect
 

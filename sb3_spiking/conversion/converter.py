@@ -6,16 +6,16 @@ from typing import Any
 import torch as th
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_spiking.arguments import positive_int
 from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.calibration import thresholds
 from sb3_spiking.conversion.dense import check_decision
-from sb3_spiking.conversion.environment import EnvSpec, environments
 from sb3_spiking.conversion.finetuning import finetune
 from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
 from sb3_spiking.conversion.network import convert_layers
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape, whole_numbers
 from sb3_spiking.conversion.rollout import check_states, collect
-from sb3_spiking.snn.arguments import positive_int
+from sb3_spiking.environments.recipe import EnvSpec, environments
 
 CALIBRATION_ENVS = 8
 

@@ -8,7 +8,7 @@ import torch as th
 from gymnasium import spaces
 from torch import nn
 
-from sb3_spiking.conversion.reading.checkpoint import Checkpoint
+from sb3_spiking.reading.checkpoint import Checkpoint
 
 Layer = nn.Linear | nn.Conv2d
 MAX_VALUES, MAX_MACS = 2**26, 2**36

@@ -14,10 +14,10 @@ from typing import Any
 import torch as th
 from torch import nn
 
+from sb3_spiking.arguments import positive_int
 from sb3_spiking.conversion.codings import Coding
 from sb3_spiking.conversion.dense import DenseNetwork, apply
 from sb3_spiking.conversion.network import convert_layers
-from sb3_spiking.snn.arguments import positive_int
 from sb3_spiking.snn.threads import notice_threads
 
 BATCH = 64

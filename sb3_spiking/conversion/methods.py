@@ -4,9 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from sb3_spiking.arguments import choice
 from sb3_spiking.conversion.calibration import Threshold
 from sb3_spiking.conversion.codings import Coding, FewSpike, Rate, Residual, Signed, Ternary
-from sb3_spiking.snn.arguments import choice
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from sb3_spiking.conversion.dense import DenseNetwork, check_decision
-from sb3_spiking.conversion.files import Converted, read_converted, write_converted
 from sb3_spiking.conversion.network import ConvertedNetwork
-from sb3_spiking.conversion.reading.archive import reading
-from sb3_spiking.energy import DecisionCost, cost_of, mean_cost
+from sb3_spiking.conversion.saving import Converted, read_converted, write_converted
+from sb3_spiking.reading.archive import reading
 from sb3_spiking.snn import Recording
+from sb3_spiking.snn.operations import DecisionCost, cost_of, mean_cost
 from sb3_spiking.snn.recording import synapses_of
 from sb3_spiking.snn.watching import operations_are_traced
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_spiking.arguments import positive_int
 from sb3_spiking.conversion.agent import Source, load_dqn
-from sb3_spiking.conversion.environment import EnvSpec, environments
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
 from sb3_spiking.conversion.rollout import MAX_STEPS, Sample, play
-from sb3_spiking.energy import HOROWITZ_45NM, CostModel, DecisionCost, nanojoules
-from sb3_spiking.snn.arguments import positive_int
+from sb3_spiking.environments.recipe import EnvSpec, environments
+from sb3_spiking.snn.operations import HOROWITZ_45NM, CostModel, DecisionCost, nanojoules
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

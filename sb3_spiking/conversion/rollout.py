@@ -11,7 +11,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, is_vecenv_wrapped
 
 from sb3_spiking.conversion.policy import Observation, QPolicy, features_shape
-from sb3_spiking.snn.notices import warn
+from sb3_spiking.notices import warn
 
 Watch = Callable[[Observation, np.ndarray], None]
 """Sees the observations of some decisions, ``[N, ...]``, and the policy's Q-values, ``[N, actions]``."""

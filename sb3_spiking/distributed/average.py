@@ -3,7 +3,7 @@
 import torch as th
 
 from sb3_spiking.distributed import group
-from sb3_spiking.gradients import Parameters, check_finite
+from sb3_spiking.optimizers.gradient_hooks import Parameters, check_finite
 
 
 class Average:

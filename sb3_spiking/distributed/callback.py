@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import set_random_seed
 from sb3_spiking.distributed import drift, group, refusals, statistics
 from sb3_spiking.distributed.average import Average
 from sb3_spiking.distributed.settings import Settings, check_equal, settings
-from sb3_spiking.gradients import before_use, optimizers
+from sb3_spiking.optimizers.gradient_hooks import before_use, optimizers
 
 EXCHANGE_EVERY = 1000
 """Environment steps, of all the ranks, after which they tell each other about their episodes and compare networks."""

@@ -13,8 +13,8 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecEnvWrapper
 
 from sb3_spiking.distributed.plain import plain, without_address
-from sb3_spiking.gradients import optimizers
-from sb3_spiking.system_info import REQUIRED, versions
+from sb3_spiking.optimizers.gradient_hooks import optimizers
+from sb3_spiking.versions import REQUIRED, versions
 
 Settings = Mapping[str, Any]
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import torch as th
 
+from sb3_spiking.evaluation.scores import interquartile_mean_interval
 from sb3_spiking.plotting.axes import new_axes
-from sb3_spiking.scores import interquartile_mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def plot_interquartile_means(
     Draw the interquartile mean of each agent over several environments, with its bootstrap interval.
 
     :param scores: normalised scores of each agent by its name, ``[environments, seeds]``; see
-        [`interquartile_mean_interval`][sb3_spiking.scores.interquartile_mean_interval]
+        [`interquartile_mean_interval`][sb3_spiking.evaluation.scores.interquartile_mean_interval]
     :param ax: where to draw; a new figure if None
     :param confidence: of the intervals, in (0, 1)
     :return: the axes

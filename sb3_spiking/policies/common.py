@@ -14,15 +14,15 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from sb3_spiking.arguments import boolean, hidden_sizes, plain
+from sb3_spiking.optimizers.fused_adam import fuse
 from sb3_spiking.policies.families import algorithm_making, check_family
 from sb3_spiking.policies.fitting import fit_normalization
-from sb3_spiking.policies.fused_adam import fuse
 from sb3_spiking.policies.images import warn_if_transposed
 from sb3_spiking.policies.keywords import OPTIONS, check_keywords, plain_kwargs
 from sb3_spiking.policies.observations import Extractors, make_extractors
 from sb3_spiking.policies.spaces import check_observation, check_space
 from sb3_spiking.snn import NetworkSpec, SpikingNetwork, SpikingOptions
-from sb3_spiking.snn.arguments import boolean, hidden_sizes, plain
 from sb3_spiking.snn.constants import check_constants
 from sb3_spiking.snn.convolutions import dense_size
 from sb3_spiking.snn.neurons import NEURONS

@@ -5,7 +5,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecTransposeImage, unwrap_vec_wrapper
 
-from sb3_spiking.snn.notices import warn
+from sb3_spiking.notices import warn
 
 COLOURS = 4
 """Channels of an image or of a short stack of grey ones."""

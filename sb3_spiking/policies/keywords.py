@@ -7,8 +7,8 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from sb3_spiking.arguments import ELSEWHERE, closest, plain
 from sb3_spiking.snn import SpikingOptions
-from sb3_spiking.snn.arguments import ELSEWHERE, closest, plain
 from sb3_spiking.snn.decoders import DECODERS
 from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.surrogates import SURROGATES

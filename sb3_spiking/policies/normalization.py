@@ -14,8 +14,8 @@ import torch as th
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+from sb3_spiking.notices import warn
 from sb3_spiking.snn.constants import SavesConstants
-from sb3_spiking.snn.notices import warn
 from sb3_spiking.snn.watching import is_exporting, operations_are_traced
 
 STATISTICS = ("mean", "var", "count")

@@ -8,10 +8,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
+from sb3_spiking.arguments import positive_float
+from sb3_spiking.optimizers.learning_rate import attach_hooks, scaled_optimizer
 from sb3_spiking.policies.common import NetArch, SpikingPolicy
-from sb3_spiking.policies.learning_rate import attach_hooks, scaled_optimizer
 from sb3_spiking.snn import NetworkSpec, SpikingNetwork
-from sb3_spiking.snn.arguments import positive_float
 
 
 class SpikingActorPolicy(SpikingPolicy):

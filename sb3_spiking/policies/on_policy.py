@@ -9,13 +9,13 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtr
 from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
+from sb3_spiking.arguments import positive_float
+from sb3_spiking.notices import warn
+from sb3_spiking.optimizers.learning_rate import attach_hooks, scaled_optimizer
 from sb3_spiking.policies.common import NetArch, SpikingPolicy, arch_of
-from sb3_spiking.policies.learning_rate import attach_hooks, scaled_optimizer
 from sb3_spiking.policies.observations import Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.policies.rollouts import FollowsRollouts
 from sb3_spiking.snn import SpikingNetwork
-from sb3_spiking.snn.arguments import positive_float
-from sb3_spiking.snn.notices import warn
 
 ACTION_GAIN = 0.01
 """Gain of the last layer under SB3's ``ortho_init``: at first the policy hardly depends on the observation."""

@@ -11,10 +11,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from sb3_spiking.arguments import boolean
 from sb3_spiking.policies.common import NetArch, SpikingPolicy
 from sb3_spiking.policies.observations import AnnTorso
 from sb3_spiking.snn import NetworkSpec, Part, SpikingNetwork
-from sb3_spiking.snn.arguments import boolean
 
 
 class CommonModeCorrection(nn.Module):

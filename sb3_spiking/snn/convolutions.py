@@ -6,7 +6,7 @@ from math import prod
 
 from torch import nn
 
-from sb3_spiking.snn.arguments import choice, positive_int
+from sb3_spiking.arguments import choice, positive_int
 
 CONV_ARCHS: dict[str, Sequence[Sequence[int]]] = {
     "nature": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),

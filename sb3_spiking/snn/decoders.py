@@ -23,7 +23,7 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from sb3_spiking.snn.arguments import finite_float, positive_int
+from sb3_spiking.arguments import finite_float, positive_int
 from sb3_spiking.snn.recording import Recording, Synapses
 
 

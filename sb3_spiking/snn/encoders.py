@@ -21,8 +21,8 @@ from collections.abc import Sequence
 import torch as th
 from torch import nn
 
+from sb3_spiking.arguments import choice, finite_float, plain, positive_float, positive_int
 from sb3_spiking.snn import kernels
-from sb3_spiking.snn.arguments import choice, finite_float, plain, positive_float, positive_int
 from sb3_spiking.snn.receptive_fields import receptive_fields
 from sb3_spiking.snn.recording import Recording
 from sb3_spiking.snn.straight_through import straight_through

@@ -11,8 +11,8 @@ import torch as th
 from torch import nn
 from torch.func import functional_call
 
+from sb3_spiking.arguments import choice
 from sb3_spiking.snn import kernels, neurons
-from sb3_spiking.snn.arguments import choice
 from sb3_spiking.snn.neurons import Neuron
 from sb3_spiking.snn.precisions import PRECISIONS, warn_where_emulated
 from sb3_spiking.snn.recording import Recording, is_constant, synapses_of

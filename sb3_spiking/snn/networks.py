@@ -13,8 +13,8 @@ from typing import Any
 import torch as th
 from torch import nn
 
+from sb3_spiking.arguments import hidden_sizes
 from sb3_spiking.snn import acting, kernels
-from sb3_spiking.snn.arguments import hidden_sizes
 from sb3_spiking.snn.constants import SavesConstants
 from sb3_spiking.snn.counterpart import ann_macs
 from sb3_spiking.snn.decoders import Decoder

@@ -24,8 +24,8 @@ from spikingjelly.activation_based import neuron as sj
 from spikingjelly.activation_based.surrogate import SurrogateFunctionBase
 from torch import nn
 
+from sb3_spiking.arguments import choice, decay, finite_float, positive_float
 from sb3_spiking.snn import kernels
-from sb3_spiking.snn.arguments import choice, decay, finite_float, positive_float
 from sb3_spiking.snn.kernels import unrolled
 from sb3_spiking.snn.nodes import DynamicNode
 from sb3_spiking.snn.surrogates import Surrogate, plain_spikes

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from sb3_spiking.snn.arguments import boolean, choice, from_kwargs, plain, positive_int
+from sb3_spiking.arguments import boolean, choice, from_kwargs, plain, positive_int
 from sb3_spiking.snn.convolutions import ConvArch
+from sb3_spiking.snn.current_norm import CurrentNorm
 from sb3_spiking.snn.decoders import DECODERS, Statistic
 from sb3_spiking.snn.encoders import ENCODERS, Range
 from sb3_spiking.snn.layers import IntraConnectedLayer, SpikingLayer
-from sb3_spiking.snn.membrane_norm import MembraneNorm
 from sb3_spiking.snn.neurons import NEURONS, Neuron
 from sb3_spiking.snn.precisions import PRECISIONS
 from sb3_spiking.snn.surrogates import SURROGATES, Surrogate
@@ -117,7 +117,7 @@ class SpikingOptions:
         """
         neuron = self.neuron_options()
         channels = synapses.weight.shape[0]
-        norm = MembraneNorm(channels, neuron.threshold) if MEMBRANE_NORMS[self.membrane_norm] else None
+        norm = CurrentNorm(channels, neuron.threshold) if MEMBRANE_NORMS[self.membrane_norm] else None
         return SpikingLayer(name, synapses, neuron, self.surrogate_options(), self.precision, norm)
 
     def output_layer(self, synapses: nn.Linear, populations: int) -> SpikingLayer:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch as th
 
-from sb3_spiking.snn.notices import warn
+from sb3_spiking.notices import warn
 
 PRECISIONS: dict[str, th.dtype | None] = {"float32": None, "bfloat16": th.bfloat16}
 """What the products are rounded to; None: not at all."""

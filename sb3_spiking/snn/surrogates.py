@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch as th
 from spikingjelly.activation_based import surrogate as sj
 
-from sb3_spiking.snn.arguments import positive_float
+from sb3_spiking.arguments import positive_float
 from sb3_spiking.snn.watching import is_exporting
 
 

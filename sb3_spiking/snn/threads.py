@@ -12,7 +12,7 @@ from weakref import WeakSet
 import torch as th
 from torch import nn
 
-from sb3_spiking.snn.notices import warn
+from sb3_spiking.notices import warn
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 """Environment variables with which a user chooses the number of threads."""

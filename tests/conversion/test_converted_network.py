@@ -18,7 +18,7 @@ from sb3_spiking.conversion.codings import CODINGS, FewSpike, Rate, Residual, Te
 from sb3_spiking.conversion.dense import DenseNetwork
 from sb3_spiking.conversion.methods import make_method
 from sb3_spiking.conversion.network import convert_layers
-from sb3_spiking.energy import cost_of
+from sb3_spiking.snn.operations import cost_of
 from tests.conversion.agents import CODINGS as NAMES
 from tests.conversion.agents import IMAGE, Random, dqn, network, observations, states
 

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_spiking.conversion import METHODS, SpikingQPolicy, calibration_states, convert, load_dqn
 from sb3_spiking.conversion.policy import DenseQPolicy
-from sb3_spiking.conversion.reading.archive import CheckpointError
+from sb3_spiking.reading.archive import CheckpointError
 from tests.conftest import REFERENCE
 from tests.conversion.agents import CODINGS, IMAGE, SPACES, VECTOR, Random, converted, dqn, observations, rows
 

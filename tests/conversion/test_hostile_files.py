@@ -14,11 +14,11 @@ from torch import nn
 
 from sb3_spiking.conversion import SpikingQPolicy, convert
 from sb3_spiking.conversion.dense import check_decision
-from sb3_spiking.conversion.environment import EnvError, EnvSpec
-from sb3_spiking.conversion.guarded_environment import named_spec, noted_spec
-from sb3_spiking.conversion.named_environment import find_env
-from sb3_spiking.conversion.reading.archive import CheckpointError
-from sb3_spiking.conversion.reading.vec_normalize import NormalizationStatistics
+from sb3_spiking.environments.from_files import find_env
+from sb3_spiking.environments.guarded import named_spec, noted_spec
+from sb3_spiking.environments.recipe import EnvError, EnvSpec
+from sb3_spiking.reading.archive import CheckpointError
+from sb3_spiking.reading.vec_normalize import NormalizationStatistics
 from tests.conversion.agents import SPACES, converted, dqn, network, observations
 from tests.conversion.environments import CARTPOLE, save_statistics
 from tests.conversion.test_converted_policy import members, npy, set_to, tampered

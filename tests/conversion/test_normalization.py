@@ -10,8 +10,8 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize, is_vecenv_wrapped, unwrap_vec_normalize
 
-from sb3_spiking.conversion.environment import EnvError, EnvSpec
-from sb3_spiking.conversion.reading.vec_normalize import read_vec_normalize
+from sb3_spiking.environments.recipe import EnvError, EnvSpec
+from sb3_spiking.reading.vec_normalize import read_vec_normalize
 from tests.conversion.environments import assert_equal, play, save_statistics
 
 pytestmark = pytest.mark.usefixtures("images_and_dicts")

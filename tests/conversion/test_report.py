@@ -14,7 +14,7 @@ from sb3_spiking.conversion import report as reports
 from sb3_spiking.conversion.dense import DenseNetwork
 from sb3_spiking.conversion.policy import DenseQPolicy
 from sb3_spiking.conversion.report import agreement_of, compare_on_states
-from sb3_spiking.energy import CostModel, cost_of
+from sb3_spiking.snn.operations import CostModel, cost_of
 from tests.conversion.agents import CODINGS, SPACES, VECTOR, Random, balancing, converted, dqn, observations
 
 TOP_LEVEL = {"agreement", "dqn_return", "snn_return", "time_steps", "coding"}

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.utils._pytree import tree_flatten
 
 from sb3_spiking.distributed import DataParallelCallback
-from sb3_spiking.gradients import optimizers
+from sb3_spiking.optimizers.gradient_hooks import optimizers
 from tests.distributed.batches import MODELS, OTHERS, learn_from, make, make_plain, parameters
 
 STEPS = 1000

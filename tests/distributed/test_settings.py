@@ -161,6 +161,6 @@ def test_environments_in_processes_of_their_own_are_asked_for_their_names():
 
 def test_versions_are_compared(monkeypatch):
     first = settings(make("DQN", 0), 10)
-    monkeypatch.setattr("sb3_spiking.system_info.version", lambda package: "1.0")
+    monkeypatch.setattr("sb3_spiking.versions.version", lambda package: "1.0")
     with pytest.raises(ValueError, match=r"versions\.\S+ is 1\.0 and not"):
         check_equal([first, settings(make("DQN", 0), 10)])

@@ -2,12 +2,12 @@ import pytest
 import torch as th
 
 from sb3_spiking.snn import SpikingOptions
-from sb3_spiking.snn.membrane_norm import MembraneNorm
+from sb3_spiking.snn.current_norm import CurrentNorm
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 4, 3)])
 def test_equals_group_normalisation_with_one_group(shape):
-    ours, torchs = MembraneNorm(5, 0.7).double(), th.nn.GroupNorm(1, 5).double()
+    ours, torchs = CurrentNorm(5, 0.7).double(), th.nn.GroupNorm(1, 5).double()
     with th.no_grad():
         assert ours.weight.tolist() == [pytest.approx(0.7)] * 5
         for norm in (ours, torchs):

@@ -10,8 +10,8 @@ import torch as th
 from stable_baselines3 import PPO
 
 import sb3_spiking
+from sb3_spiking.notices import warn
 from sb3_spiking.snn import kernels, precisions
-from sb3_spiking.snn.notices import warn
 from tests.conftest import TargetEnv, small_model
 
 

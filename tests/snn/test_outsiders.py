@@ -10,10 +10,10 @@ from spikingjelly.activation_based import surrogate as sj_surrogate
 from torch import nn
 
 from sb3_spiking.callbacks import layer_health
-from sb3_spiking.energy import cost_of
 from sb3_spiking.plotting import plot_firing_rates, plot_membranes, plot_spike_raster
 from sb3_spiking.snn import SpikingNetwork, SpikingOptions, neurons
 from sb3_spiking.snn.neurons import NEURONS
+from sb3_spiking.snn.operations import cost_of
 from sb3_spiking.snn.surrogates import SURROGATES, Rect, window
 
 

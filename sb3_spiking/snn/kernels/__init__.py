@@ -19,10 +19,10 @@ import torch as th
 from spikingjelly.activation_based import neuron
 from torch.nn import functional
 
+from sb3_spiking.notices import warn
 from sb3_spiking.snn.kernels.equations import Charge, Equations, charge_constants
 from sb3_spiking.snn.kernels.unrolled import SURROGATES
 from sb3_spiking.snn.nodes import DynamicNode
-from sb3_spiking.snn.notices import warn
 from sb3_spiking.snn.watching import operations_are_traced
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from sb3_spiking.snn.notices import warn
+from sb3_spiking.notices import warn
 
 UNORDERED = {"reassoc", "contract", "nsz"}
 """What a sum needs that may be taken in any order, as torch's are."""

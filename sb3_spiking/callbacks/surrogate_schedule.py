@@ -1,0 +1,84 @@
+"""A schedule of the surrogate gradient's steepness."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from sb3_spiking.arguments import positive_float
+from sb3_spiking.callbacks.training import spiking_policy
+from sb3_spiking.snn import SpikingLayer
+from sb3_spiking.snn.surrogates import Surrogate
+
+
+class SurrogateScheduleCallback(BaseCallback):
+    """
+    Change the surrogate gradient during training, linearly from one steepness to another.
+
+    Wide surrogates let more neurons learn, narrow ones follow the spikes more closely; shallow slopes, or slopes that
+    grow, help spiking agents to learn (van den Berghe et al., 2025). Spikes do not change, gradients do. The constant
+    is the ``width`` of ``"rect"`` and ``"triangle"``, the ``slope`` of ``"atan"`` and ``"sigmoid"``. It is not saved
+    with the model: a loaded model has that of its ``surrogate_kwargs``.
+
+    :param final: the constant at the end, > 0
+    :param initial: the constant at the start, > 0; that of the policy if None
+    :param fraction: share of the training during which it changes, in (0, 1]
+    :param verbose: not used
+    :raises ValueError: if a value is not allowed, or, when training starts, if the policy does not spike or its
+        surrogate has another number of constants than one
+    """
+
+    def __init__(self, final: float, initial: float | None = None, fraction: float = 1.0, verbose: int = 0) -> None:
+        super().__init__(verbose)
+        self.final = positive_float("final", final)
+        self.initial = None if initial is None else positive_float("initial", initial)
+        if not 0.0 < fraction <= 1.0:
+            raise ValueError(f"fraction={fraction!r} must lie in (0, 1]")
+        self.fraction = fraction
+
+    def _on_training_start(self) -> None:
+        options = spiking_policy(self).spiking_options
+        self._surrogate = options.surrogate_options()
+        self._constant = _only_constant(self._surrogate)
+        self._check_layers()
+        self._start = getattr(self._surrogate, self._constant) if self.initial is None else self.initial
+        self._set(self._start)
+
+    def _on_step(self) -> bool:
+        progress = min(1.0, self.num_timesteps / (self.fraction * self.model._total_timesteps))
+        self._set(self._start + progress * (self.final - self._start))
+        return True
+
+    def _layers(self) -> Iterator[SpikingLayer]:
+        modules = spiking_policy(self).spiking_network.modules()
+        return (module for module in modules if isinstance(module, SpikingLayer))
+
+    def _check_layers(self) -> None:
+        """Refuse to replace a surrogate that the user has put into the layers."""
+        expected = type(self._surrogate.build())
+        for layer in self._layers():
+            found = type(layer.neuron.surrogate_function)
+            if found is not expected:
+                raise ValueError(
+                    f"SurrogateScheduleCallback changes surrogate={self._surrogate.name!r}, but {layer.name} has "
+                    f"{found.__name__} in its place; add one's own to sb3_spiking.snn.surrogates.SURROGATES instead"
+                )
+
+    def _set(self, value: float) -> None:
+        # The constants alone: another module would be another network to those who act fast, and lose its hooks.
+        constants = type(self._surrogate)(value).build()._sg_params
+        for layer in self._layers():
+            for name, constant in constants.items():
+                setattr(layer.neuron.surrogate_function, name, constant)
+        self.logger.record(f"spikes/surrogate_{self._constant}", value)
+
+
+def _only_constant(surrogate: Surrogate) -> str:
+    """Return the name of a surrogate's constant."""
+    constants = [field.name for field in fields(surrogate)]
+    if len(constants) != 1:
+        raise ValueError(
+            f"SurrogateScheduleCallback changes the one constant of a surrogate, and surrogate={surrogate.name!r} has "
+            f"{len(constants)}: {', '.join(constants) or 'nothing to change'}"
+        )
+    return constants[0]

@@ -1,0 +1,204 @@
+"""The environment an agent lives in: how to make it, and whether it is the agent's."""
+
+import difflib
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
+
+from sb3_spiking.environments import MINATAR_GAMES, make_atari_env, make_minatar_env
+from sb3_spiking.extras import install_hint
+from sb3_spiking.printable import one_line
+from sb3_spiking.reading.vec_normalize import NormalizationStatistics, read_vec_normalize
+
+MINATAR = "minatar-"
+MAX_FRAMES = 256
+"""That are stacked; published agents see 4."""
+KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
+
+
+class EnvError(ValueError):
+    """No such environment, or not the agent's; its text is one printable line, whatever a stranger's file names."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """
+    How to make the environment an agent lives in; as a string, the options that say so.
+
+    :param id: an id of gymnasium, also ``package:id``, or ``minatar-<game>``
+    :param kwargs: for the environment; what JSON can hold
+    :param atari: whether SB3's ``AtariWrapper`` goes around it
+    :param frame_stack: observations that the agent sees at once; 0 and 1 stack none
+    :param vec_normalize: what ``VecNormalize.save`` wrote
+    :raises EnvError: if a value is not allowed
+    """
+
+    id: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    atari: bool = False
+    frame_stack: int = 0
+    vec_normalize: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_json_object(self.kwargs):
+            raise EnvError(f"--env-kwargs {self.kwargs!r} must be a JSON object")
+        if type(self.frame_stack) is not int or not 0 <= self.frame_stack <= MAX_FRAMES:
+            raise EnvError(f"--frame-stack {self.frame_stack!r} must be a number of frames from 0 to {MAX_FRAMES}")
+        if self.atari and self.id.startswith(MINATAR):
+            raise EnvError(f"--atari is for Atari games; leave it out with --env {self.id}")
+
+    def __str__(self) -> str:
+        words = ["--env", self.id]
+        words += ["--env-kwargs", json.dumps(self.kwargs)] if self.kwargs else []
+        words += ["--atari"] if self.atari else []
+        words += ["--frame-stack", str(self.frame_stack)] if self.frame_stack else []
+        words += ["--vec-normalize", str(self.vec_normalize)] if self.vec_normalize else []
+        return shlex.join(words)
+
+    def make(self, n_envs: int, seed: int) -> VecEnv:
+        """
+        Make it, monitored, with the observations that SB3's algorithm shows its policy.
+
+        Normalisation is frozen, rewards are left alone, images have their channels first.
+
+        :param n_envs: number of environments
+        :param seed: seed of the first; the others follow
+        :return: the environments
+        :raises EnvError: if it is unknown, or refuses to be made this way
+        """
+        _register_atari()
+        try:
+            statistics = read_vec_normalize(self.vec_normalize) if self.vec_normalize else None
+            return _observed(self._raw(n_envs, seed), self.frame_stack, statistics)
+        except gym.error.UnregisteredEnv as error:
+            raise EnvError(_unknown(self.id)) from error
+        except Exception as error:  # an environment may fail in any way
+            raise EnvError(f"{self} cannot be made: {reason_of(error)}") from error
+
+    def _raw(self, n_envs: int, seed: int) -> VecEnv:
+        kwargs = dict(self.kwargs)
+        if self.id.startswith(MINATAR):
+            return make_minatar_env(self.id.removeprefix(MINATAR), n_envs, seed, **kwargs)
+        if self.atari:
+            if find_spec("cv2") is None:  # SB3 would notice at the first reset
+                raise ImportError(f"OpenCV is not installed; {install_hint('atari')}")
+            try:
+                return make_atari_env(self.id, n_envs, seed, n_stack=1, env_kwargs=kwargs)
+            except AttributeError as error:
+                raise TypeError(f"it is no game of Atari, {error}; leave --atari out") from error
+        return make_vec_env(lambda: gym.make(self.id, **kwargs), n_envs, seed)
+
+
+def check_spaces(env: EnvSpec | VecEnv, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+    """
+    Check that an agent can live in an environment: bounds and precision may differ, all else not.
+
+    :param env: the environment, or how to make it
+    :param observation_space: the agent's
+    :param action_space: the agent's
+    :raises EnvError: if it cannot, or if there is no such environment
+    """
+    if isinstance(env, EnvSpec):
+        with closing(env.make(n_envs=1, seed=0)) as made:
+            check_spaces(made, observation_space, action_space)
+        return
+    pairs = {"observes": (env.observation_space, observation_space), "acts in": (env.action_space, action_space)}
+    for does, (own, agents) in pairs.items():
+        if _layout(own) != _layout(agents):
+            raise EnvError(
+                f"--env does not fit the agent: it {does} {_layout(own)}, the agent {_layout(agents)}; "
+                "--env-kwargs, --atari and --frame-stack change what it is"
+            )
+
+
+def _layout(space: spaces.Space) -> str:
+    """Describe what of a space a network depends on."""
+    match space:
+        case spaces.Dict():
+            return f"Dict({', '.join(f'{key}: {_layout(part)}' for key, part in sorted(space.spaces.items()))})"
+        case spaces.Discrete():
+            return f"Discrete({space.n})"
+        case spaces.MultiDiscrete():
+            return f"MultiDiscrete({space.nvec.tolist()})"
+        case _:
+            kind = np.dtype(space.dtype).kind
+            return f"{type(space).__name__}{space.shape} of {KINDS.get(kind, kind)}"
+
+
+def _observed(env: VecEnv, frame_stack: int, statistics: NormalizationStatistics | None) -> VecEnv:
+    # rl_zoo3 normalises before it stacks, others afterwards: the statistics' shape tells.
+    if statistics is not None and statistics.fits(env.observation_space):
+        env, statistics = statistics.normalize(env), None
+    if frame_stack > 1:
+        env = VecFrameStack(env, frame_stack)
+    if statistics is not None:
+        env = statistics.normalize(env)
+    return BaseAlgorithm._wrap_env(env)  # what every algorithm does to its environment
+
+
+def _register_atari() -> None:
+    with suppress(ImportError):
+        import ale_py  # noqa: F401 (registers its environments)
+
+
+def known_ids() -> list[str]:
+    """Return what `EnvSpec` can name without a package."""
+    _register_atari()
+    return [*gym.registry, *(MINATAR + game for game in MINATAR_GAMES)]
+
+
+def _unknown(env_id: str) -> str:
+    if find_spec("ale_py") is None and (env_id.startswith("ALE/") or "NoFrameskip" in env_id):
+        return f"--env {env_id} is a game of Atari, and ale-py is not installed; {install_hint('atari')}"
+    close = difflib.get_close_matches(env_id, known_ids(), cutoff=0.7)
+    way_out = f"did you mean {' or '.join(close)}?" if close else "name its package with it: --env package:id"
+    return f"--env {env_id} is unknown; {way_out}"
+
+
+def _is_json_object(value: object) -> bool:
+    with suppress(TypeError, ValueError):
+        return isinstance(value, Mapping) and bool(json.dumps(value))
+    return False
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error's text, or else its name."""
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def environments(
+    env: VecEnv | EnvSpec | str, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
+) -> Iterator[VecEnv]:
+    """
+    Make environments for a while; those that are there already stay as they are.
+
+    :param env: environments, how to make them, or their id
+    :param observation_space: the agent's
+    :param action_space: the agent's
+    :param n_envs: how many to make
+    :param seed: of the first
+    :raises EnvError: if there is no such environment, or it is not the agent's
+    """
+    if isinstance(env, VecEnv):
+        check_spaces(env, observation_space, action_space)
+        yield env
+        return
+    with closing((EnvSpec(env) if isinstance(env, str) else env).make(n_envs, seed)) as made:
+        check_spaces(made, observation_space, action_space)
+        yield made

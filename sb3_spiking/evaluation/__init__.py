@@ -1,0 +1,1 @@
+"""Evaluation of agents over seeds and environments."""

@@ -1,0 +1,18 @@
+"""Random states of NumPy and torch, given back after use."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch as th
+
+
+@contextmanager
+def randomness_untouched() -> Iterator[None]:
+    """Restore the random states that sampling a replay buffer and Poisson encoders draw from."""
+    state = np.random.get_state()  # noqa: NPY002 (SB3 samples from it)
+    try:
+        with th.random.fork_rng():
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002

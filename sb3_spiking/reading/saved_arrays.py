@@ -1,0 +1,101 @@
+"""NumPy's arrays and numbers out of inert pickles, and out of its own files."""
+
+import io
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sb3_spiking.reading.budget import Budget
+from sb3_spiking.reading.inert_pickles import Made, Name
+
+MAX_DIMENSIONS = 16
+
+
+def pickled_array(value: Any, numbers: Budget) -> np.ndarray:
+    """
+    Return the array that a pickle would make.
+
+    :param value: what `InertPickle` found
+    :param numbers: how many numbers there may be; a pickle can name the same ones again and again
+    :return: the array, its own memory
+    :raises ValueError: if it is no array of plain numbers, or too large
+    """
+    match value:
+        case Made(Name(_, "_frombuffer"), (bytes() | bytearray() as buffer, dtype, shape, order)):
+            pass
+        case Made(Name(_, "_reconstruct"), state=(_, shape, dtype, fortran, bytes(buffer))):
+            order = "F" if fortran else "C"
+        case Made(Name(_, "scalar"), (dtype, bytes(buffer))):
+            shape, order = (), "C"
+        case _:
+            raise ValueError("values that are no plain numbers")
+    if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS or order not in ("C", "F"):
+        raise ValueError("values that are no plain numbers")
+    kind = pickled_dtype(dtype)
+    numbers.take(len(buffer) // kind.itemsize)
+    return np.frombuffer(buffer, kind).reshape(shape, order=order).copy()
+
+
+def pickled_number(value: Any) -> bool | int | float | None:
+    """
+    Return the number that a pickle, or JSON, holds: Python's or NumPy's, which SB3 takes alike.
+
+    :param value: what `InertPickle` found, or a value of JSON
+    :return: the number as Python's; None if it is none
+    """
+    if isinstance(value, bool | int | float):
+        return value
+    try:
+        array = pickled_array(value, Budget(1, "numbers"))
+    except (ValueError, TypeError):
+        return None
+    return array.item() if array.shape == () else None
+
+
+def pickled_dtype(value: Any) -> np.dtype:
+    """
+    Return the type of numbers that a pickle would make.
+
+    :param value: what `InertPickle` found
+    :return: bool, integers or floats of 1 to 8 bytes
+    :raises ValueError: if it is anything else
+    """
+    match value:
+        case Made(Name("numpy", "dtype"), (str(code), *_), (_, "<" | ">" | "|" | "=" as byteorder, *_)):
+            if re.fullmatch(r"b1|[iuf][1248]", code):
+                return np.dtype(code).newbyteorder(byteorder)
+    raise ValueError("values that are no plain numbers")
+
+
+HEADERS: dict[tuple[int, int], Callable[[Any], tuple[tuple[int, ...], bool, np.dtype]]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def read_npy(content: bytes) -> np.ndarray:
+    """
+    Read what ``numpy.save`` wrote.
+
+    Nothing is allocated for what the header promises and the file does not hold.
+
+    :param content: the file
+    :return: an array of bool, integers or floats in the machine's byte order; it may not be written to
+    :raises ValueError: if the file holds anything else
+    """
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version not in HEADERS:
+        raise ValueError("no array of plain numbers")
+    shape, fortran, dtype = HEADERS[version](file)
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:  # structures, texts and objects are others
+        raise ValueError(f"an array of {dtype}, not of plain numbers")
+    if len(shape) > MAX_DIMENSIONS or min(shape, default=1) < 1:
+        raise ValueError(f"an array of shape {shape}")
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"its {len(content) - file.tell()} bytes are not those of an array of shape {shape}")
+    array = np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
+    return array.astype(dtype.newbyteorder("="), copy=False)

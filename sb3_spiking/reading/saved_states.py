@@ -1,0 +1,41 @@
+"""States to calibrate on, from a file of NumPy."""
+
+from pathlib import Path
+
+import numpy as np
+
+from sb3_spiking.reading.archive import reading
+from sb3_spiking.reading.budget import Budget
+from sb3_spiking.reading.regular_files import open_file
+from sb3_spiking.reading.saved_arrays import read_npy
+from sb3_spiking.reading.zip_files import Archive
+
+MAX_BYTES, MAX_RATIO = 2**32, 1100
+"""Of the file, and of what it unpacks to; deflate makes empty grids 1032 times smaller."""
+
+
+def read_states(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    """
+    Read states that ``numpy.save`` or ``numpy.savez`` wrote, whatever the file is called.
+
+    :param path: the file
+    :return: ``[N, *shape]``; of several arrays, these of each entry of a Dict
+    :raises CheckpointError: if it holds no arrays, or these are not of the same states
+    """
+    with reading(f"--observations {path}"), open_file(path, MAX_BYTES) as (file, size):
+        start = file.read(2)
+        file.seek(0)
+        if start == b"PK":
+            archive = Archive(file, size, Budget(MAX_BYTES, "bytes to unpack"), ratio=MAX_RATIO)
+            arrays = {name.removesuffix(".npy"): read_npy(archive.read(name, MAX_BYTES)) for name in archive.members}
+        else:
+            arrays = {"": read_npy(file.read())}
+        for name, array in arrays.items():
+            if array.ndim == 0:
+                raise ValueError(f"array {name!r} is a single number; states are [N, *shape]")
+            if array.size == 0:
+                raise ValueError(f"array {name!r} of shape {array.shape} holds no states; they are [N, *shape]")
+        lengths = sorted({len(array) for array in arrays.values()})
+        if len(lengths) > 1:
+            raise ValueError(f"entries of {lengths} states; they must be of the same states")
+        return next(iter(arrays.values())) if len(arrays) == 1 else arrays

@@ -1,0 +1,23 @@
+"""Versions of this package and of those that it builds on."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+REQUIRED = ("sb3-spiking", "stable-baselines3", "gymnasium", "spikingjelly", "torch", "numpy", "numba")
+OPTIONAL = ("triton", "sb3-contrib", "mujoco", "ale-py", "MinAtar", "rl_zoo3")
+
+
+def versions() -> dict[str, str | None]:
+    """Return the version of each package, None where it is not installed."""
+    return {name: _version(name) for name in (*REQUIRED, *OPTIONAL)}
+
+
+def _version(package: str) -> str | None:
+    if package == "sb3-spiking":
+        # A clone may be newer than what pip noted about it.
+        from sb3_spiking import __version__
+
+        return __version__
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
