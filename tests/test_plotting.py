@@ -23,7 +23,15 @@ from sb3_spiking.plotting import (
     plot_sweep,
 )
 from sb3_spiking.policies.observations import CONVOLUTIONAL
-from sb3_spiking.snn import AnalogEncoder, DeterministicEncoder, Part, Recording, SpikingNetwork, SpikingOptions
+from sb3_spiking.snn import (
+    AnalogEncoder,
+    DeterministicEncoder,
+    Part,
+    PopulationRecord,
+    Recording,
+    SpikingNetwork,
+    SpikingOptions,
+)
 from tests.conftest import popsan
 
 mpl.use("Agg")
@@ -50,7 +58,9 @@ def test_raster_shows_every_spike_of_the_decision(encoder):
 
 def test_raster_shows_the_negative_spikes_of_a_converted_network():
     recording = Recording()
-    recording.add_population("hidden0", th.tensor([[[1.0, -1.0, 0.0, 0.0]], [[-1.0, 0.0, 0.0, 0.0]]]))
+    recording.populations.append(
+        PopulationRecord("hidden0", th.tensor([[[1.0, -1.0, 0.0, 0.0]], [[-1.0, 0.0, 0.0, 0.0]]]))
+    )
     ax = plot_spike_raster(recording)
     assert sum(len(lines.get_segments()) for lines in ax.collections) == 3
     assert "38 % fire" in ax.get_yticklabels()[0].get_text()  # of 8; their mean would be -1 of 8
@@ -98,8 +108,8 @@ def test_firing_rates_are_counted_over_decisions_and_steps():
     recording = Recording()
     # Rates of four neurons over two steps of two decisions: 0, 1, 1/2, 1/4.
     spikes = th.tensor([[[0, 1, 1, 1], [0, 1, 0, 0]], [[0, 1, 1, 0], [0, 1, 0, 0]]]).float()
-    recording.add_population("hidden0", spikes)
-    recording.add_population("output", -spikes)
+    recording.populations.append(PopulationRecord("hidden0", spikes))
+    recording.populations.append(PopulationRecord("output", -spikes))
     ax = plot_firing_rates(recording)
     for band, bars in enumerate(ax.patches[1::2]):
         heights, edges, _ = bars.get_data()
@@ -155,7 +165,7 @@ def test_an_encoding_shows_activities_and_every_spike():
     ax = plot_encoding(encoder, features)
     with th.no_grad():
         activity = encoder.activity(features[None])[0]
-        spikes = encoder(features[None])[:, 0]
+        spikes = encoder(features[None]).tensor()[:, 0]
     dots = np.array([line.get_xydata()[0] for line in ax.lines if line.get_marker() == "o"])
     seen = activity[activity > 0.003].numpy()
     np.testing.assert_allclose((dots[:, 1] - dots[:, 1].astype(int)) / 0.9, seen, atol=1e-5)
@@ -209,7 +219,7 @@ def test_a_history_of_many_neurons_puts_them_together_and_keeps_signs():
     recording = Recording()
     spikes = th.zeros(1, 1, 130)  # groups of three
     spikes[0, 0, :9] = th.tensor([1.0, 1.0, 1.0, -1.0, -1.0, 0.0, 1.0, -1.0, 0.0])
-    recording.add_population("hidden0", spikes)
+    recording.populations.append(PopulationRecord("hidden0", spikes))
     (image,) = plot_spike_history([recording]).images
     np.testing.assert_allclose(np.asarray(image.get_array())[:4, 0], [1.0, -2 / 3, 2 / 3, 0.0], rtol=1e-6)
 

@@ -105,7 +105,7 @@ def _show_network(model: SpikingModel) -> None:
 def _option_rows(options: SpikingOptions) -> list[tuple[str, str]]:
     """Return a network's arguments in words, those without effect left out."""
     shown = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
-    constants = {
+    constants: dict[str, Any] = {
         "neuron": options.neuron_options(),
         "surrogate": options.surrogate_options(),
         "decoder": options.decoder_options(),

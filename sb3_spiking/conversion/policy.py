@@ -18,9 +18,9 @@ from sb3_spiking.conversion.network import ConvertedNetwork
 from sb3_spiking.conversion.saving import Converted, read_converted, write_converted
 from sb3_spiking.reading.archive import reading
 from sb3_spiking.snn import Recording
+from sb3_spiking.snn.observers import operations_are_traced
 from sb3_spiking.snn.operations import DecisionCost, cost_of, mean_cost
 from sb3_spiking.snn.recording import synapses_of
-from sb3_spiking.snn.watching import operations_are_traced
 
 Observation = np.ndarray | dict[str, np.ndarray]
 State = tuple[np.ndarray, ...] | None

@@ -1,7 +1,7 @@
 """The names in ``policy_kwargs``: which there are, and what is meant by one that there is not."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -15,13 +15,13 @@ from sb3_spiking.snn.surrogates import SURROGATES
 
 OPTIONS = tuple(field.name for field in fields(SpikingOptions))
 
+TABLES: dict[str, Collection[type[Any]]] = {
+    "neuron_kwargs": NEURONS.values(),
+    "surrogate_kwargs": SURROGATES.values(),
+    "decoder_kwargs": DECODERS.values(),
+}
 CONSTANTS = {
-    table: sorted({field.name for option in options for field in fields(option)})
-    for table, options in {
-        "neuron_kwargs": NEURONS.values(),
-        "surrogate_kwargs": SURROGATES.values(),
-        "decoder_kwargs": DECODERS.values(),
-    }.items()
+    table: sorted({field.name for option in options for field in fields(option)}) for table, options in TABLES.items()
 }
 """Dicts among the arguments -> what any of them may hold."""
 

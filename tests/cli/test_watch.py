@@ -18,7 +18,6 @@ from sb3_spiking.cli.agents import TrainedAgent
 from sb3_spiking.conversion import convert
 from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.reading.inspection import inspect_zip
-from sb3_spiking.snn import Recording
 from tests.cli.test_video import SIZE, BlindEnv, PicturedEnv
 
 
@@ -222,7 +221,7 @@ def test_the_spikes_shown_are_those_that_decide(encoder):
     agent = TrainedAgent(policy, "SAC")
     recording = agent.record(observations)
     action, _ = policy.predict(observations, deterministic=True)
-    output = policy.spiking_network.decoder(recording.populations[-1].spikes, Recording())
+    output = policy.spiking_network.decoder(recording.populations[-1].spikes)
     low, high = policy.action_space.low, policy.action_space.high
     with th.no_grad():
         expected = low + 0.5 * (np.tanh(output.numpy()) + 1.0) * (high - low)

@@ -29,7 +29,7 @@ def test_encoder_spikes_are_identical(model, popsan_reference):
     observations = th.as_tensor(popsan_reference["observations"]).float()
     actor.set_training_mode(False)
     with th.no_grad():
-        counts = actor.mu.encoder(model.policy.spiking_features(observations)).sum(dim=0)
+        counts = actor.mu.encoder(model.policy.spiking_features(observations)).tensor().sum(dim=0)
     np.testing.assert_array_equal(counts, popsan_reference["encoder_spike_counts"])
 
 
