@@ -16,7 +16,7 @@ from sb3_spiking.cli.console import note
 from sb3_spiking.cli.foreign import check_agent
 from sb3_spiking.conversion.policy import Observation, SpikingQPolicy
 from sb3_spiking.conversion.saving import is_converted
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.policies.common import SpikingPolicy
 from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.randomness import randomness_untouched
@@ -121,7 +121,7 @@ class TrainedAgent:
 Agent = TrainedAgent | SpikingQPolicy
 
 
-def agent_of(args: argparse.Namespace) -> tuple[Agent, EnvSpec]:
+def agent_of(args: argparse.Namespace) -> tuple[Agent, EnvRecipe]:
     """
     Return the agent that a command names, and its environment.
 

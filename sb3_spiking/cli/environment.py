@@ -12,8 +12,8 @@ from gymnasium import spaces
 from sb3_spiking.cli.console import note, warn
 from sb3_spiking.conversion.policy import SpikingQPolicy
 from sb3_spiking.environments.from_files import find_env
-from sb3_spiking.environments.guarded import noted_spec
-from sb3_spiking.environments.recipe import EnvSpec, check_spaces
+from sb3_spiking.environments.guarded import noted_recipe
+from sb3_spiking.environments.recipe import EnvRecipe, check_spaces
 
 
 def cut_text(episodes: int, steps: int) -> str:
@@ -29,7 +29,7 @@ def cut_text(episodes: int, steps: int) -> str:
     )
 
 
-def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvSpec | None:
+def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvRecipe | None:
     """
     Return the environment that the options name, or else the agent's file.
 
@@ -42,16 +42,16 @@ def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_spa
     if args.env is not None:
         find_module(args.env)
         stack = args.frame_stack if args.frame_stack is not None else (4 if args.atari else 0)
-        spec = EnvSpec(args.env, args.env_kwargs, args.atari, stack, args.vec_normalize)
-        check_spaces(spec, observation_space, action_space)
-        return spec
+        recipe = EnvRecipe(args.env, args.env_kwargs, args.atari, stack, args.vec_normalize)
+        check_spaces(recipe, observation_space, action_space)
+        return recipe
     if given := _given(args):
         raise ValueError(f"--{next(iter(given)).replace('_', '-')} needs --env")
     found = find_env(args.path, observation_space, action_space)
     if found is None:
         return None
-    (note if found.spec else warn)(found.text)
-    return found.spec
+    (note if found.recipe else warn)(found.text)
+    return found.recipe
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def offer_module(module: str) -> bool:
     return True
 
 
-def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:
+def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvRecipe:
     """
     Return the environment that the options name, or else the one of the conversion, or that of the file's name.
 
@@ -105,14 +105,14 @@ def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:
     noted = snn.origin.get("env")
     if args.env is None and noted is not None:
         changes = {option.removeprefix("env_"): value for option, value in _given(args).items()}
-        spec = dataclasses.replace(noted_spec(args.path, noted, args.vec_normalize), **changes)
-        check_spaces(spec, snn.observation_space, snn.action_space)
-        note(f"{args.path} was converted with {spec}")
-        return spec
+        recipe = dataclasses.replace(noted_recipe(args.path, noted, args.vec_normalize), **changes)
+        check_spaces(recipe, snn.observation_space, snn.action_space)
+        note(f"{args.path} was converted with {recipe}")
+        return recipe
     return known_env_of(args, snn.observation_space, snn.action_space)
 
 
-def known_env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvSpec:
+def known_env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvRecipe:
     """
     Return what `env_of` does where an environment is needed.
 

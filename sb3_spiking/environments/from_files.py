@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import spaces
 
-from sb3_spiking.environments.guarded import ADAPTERS, named_spec
-from sb3_spiking.environments.recipe import EnvError, EnvSpec, check_spaces, known_ids, reason_of
+from sb3_spiking.environments.guarded import ADAPTERS, named_recipe
+from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces, known_ids, reason_of
 from sb3_spiking.printable import one_line, printable
 from sb3_spiking.reading.regular_files import read_file
 
@@ -27,11 +27,11 @@ class Found:
     """
     What a file tells about its agent's environment.
 
-    :param spec: the environment, None if what is named cannot be used
+    :param recipe: the environment, None if what is named cannot be used
     :param text: one line: what names it, and why it is not used
     """
 
-    spec: EnvSpec | None
+    recipe: EnvRecipe | None
     text: str
 
 
@@ -48,7 +48,7 @@ def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.S
     if run is not None:
         # The path would name the same environment, but not what goes around it.
         try:
-            return _judge(str(run / "args.yml"), _zoo_spec(run), observation_space, action_space)
+            return _judge(str(run / "args.yml"), _zoo_recipe(run), observation_space, action_space)
         except EnvError as error:
             return Found(None, str(error))
     refused = None
@@ -56,19 +56,19 @@ def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.S
     for name in [path.name, *(parent.name for parent in path.absolute().parents)]:
         env_id = _id_in(name, ids)
         if env_id is not None and not env_id.startswith(ADAPTERS):
-            found = _judge(name, _spec_by_name(env_id, observation_space), observation_space, action_space)
-            if found.spec is not None:
+            found = _judge(name, _recipe_by_name(env_id, observation_space), observation_space, action_space)
+            if found.recipe is not None:
                 return found
             refused = refused or found
     return refused
 
 
-def _judge(source: str, spec: EnvSpec, observation_space: spaces.Space, action_space: spaces.Space) -> Found:
+def _judge(source: str, recipe: EnvRecipe, observation_space: spaces.Space, action_space: spaces.Space) -> Found:
     try:
-        check_spaces(spec, observation_space, action_space)
+        check_spaces(recipe, observation_space, action_space)
     except EnvError as error:
-        return Found(None, one_line(f"{source} names {spec}, not used: {error}"))
-    return Found(spec, printable(f"{source} names {spec}"))
+        return Found(None, one_line(f"{source} names {recipe}, not used: {error}"))
+    return Found(recipe, printable(f"{source} names {recipe}"))
 
 
 def _id_in(name: str, ids: Iterable[str]) -> str | None:
@@ -81,13 +81,13 @@ def _id_in(name: str, ids: Iterable[str]) -> str | None:
     return max(named, key=len, default=None)
 
 
-def _spec_by_name(env_id: str, observation_space: spaces.Space) -> EnvSpec:
+def _recipe_by_name(env_id: str, observation_space: spaces.Space) -> EnvRecipe:
     """Return what an id alone tells; an agent that sees frames of AtariWrapper had it."""
     registered = gym.registry.get(env_id)
     shape: tuple[int, ...] = observation_space.shape or ()
     if registered is not None and "AtariEnv" in str(registered.entry_point) and shape[1:] == ATARI_FRAME:
-        return EnvSpec(env_id, atari=True, frame_stack=shape[0])
-    return EnvSpec(env_id)
+        return EnvRecipe(env_id, atari=True, frame_stack=shape[0])
+    return EnvRecipe(env_id)
 
 
 def _zoo_folder(path: Path) -> Path | None:
@@ -98,12 +98,12 @@ def _zoo_folder(path: Path) -> Path | None:
     return next((folder for folder in folders if (folder / "args.yml").is_file()), None)
 
 
-def _zoo_spec(folder: Path) -> EnvSpec:
+def _zoo_recipe(folder: Path) -> EnvRecipe:
     args, config = _read_yaml(folder / "args.yml"), _read_yaml(folder / "config.yml")
     statistics = next((folder / name for name in STATISTICS if (folder / name).is_file()), None)
     if config.get("normalize") and statistics is None:
         raise EnvError(f"{folder / 'config.yml'} says normalize, but there is no {STATISTICS[0]}; pass --env")
-    return named_spec(
+    return named_recipe(
         folder / "args.yml",
         args.get("env"),
         args.get("env_kwargs"),

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
-from sb3_spiking.environments.recipe import MAX_FRAMES, MINATAR, EnvError, EnvSpec, known_ids, reason_of
+from sb3_spiking.environments.recipe import MAX_FRAMES, MINATAR, EnvError, EnvRecipe, known_ids, reason_of
 from sb3_spiking.reading.archive import reading
 from sb3_spiking.reading.fields import Record
 
@@ -23,22 +23,22 @@ WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """A text that is no path and no module."""
 
 
-def named_spec(
+def named_recipe(
     source: object,
     env_id: Any,
     kwargs: Any = None,
     atari: bool = False,
     frame_stack: int = 0,
     vec_normalize: Path | None = None,
-) -> EnvSpec:
+) -> EnvRecipe:
     """
     Return the environment that a file names; nothing that the file names is imported or opened for it.
 
     :param source: the file, for the error
     :param env_id: must be registered, or ``minatar-<game>``, and nobody's adapter to something else
     :param kwargs: must be plain values for arguments that the environment has, None for none
-    :param atari: see `EnvSpec`
-    :param frame_stack: see `EnvSpec`
+    :param atari: see `EnvRecipe`
+    :param frame_stack: see `EnvRecipe`
     :param vec_normalize: a file that was found beside the agent's
     :return: the environment
     :raises EnvError: if it is not made from files, or gets something from them that it should not
@@ -50,10 +50,10 @@ def named_spec(
         raise EnvError(f"{source}: the arguments of {env_id} are no mapping; pass --env")
     if kwargs:
         _check_arguments(source, env_id, kwargs)
-    return EnvSpec(env_id, kwargs or {}, atari, frame_stack, vec_normalize)
+    return EnvRecipe(env_id, kwargs or {}, atari, frame_stack, vec_normalize)
 
 
-def noted_spec(path: Path, noted: Any, vec_normalize: Path | None = None) -> EnvSpec:
+def noted_recipe(path: Path, noted: Any, vec_normalize: Path | None = None) -> EnvRecipe:
     """
     Return the environment that was noted in a converted file.
 
@@ -69,7 +69,7 @@ def noted_spec(path: Path, noted: Any, vec_normalize: Path | None = None) -> Env
         frame_stack, env_id = record.whole("frame_stack", 0, MAX_FRAMES), record.text("id")
         if vec_normalize is None and record.get("vec_normalize") is not None:
             vec_normalize = _beside(path, Path(record.text("vec_normalize", MAX_PATH)))
-    return named_spec(path, env_id, kwargs, atari, frame_stack, vec_normalize)
+    return named_recipe(path, env_id, kwargs, atari, frame_stack, vec_normalize)
 
 
 def _beside(path: Path, noted: Path) -> Path:

@@ -36,7 +36,7 @@ class EnvError(ValueError):
 
 
 @dataclass(frozen=True)
-class EnvSpec:
+class EnvRecipe:
     """
     How to make the environment an agent lives in; as a string, the options that say so.
 
@@ -104,7 +104,7 @@ class EnvSpec:
         return make_vec_env(lambda: gym.make(self.id, **kwargs), n_envs, seed)
 
 
-def check_spaces(env: EnvSpec | VecEnv, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+def check_spaces(env: EnvRecipe | VecEnv, observation_space: spaces.Space, action_space: spaces.Space) -> None:
     """
     Check that an agent can live in an environment: bounds and precision may differ, all else not.
 
@@ -113,7 +113,7 @@ def check_spaces(env: EnvSpec | VecEnv, observation_space: spaces.Space, action_
     :param action_space: the agent's
     :raises EnvError: if it cannot, or if there is no such environment
     """
-    if isinstance(env, EnvSpec):
+    if isinstance(env, EnvRecipe):
         with closing(env.make(n_envs=1, seed=0)) as made:
             check_spaces(made, observation_space, action_space)
         return
@@ -157,7 +157,7 @@ def _register_atari() -> None:
 
 
 def known_ids() -> list[str]:
-    """Return what `EnvSpec` can name without a package."""
+    """Return what `EnvRecipe` can name without a package."""
     _register_atari()
     return [*gym.registry, *(MINATAR + game for game in MINATAR_GAMES)]
 
@@ -183,7 +183,7 @@ def reason_of(error: Exception) -> str:
 
 @contextmanager
 def environments(
-    env: VecEnv | EnvSpec | str, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
+    env: VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
 ) -> Iterator[VecEnv]:
     """
     Make environments for a while; those that are there already stay as they are.
@@ -199,6 +199,6 @@ def environments(
         check_spaces(env, observation_space, action_space)
         yield env
         return
-    with closing((EnvSpec(env) if isinstance(env, str) else env).make(n_envs, seed)) as made:
+    with closing((EnvRecipe(env) if isinstance(env, str) else env).make(n_envs, seed)) as made:
         check_spaces(made, observation_space, action_space)
         yield made
