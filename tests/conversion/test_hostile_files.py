@@ -77,6 +77,17 @@ def test_fields_out_of_their_bounds_are_refused_in_one_line(saved, tmp_path, cha
     assert text.count(str(tmp_path)) == 1
 
 
+@pytest.mark.parametrize(
+    "place", [("coding", "name"), ("coding", "reset"), ("layers", 0, "kind"), ("observation_space", "kind")]
+)
+def test_no_field_names_a_class_to_import(saved, tmp_path, monkeypatch, place):
+    (tmp_path / "evilmodule.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CheckpointError):
+        SpikingQPolicy.load(tampered(saved, tmp_path / "snn.zip", set_to(*place, "evilmodule:Thing")))
+    assert "evilmodule" not in sys.modules
+
+
 VALUES = st.recursive(
     st.none()
     | st.booleans()
