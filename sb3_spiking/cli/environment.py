@@ -2,7 +2,10 @@
 
 import argparse
 import dataclasses
+import json
+import shlex
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,39 @@ from sb3_spiking.conversion.policy import SpikingQPolicy
 from sb3_spiking.environments.from_files import find_env
 from sb3_spiking.environments.guarded import noted_recipe
 from sb3_spiking.environments.recipe import EnvRecipe, check_spaces
+from sb3_spiking.errors import Argument, InputError
+from sb3_spiking.printable import one_line
+
+OPTIONS = {"kwargs": "env-kwargs"}
+"""Argument of the library -> option, where their names differ."""
+
+
+def in_options(*parts: object) -> str:
+    """
+    Return a text with options in place of the library's arguments.
+
+    :param parts: texts, arguments, environments and errors
+    """
+    return "".join(map(_in_options, parts))
+
+
+def _in_options(part: object) -> str:
+    match part:
+        case InputError():
+            return one_line(in_options(*part.parts))
+        case EnvRecipe():
+            return " ".join(map(_option, part.arguments()))
+        case Argument():
+            return _option(part)
+        case _:
+            return str(part)
+
+
+def _option(argument: Argument) -> str:
+    option, value = "--" + OPTIONS.get(argument.name, argument.name).replace("_", "-"), argument.value
+    if value is ... or value is True:
+        return option
+    return f"{option} {shlex.quote(json.dumps(value) if isinstance(value, Mapping) else str(value))}"
 
 
 def cut_text(episodes: int, steps: int) -> str:
@@ -50,7 +86,7 @@ def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_spa
     found = find_env(args.path, observation_space, action_space)
     if found is None:
         return None
-    (note if found.recipe else warn)(found.text)
+    (note if found.recipe else warn)(in_options(*found.parts))
     return found.recipe
 
 
@@ -107,7 +143,7 @@ def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvRecipe
         changes = {option.removeprefix("env_"): value for option, value in _given(args).items()}
         recipe = dataclasses.replace(noted_recipe(args.path, noted, args.vec_normalize), **changes)
         check_spaces(recipe, snn.observation_space, snn.action_space)
-        note(f"{args.path} was converted with {recipe}")
+        note(in_options(f"{args.path} was converted with ", recipe))
         return recipe
     return known_env_of(args, snn.observation_space, snn.action_space)
 

@@ -10,8 +10,8 @@ import gymnasium as gym
 from gymnasium import spaces
 
 from sb3_spiking.environments.guarded import ADAPTERS, named_recipe
-from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces, known_ids, reason_of
-from sb3_spiking.printable import one_line, printable
+from sb3_spiking.environments.recipe import ENV, PACKAGE, EnvError, EnvRecipe, check_spaces, known_ids, reason_of
+from sb3_spiking.printable import one_line
 from sb3_spiking.reading.regular_files import read_file
 
 ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers.AtariWrapper"
@@ -25,14 +25,19 @@ STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
 @dataclass(frozen=True)
 class Found:
     """
-    What a file tells about its agent's environment.
+    Environment that an agent's file names.
 
-    :param recipe: the environment, None if what is named cannot be used
-    :param text: one line: what names it, and why it is not used
+    :param recipe: the environment, None if it cannot be used
+    :param parts: one line in the parts of an `InputError`: the place of the name, and why the environment is not used
     """
 
     recipe: EnvRecipe | None
-    text: str
+    parts: tuple[object, ...]
+
+    @property
+    def text(self) -> str:
+        """The line."""
+        return one_line("".join(map(str, self.parts)))
 
 
 def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.Space) -> Found | None:
@@ -50,7 +55,7 @@ def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.S
         try:
             return _judge(str(run / "args.yml"), _zoo_recipe(run), observation_space, action_space)
         except EnvError as error:
-            return Found(None, str(error))
+            return Found(None, error.parts)
     refused = None
     ids = known_ids()
     for name in [path.name, *(parent.name for parent in path.absolute().parents)]:
@@ -67,8 +72,8 @@ def _judge(source: str, recipe: EnvRecipe, observation_space: spaces.Space, acti
     try:
         check_spaces(recipe, observation_space, action_space)
     except EnvError as error:
-        return Found(None, one_line(f"{source} names {recipe}, not used: {error}"))
-    return Found(recipe, printable(f"{source} names {recipe}"))
+        return Found(None, (f"{source} names ", recipe, ", not used: ", error))
+    return Found(recipe, (f"{source} names ", recipe))
 
 
 def _id_in(name: str, ids: Iterable[str]) -> str | None:
@@ -102,7 +107,7 @@ def _zoo_recipe(folder: Path) -> EnvRecipe:
     args, config = _read_yaml(folder / "args.yml"), _read_yaml(folder / "config.yml")
     statistics = next((folder / name for name in STATISTICS if (folder / name).is_file()), None)
     if config.get("normalize") and statistics is None:
-        raise EnvError(f"{folder / 'config.yml'} says normalize, but there is no {STATISTICS[0]}; pass --env")
+        raise EnvError(f"{folder / 'config.yml'} says normalize, but there is no {STATISTICS[0]}; pass ", ENV)
     return named_recipe(
         folder / "args.yml",
         args.get("env"),
@@ -120,7 +125,8 @@ def _has_atari_wrapper(path: Path, config: dict[str, Any]) -> bool:
     if others:
         raise EnvError(
             f"{path} wraps the environment in {others}, which is not imported from there; "
-            "register the wrapped environment and pass --env package:id"
+            "register the wrapped environment and pass ",
+            PACKAGE,
         )
     return bool(wrappers)
 
@@ -130,7 +136,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         import yaml  # type: ignore[import-untyped]
     except ImportError as error:
         raise EnvError(
-            f"{path} is read with PyYAML, which is not installed; pip install pyyaml, or pass --env"
+            f"{path} is read with PyYAML, which is not installed; pip install pyyaml, or pass ", ENV
         ) from error
 
     class InertLoader(yaml.SafeLoader):
@@ -153,5 +159,5 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except Exception as error:  # a stranger's file may fail in any way
         raise EnvError(f"{path} is not read: {reason_of(error)}") from error
     if not isinstance(content, dict):
-        raise EnvError(f"{path} holds no settings; pass --env")
+        raise EnvError(f"{path} holds no settings; pass ", ENV)
     return content

@@ -9,7 +9,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
-from sb3_spiking.environments.recipe import MAX_FRAMES, MINATAR, EnvError, EnvRecipe, known_ids, reason_of
+from sb3_spiking.environments.recipe import ENV, MAX_FRAMES, MINATAR, EnvError, EnvRecipe, known_ids, reason_of
+from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.reading.archive import reading
 from sb3_spiking.reading.fields import Record
 
@@ -45,9 +46,9 @@ def named_recipe(
     """
     # gymnasium would import the package that a stranger names, here or in the kwargs of its adapters to gym.
     if not isinstance(env_id, str) or len(env_id) > 200 or ":" in env_id or env_id.startswith(ADAPTERS):
-        raise EnvError(f"{source} names the environment {env_id!r}, not used; pass --env if you trust it")
+        raise EnvError(f"{source} names the environment {env_id!r}, not used; pass ", ENV, " if you trust it")
     if not isinstance(kwargs, Mapping | None):
-        raise EnvError(f"{source}: the arguments of {env_id} are no mapping; pass --env")
+        raise EnvError(f"{source}: the arguments of {env_id} are no mapping; pass ", ENV)
     if kwargs:
         _check_arguments(source, env_id, kwargs)
     return EnvRecipe(env_id, kwargs or {}, atari, frame_stack, vec_normalize)
@@ -78,9 +79,10 @@ def _beside(path: Path, noted: Path) -> Path:
     for place in (folder / noted, noted, folder / noted.name):
         if place.is_file() and place.resolve().is_relative_to(folder):
             return place
-    raise ValueError(
+    raise InputError(
         f"was converted with the statistics {str(noted)!r}, which are not in its folder; "
-        "put them there, or name them with --vec-normalize"
+        "put them there, or name them with ",
+        Argument("vec_normalize"),
     )
 
 
@@ -89,8 +91,8 @@ def _check_arguments(source: object, env_id: str, kwargs: Mapping[Any, Any]) -> 
     for name, value in kwargs.items():
         if name not in allowed or not _is_plain(name, value):
             raise EnvError(
-                f"{source} gives {env_id} the argument {name!r}: {str(value)[:100]!r}, not used; "
-                "pass --env and --env-kwargs if you trust it"
+                f"{source} gives {env_id} the argument {name!r}: {str(value)[:100]!r}, not used; pass ",
+                *(ENV, " and ", Argument("kwargs"), " if you trust it"),
             )
 
 

@@ -2,10 +2,9 @@
 
 import difflib
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
 from sb3_spiking.environments import MINATAR_GAMES, make_atari_env, make_minatar_env
+from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.extras import install_hint
-from sb3_spiking.printable import one_line
 from sb3_spiking.reading.vec_normalize import NormalizationStatistics, read_vec_normalize
 
 MINATAR = "minatar-"
@@ -28,11 +27,11 @@ MAX_FRAMES = 256
 KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
 
 
-class EnvError(ValueError):
-    """No such environment, or not the agent's; its text is one printable line, whatever a stranger's file names."""
+ENV, PACKAGE = Argument("env"), Argument("env", "package:id")
 
-    def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+
+class EnvError(InputError):
+    """No such environment, or not the agent's."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,20 @@ class EnvRecipe:
 
     def __post_init__(self) -> None:
         if not _is_json_object(self.kwargs):
-            raise EnvError(f"--env-kwargs {self.kwargs!r} must be a JSON object")
+            raise EnvError(Argument("kwargs", self.kwargs), " must be a JSON object")
         if type(self.frame_stack) is not int or not 0 <= self.frame_stack <= MAX_FRAMES:
-            raise EnvError(f"--frame-stack {self.frame_stack!r} must be a number of frames from 0 to {MAX_FRAMES}")
+            frames = Argument("frame_stack", self.frame_stack)
+            raise EnvError(frames, f" must be a number of frames from 0 to {MAX_FRAMES}")
         if self.atari and self.id.startswith(MINATAR):
-            raise EnvError(f"--atari is for Atari games; leave it out with --env {self.id}")
+            raise EnvError(Argument("atari"), " is for Atari games; leave it out with ", Argument("env", self.id))
 
     def __str__(self) -> str:
-        words = ["--env", self.id]
-        words += ["--env-kwargs", json.dumps(self.kwargs)] if self.kwargs else []
-        words += ["--atari"] if self.atari else []
-        words += ["--frame-stack", str(self.frame_stack)] if self.frame_stack else []
-        words += ["--vec-normalize", str(self.vec_normalize)] if self.vec_normalize else []
-        return shlex.join(words)
+        return ", ".join(map(str, self.arguments()))
+
+    def arguments(self) -> list[Argument]:
+        """Return the arguments that differ from their defaults."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        return [Argument("env", self.id), *(Argument(name, value) for name, value in values.items() if value)]
 
     def make(self, n_envs: int, seed: int) -> VecEnv:
         """
@@ -86,9 +86,9 @@ class EnvRecipe:
             statistics = read_vec_normalize(self.vec_normalize) if self.vec_normalize else None
             return _observed(self._raw(n_envs, seed), self.frame_stack, statistics)
         except gym.error.UnregisteredEnv as error:
-            raise EnvError(_unknown(self.id)) from error
+            raise EnvError(Argument("env", self.id), *_unknown(self.id)) from error
         except Exception as error:  # an environment may fail in any way
-            raise EnvError(f"{self} cannot be made: {reason_of(error)}") from error
+            raise EnvError(self, " cannot be made: ", reason_of(error)) from error
 
     def _raw(self, n_envs: int, seed: int) -> VecEnv:
         kwargs = dict(self.kwargs)
@@ -100,7 +100,7 @@ class EnvRecipe:
             try:
                 return make_atari_env(self.id, n_envs, seed, n_stack=1, env_kwargs=kwargs)
             except AttributeError as error:
-                raise TypeError(f"it is no game of Atari, {error}; leave --atari out") from error
+                raise EnvError(f"it is no game of Atari, {error}; leave ", Argument("atari"), " out") from error
         return make_vec_env(lambda: gym.make(self.id, **kwargs), n_envs, seed)
 
 
@@ -121,8 +121,8 @@ def check_spaces(env: EnvRecipe | VecEnv, observation_space: spaces.Space, actio
     for does, (own, agents) in pairs.items():
         if _layout(own) != _layout(agents):
             raise EnvError(
-                f"--env does not fit the agent: it {does} {_layout(own)}, the agent {_layout(agents)}; "
-                "--env-kwargs, --atari and --frame-stack change what it is"
+                *(ENV, f" does not fit the agent: it {does} {_layout(own)}, the agent {_layout(agents)}; "),
+                *(Argument("kwargs"), ", ", Argument("atari"), " and ", Argument("frame_stack"), " change what it is"),
             )
 
 
@@ -162,12 +162,12 @@ def known_ids() -> list[str]:
     return [*gym.registry, *(MINATAR + game for game in MINATAR_GAMES)]
 
 
-def _unknown(env_id: str) -> str:
+def _unknown(env_id: str) -> tuple[object, ...]:
     if find_spec("ale_py") is None and (env_id.startswith("ALE/") or "NoFrameskip" in env_id):
-        return f"--env {env_id} is a game of Atari, and ale-py is not installed; {install_hint('atari')}"
-    close = difflib.get_close_matches(env_id, known_ids(), cutoff=0.7)
-    way_out = f"did you mean {' or '.join(close)}?" if close else "name its package with it: --env package:id"
-    return f"--env {env_id} is unknown; {way_out}"
+        return (f" is a game of Atari, and ale-py is not installed; {install_hint('atari')}",)
+    if close := difflib.get_close_matches(env_id, known_ids(), cutoff=0.7):
+        return (f" is unknown; did you mean {' or '.join(close)}?",)
+    return " is unknown; name its package with it: ", PACKAGE
 
 
 def _is_json_object(value: object) -> bool:
@@ -176,9 +176,9 @@ def _is_json_object(value: object) -> bool:
     return False
 
 
-def reason_of(error: Exception) -> str:
-    """Return an error's text, or else its name."""
-    return str(error) or type(error).__name__
+def reason_of(error: Exception) -> Exception | str:
+    """Return an error, or its name where it has no text."""
+    return error if str(error) else type(error).__name__
 
 
 @contextmanager

@@ -231,7 +231,7 @@ def test_noted_statistics_are_taken_from_the_files_own_folder(tmp_path):
     run.mkdir()
     path, noted = run / "snn.zip", {**NOTED, "vec_normalize": str(elsewhere / "v.pkl")}
     save_statistics(elsewhere / "v.pkl")
-    with pytest.raises(ValueError, match="not in its folder; put them there, or name them with --vec-normalize"):
+    with pytest.raises(ValueError, match="not in its folder; put them there, or name them with vec_normalize="):
         noted_recipe(path, noted)
     (run / "v.pkl").symlink_to(elsewhere / "v.pkl")
     with pytest.raises(ValueError, match="not in its folder"):
@@ -281,7 +281,7 @@ def test_a_path_names_no_adapter(tmp_path):
 
 @pytest.mark.parametrize("frame_stack", [10**8, True, 2.0, "4"])
 def test_frames_are_counted(frame_stack):
-    with pytest.raises(EnvError, match="--frame-stack"):
+    with pytest.raises(EnvError, match="frame_stack="):
         EnvRecipe("CartPole-v1", frame_stack=frame_stack)
 
 

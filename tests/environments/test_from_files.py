@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from sb3_spiking.cli.environment import in_options
 from sb3_spiking.environments.from_files import find_env
 from sb3_spiking.environments.recipe import EnvRecipe
 from tests.conftest import REFERENCE
@@ -39,7 +40,9 @@ def test_a_run_of_rl_zoo3_tells_its_environment(tmp_path, file, uuid):
     run = run.rename(f"{run}{uuid}")
     found = find_env(run / file, *CARTPOLE)
     assert found.recipe == EnvRecipe("CartPole-v1", {"sutton_barto_reward": True})
-    assert found.text.endswith("args.yml names --env CartPole-v1 --env-kwargs '{\"sutton_barto_reward\": true}'")
+    line = "args.yml names --env CartPole-v1 --env-kwargs '{\"sutton_barto_reward\": true}'"
+    assert in_options(*found.parts).endswith(line)
+    assert found.text.endswith("args.yml names env='CartPole-v1', kwargs={'sutton_barto_reward': True}")
 
 
 def test_a_run_that_normalises_is_made_as_it_was(tmp_path):
@@ -73,7 +76,7 @@ def test_a_run_on_atari_is_wrapped(tmp_path, env_id):
     shutil.rmtree(settings)
     again = find_env(settings.with_suffix(".zip"), ATARI_SPACE, spaces.Discrete(6))
     assert again.recipe == found.recipe
-    assert again.text.endswith(f"names --env {env_id} --atari --frame-stack 4")
+    assert in_options(*again.parts).endswith(f"names --env {env_id} --atari --frame-stack 4")
 
 
 @pytest.mark.parametrize("wrapper", ["my_wrappers.Shrink", {ATARI_WRAPPER: {"frame_skip": 1}}])
@@ -108,7 +111,7 @@ def test_settings_name_no_package_to_import(tmp_path, env_id, env_kwargs):
     settings = zoo_run(tmp_path, env_id, {"env_kwargs": env_kwargs}, name="Env-v0")
     found = find_env(settings.parent / "best_model.zip", *CARTPOLE)
     assert found.recipe is None
-    assert f"{env_id!r}, not used; pass --env" in found.text
+    assert f"{env_id!r}, not used; pass env=" in found.text
     assert "antigravity" not in sys.modules
 
 
@@ -150,7 +153,7 @@ def test_settings_without_yaml_are_not_passed_over(tmp_path, monkeypatch):
 def test_a_path_names_its_environment(tmp_path, path, env_id):
     found = find_env(tmp_path / path, *CARTPOLE)
     assert found.recipe == EnvRecipe(env_id)
-    assert found.text.endswith(f" names --env {env_id}")
+    assert in_options(*found.parts).endswith(f" names --env {env_id}")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +180,7 @@ def test_minatar_is_found(tmp_path):
     [
         (
             "dqn-Acrobot-v1.zip",
-            r"--env does not fit the agent: it observes Box(6,) of float, the agent Box(4,) of float",
+            "--env does not fit the agent: it observes Box(6,) of float, the agent Box(4,) of float",
         ),
         ("dqn-CartPole-v2.zip", "--env CartPole-v2 is unknown; did you mean CartPole-v1"),
         ("dqn-LunarLander-v2.zip", "Please use `LunarLander-v3` instead"),
@@ -186,8 +189,11 @@ def test_minatar_is_found(tmp_path):
 def test_what_does_not_fit_is_told_and_not_used(tmp_path, name, why):
     found = find_env(tmp_path / name, *CARTPOLE)
     assert found.recipe is None
-    assert found.text.startswith(f"{name} names --env {name[4:-4]}, not used: ")
-    assert why in found.text
+    told = in_options(*found.parts)
+    assert told.startswith(f"{name} names --env {name[4:-4]}, not used: ")
+    assert why in told
+    assert found.text.startswith(f"{name} names env='{name[4:-4]}', not used: ")
+    assert "--" not in found.text
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Acrobot-v1"])

@@ -1,5 +1,6 @@
 """Environments are made as SB3 would show them to the agent, and those of other agents are refused."""
 
+import pickle
 import sys
 import warnings
 
@@ -12,8 +13,10 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecFrameStack
 
+from sb3_spiking.cli.environment import in_options
 from sb3_spiking.environments import make_atari_env
 from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces
+from sb3_spiking.errors import InputError
 from tests.conversion.environments import CARTPOLE, assert_equal, play
 
 pytestmark = pytest.mark.usefixtures("images_and_dicts")
@@ -81,23 +84,26 @@ def test_an_agent_can_be_evaluated():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: EnvRecipe("CartPoll-v1").make(1, 0), r"^--env CartPoll-v1 is unknown; did you mean .*CartPole-v1"),
+        (lambda: EnvRecipe("CartPoll-v1").make(1, 0), r"^env='CartPoll-v1' is unknown; did you mean .*CartPole-v1"),
         (
             lambda: EnvRecipe("minatar-brekout").make(1, 0),
-            "minatar-brekout cannot be made: game='brekout' .*'breakout'",
+            "minatar-brekout' cannot be made: game='brekout' .*'breakout'",
         ),
-        (lambda: EnvRecipe("Xyz-v0").make(1, 0), "--env Xyz-v0 is unknown; name its package.*package:id"),
+        (lambda: EnvRecipe("Xyz-v0").make(1, 0), "env='Xyz-v0' is unknown; name its package.*env='package:id'$"),
         (lambda: EnvRecipe("no_such_package:Thing-v0").make(1, 0), "cannot be made: No module named 'no_such_package'"),
-        (lambda: EnvRecipe("CartPole-v1", {"lenght": 2}).make(1, 0), "--env-kwargs '{\"lenght\": 2}' cannot .*lenght"),
+        (lambda: EnvRecipe("CartPole-v1", {"lenght": 2}).make(1, 0), "kwargs={'lenght': 2} cannot .*lenght"),
         (
             lambda: EnvRecipe("CartPole-v1", atari=True).make(1, 0),
-            "^--env CartPole-v1 --atari cannot .*leave --atari out",
+            "^env='CartPole-v1', atari=True cannot .*leave atari= out",
         ),
-        (lambda: EnvRecipe("CartPole-v1", frame_stack=-1), "--frame-stack -1 must"),
-        (lambda: EnvRecipe("CartPole-v1", [1]), r"--env-kwargs \[1\] must be a JSON object"),
-        (lambda: EnvRecipe("CartPole-v1", {"map": {1, 2}}), "--env-kwargs .* must be a JSON object"),
-        (lambda: EnvRecipe("minatar-breakout", atari=True), "--atari is for Atari games; leave it out"),
-        (lambda: EnvRecipe("FrozenLake-v1", frame_stack=2).make(1, 0), "--frame-stack 2 cannot .* only works with"),
+        (lambda: EnvRecipe("CartPole-v1", frame_stack=-1), "frame_stack=-1 must"),
+        (lambda: EnvRecipe("CartPole-v1", [1]), r"^kwargs=\[1\] must be a JSON object"),
+        (lambda: EnvRecipe("CartPole-v1", {"map": {1, 2}}), "kwargs=.* must be a JSON object"),
+        (
+            lambda: EnvRecipe("minatar-breakout", atari=True),
+            "atari= is for Atari games; leave it out with env='minatar-breakout'",
+        ),
+        (lambda: EnvRecipe("FrozenLake-v1", frame_stack=2).make(1, 0), "frame_stack=2 cannot .* only works with"),
     ],
 )
 def test_bad_input_is_one_line(make, message):
@@ -108,7 +114,7 @@ def test_bad_input_is_one_line(make, message):
 
 def test_missing_statistics_are_named(tmp_path):
     with pytest.raises(
-        EnvError, match=r"--vec-normalize .*gone.pkl cannot be made: .*gone.pkl cannot be read: no such file"
+        EnvError, match=r"vec_normalize=.*gone.pkl'\) cannot be made: .*gone.pkl cannot be read: no such file"
     ):
         EnvRecipe("CartPole-v1", vec_normalize=tmp_path / "gone.pkl").make(1, 0)
 
@@ -128,7 +134,7 @@ def test_what_an_environment_lacks_is_told():
         raise gym.error.DependencyNotInstalled("Box2D is not installed,\n  pip install box2d")
 
     gym.register("TestLacking-v0", lacks_physics)
-    with pytest.raises(EnvError, match="TestLacking-v0 cannot be made: Box2D is not installed, pip install box2d"):
+    with pytest.raises(EnvError, match="TestLacking-v0' cannot be made: Box2D is not installed, pip install box2d"):
         EnvRecipe("TestLacking-v0").make(1, 0)
     del gym.registry["TestLacking-v0"]
 
@@ -156,14 +162,48 @@ def test_bounds_and_precision_may_differ(observation_space, action_space):
     ],
 )
 def test_other_spaces_are_refused(observation_space, action_space, message):
-    with pytest.raises(EnvError, match=f"--env does not fit the agent: .*{message}"):
+    with pytest.raises(
+        EnvError, match=f"env= does not fit the agent: .*{message}.* kwargs=, atari= and frame_stack= change"
+    ):
         check_spaces(EnvRecipe("CartPole-v1").make(1, 0), observation_space, action_space)
 
 
-def test_a_recipe_reads_as_the_options_that_say_so(tmp_path):
-    recipe = EnvRecipe("ALE/Pong-v5", {"frameskip": 1}, atari=True, frame_stack=4, vec_normalize=tmp_path / "v.pkl")
+def test_a_recipe_reads_as_arguments_here_and_as_options_at_the_command_line(tmp_path):
+    path = tmp_path / "v.pkl"
+    recipe = EnvRecipe("ALE/Pong-v5", {"frameskip": 1}, atari=True, frame_stack=4, vec_normalize=path)
     assert str(recipe) == (
-        "--env ALE/Pong-v5 --env-kwargs '{\"frameskip\": 1}' --atari --frame-stack 4 "
-        f"--vec-normalize {tmp_path / 'v.pkl'}"
+        f"env='ALE/Pong-v5', kwargs={{'frameskip': 1}}, atari=True, frame_stack=4, vec_normalize={path!r}"
     )
-    assert str(EnvRecipe("CartPole-v1")) == "--env CartPole-v1"
+    assert in_options(recipe) == (
+        f"--env ALE/Pong-v5 --env-kwargs '{{\"frameskip\": 1}}' --atari --frame-stack 4 --vec-normalize {path}"
+    )
+    assert str(EnvRecipe("CartPole-v1")) == "env='CartPole-v1'"
+    assert in_options(EnvRecipe("CartPole-v1")) == "--env CartPole-v1"
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: EnvRecipe("CartPoll-v1").make(1, 0), "--env CartPoll-v1 is unknown; did you mean CartPole-v1"),
+        (lambda: EnvRecipe("Xyz-v0").make(1, 0), "--env Xyz-v0 is unknown; name its package with it: --env package:id"),
+        (
+            lambda: EnvRecipe("minatar-breakout", atari=True),
+            "--atari is for Atari games; leave it out with --env minatar",
+        ),
+        (lambda: EnvRecipe("CartPole-v1", frame_stack=-1), "--frame-stack -1 must be a number of frames from 0 to 256"),
+        (lambda: EnvRecipe("FrozenLake-v1", frame_stack=2).make(1, 0), "--env FrozenLake-v1 --frame-stack 2 cannot be"),
+        (lambda: EnvRecipe("CartPole-v1", atari=True).make(1, 0), "; leave --atari out"),
+        (
+            lambda: check_spaces(EnvRecipe("CartPole-v1"), spaces.Discrete(4), spaces.Discrete(2)),
+            "; --env-kwargs, --atari and --frame-stack change what it is",
+        ),
+    ],
+)
+def test_the_command_line_speaks_of_options(make, text):
+    with pytest.raises(EnvError) as caught:
+        make()
+    assert text in in_options(caught.value)
+    # Wrapped, as one line, and where an error is copied to another process.
+    for error in (InputError("file: ", caught.value), pickle.loads(pickle.dumps(caught.value))):
+        assert text in in_options(error)
+        assert "--" not in str(error)

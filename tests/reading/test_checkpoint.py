@@ -224,7 +224,7 @@ def test_policies_of_ones_own_need_trust(tmp_path, local):
 
     dqn(policy=LocalPolicy if local else OwnPolicy).save(tmp_path / "agent.zip")
     text = refused(tmp_path / "agent.zip")
-    assert "--trust" in text
+    assert "trust=True" in text
     assert local or "OwnPolicy" in text
     assert inspect_zip(tmp_path / "agent.zip").algorithm == "DQN"  # by what SB3 saved beside its policy
 
@@ -235,7 +235,7 @@ def test_weights_of_torch_before_its_zip_files_need_trust(tmp_path, saved):
         state = th.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
     th.save(state, old, _use_new_zipfile_serialization=False)
     path = rewritten(saved, tmp_path / "old.zip", policy_pth=old.getvalue())
-    assert "torch before 1.6; if you trust its author, --trust" in refused(path)
+    assert "torch before 1.6; if you trust its author, trust=True" in refused(path)
     read = read_or_trust(path, trust=True)
     for name, tensor in read_checkpoint(saved).weights.items():
         assert th.equal(read.weights[name], tensor)
