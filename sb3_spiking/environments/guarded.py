@@ -9,14 +9,13 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
-from sb3_spiking.environments.recipe import ENV, MAX_FRAMES, MINATAR, EnvError, EnvRecipe, known_ids, reason_of
+from sb3_spiking.environments.recipe import ENV, MAX_FRAMES, EnvError, EnvRecipe, known_ids, reason_of
 from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.reading.archive import reading
 from sb3_spiking.reading.fields import Record
 
-PACKAGES = ("gymnasium.envs.", "ale_py.", "minatar.")
+PACKAGES = ("gymnasium.envs.", "ale_py.", "minatar.", "sb3_spiking.environments.")
 """Whose environments may get arguments from a file: what they do with them is known."""
-MINATAR_ARGUMENTS = {"sticky_action_prob", "difficulty_ramping"}
 MAX_STEPS, MAX_NUMBER, MAX_FRAME_SKIP, MAX_ITEMS, MAX_PATH = 1_000_000, 1e6, 100, 64, 4096
 ADAPTERS = "GymV"
 """How the ids of gymnasium's adapters to gym begin; they import what their arguments name."""
@@ -36,7 +35,7 @@ def named_recipe(
     Return the environment that a file names; nothing that the file names is imported or opened for it.
 
     :param source: the file, for the error
-    :param env_id: must be registered, or ``minatar-<game>``, and nobody's adapter to something else
+    :param env_id: must be registered, and nobody's adapter to something else
     :param kwargs: must be plain values for arguments that the environment has, None for none
     :param atari: see `EnvRecipe`
     :param frame_stack: see `EnvRecipe`
@@ -98,8 +97,6 @@ def _check_arguments(source: object, env_id: str, kwargs: Mapping[Any, Any]) -> 
 
 def _arguments(env_id: str) -> set[str]:
     """Return which arguments an environment takes; of unknown packages, none."""
-    if env_id.startswith(MINATAR):
-        return MINATAR_ARGUMENTS
     registered = gym.registry.get(env_id) if env_id in known_ids() else None
     creator = None if registered is None else registered.entry_point
     if not isinstance(creator, str) or not creator.startswith(PACKAGES):
@@ -109,7 +106,7 @@ def _arguments(env_id: str) -> set[str]:
     except (ImportError, gym.error.Error) as error:  # an extra that is not installed
         raise EnvError(f"{env_id} cannot be made: {reason_of(error)}") from error
     named = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
-    return {"max_episode_steps", *named} - {"render_mode"}
+    return {"max_episode_steps", *named} - {"render_mode", "game"}
 
 
 def _is_plain(name: str, value: Any) -> bool:

@@ -16,12 +16,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
-from sb3_spiking.environments import MINATAR_GAMES, make_atari_env, make_minatar_env
+from sb3_spiking.environments import make_atari_env
 from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.extras import install_hint
 from sb3_spiking.reading.vec_normalize import NormalizationStatistics, read_vec_normalize
 
-MINATAR = "minatar-"
 MAX_FRAMES = 256
 """That are stacked; published agents see 4."""
 KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
@@ -39,7 +38,7 @@ class EnvRecipe:
     """
     How to make the environment an agent lives in; as a string, the options that say so.
 
-    :param id: an id of gymnasium, also ``package:id``, or ``minatar-<game>``
+    :param id: id of gymnasium, also ``package:id``; ``minatar-<game>`` for MinAtar's games as images
     :param kwargs: for the environment; what JSON can hold
     :param atari: whether SB3's ``AtariWrapper`` goes around it
     :param frame_stack: observations that the agent sees at once; 0 and 1 stack none
@@ -59,8 +58,6 @@ class EnvRecipe:
         if type(self.frame_stack) is not int or not 0 <= self.frame_stack <= MAX_FRAMES:
             frames = Argument("frame_stack", self.frame_stack)
             raise EnvError(frames, f" must be a number of frames from 0 to {MAX_FRAMES}")
-        if self.atari and self.id.startswith(MINATAR):
-            raise EnvError(Argument("atari"), " is for Atari games; leave it out with ", Argument("env", self.id))
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.arguments()))
@@ -92,8 +89,6 @@ class EnvRecipe:
 
     def _raw(self, n_envs: int, seed: int) -> VecEnv:
         kwargs = dict(self.kwargs)
-        if self.id.startswith(MINATAR):
-            return make_minatar_env(self.id.removeprefix(MINATAR), n_envs, seed, **kwargs)
         if self.atari:
             if find_spec("cv2") is None:  # SB3 would notice at the first reset
                 raise ImportError(f"OpenCV is not installed; {install_hint('atari')}")
@@ -159,7 +154,7 @@ def _register_atari() -> None:
 def known_ids() -> list[str]:
     """Return what `EnvRecipe` can name without a package."""
     _register_atari()
-    return [*gym.registry, *(MINATAR + game for game in MINATAR_GAMES)]
+    return [*gym.registry]
 
 
 def _unknown(env_id: str) -> tuple[object, ...]:

@@ -181,6 +181,8 @@ def test_time_steps_are_bounded_before_states_are_collected():
         {"kwargs": {"sutton_barto_reward": {"a": 1}}},
         {"kwargs": [1]},
         {"kwargs": None},
+        {"id": "minatar-breakout", "kwargs": {"game": "asterix"}},
+        {"id": "minatar-breakout", "kwargs": {"use_minimal_action_set": False}},
         {"id": "FrozenLake-v1", "kwargs": {"desc": ["S" * 10**5]}},
         {"id": "FrozenLake-v1", "kwargs": {"desc": ["SFFG"] * 10**4}},
         {"id": "FrozenLake-v1", "kwargs": {"success_rate": float("nan")}},

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import zipfile
+from importlib.util import find_spec
 
 import cloudpickle
 import gymnasium as gym
@@ -17,6 +18,8 @@ from stable_baselines3.dqn.policies import DQNPolicy
 
 from sb3_spiking.conversion.agent import load_dqn, read_or_trust
 from sb3_spiking.policies import ConvExtractor
+from sb3_spiking.policies.registry import ALGORITHMS, NAMES
+from sb3_spiking.reading.algorithms import OF_POLICIES
 from sb3_spiking.reading.checkpoint import read_checkpoint
 from sb3_spiking.reading.inspection import inspect_zip
 from tests.conftest import REFERENCE
@@ -215,6 +218,16 @@ def test_other_algorithms_are_named(tmp_path, algorithm, name):
     assert (contents.algorithm, contents.problems) == (name, ())
     assert contents.spaces == {"observation_space": str(observations), "action_space": str(actions)}
     assert contents.tensors
+
+
+def test_a_class_that_moves_takes_its_name_in_files_along():
+    # Saved agents hold these names: a new place of a class needs an entry of its own, beside the old one.
+    assert f"{ConvExtractor.__module__}.{ConvExtractor.__name__}" == "sb3_spiking.policies.observations.ConvExtractor"
+    for algorithm in ALGORITHMS:
+        modules = {policy.__module__ for name, policy in algorithm.policy_aliases.items() if name in NAMES}
+        assert {OF_POLICIES.get(module, algorithm.__name__) for module in modules} == {algorithm.__name__}
+    own = [module for module in OF_POLICIES if module.startswith("sb3_spiking.")]
+    assert not [module for module in own if find_spec(module) is None]
 
 
 @pytest.mark.parametrize("local", [True, False])
