@@ -64,7 +64,7 @@ class EnvRecipe:
 
     def arguments(self) -> list[Argument]:
         """Return the arguments that differ from their defaults; the id is called ``env``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        values = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
         return [Argument("env", self.id), *(Argument(name, value) for name, value in values.items() if value)]
 
     def make(self, n_envs: int, seed: int) -> VecEnv:
