@@ -17,6 +17,7 @@ from sb3_spiking.reading.fields import Record
 PACKAGES = ("gymnasium.envs.", "ale_py.", "minatar.", "sb3_spiking.environments.")
 """Modules whose environments may get arguments from a file: their use of them is known."""
 MAX_STEPS, MAX_NUMBER, MAX_FRAME_SKIP, MAX_ITEMS, MAX_PATH = 1_000_000, 1e6, 100, 64, 4096
+"""Bounds of arguments: steps of an episode, numbers, frame skips, items of a list; characters of a path."""
 ADAPTERS = "GymV"
 """Prefix of gymnasium's adapters to gym, which import modules that their arguments name."""
 WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -24,8 +24,6 @@ from sb3_spiking.reading.vec_normalize import NormalizationStatistics, read_vec_
 MAX_FRAMES = 256
 """Upper bound of a frame stack; published agents use 4."""
 KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
-
-
 ENV, PACKAGE = Argument("env"), Argument("env", "package:id")
 
 
