@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sb3_spiking.optimizers.gradient_hooks import Parameters, before_use, check_finite
+from sb3_spiking.optimizers.gradient_hooks import Parameters, check_finite, on_gradients_ready
 
 
 class FiniteGradientsCallback(BaseCallback):
@@ -19,7 +19,7 @@ class FiniteGradientsCallback(BaseCallback):
     """
 
     def _on_training_start(self) -> None:
-        self._detach = before_use(self.model, _check)
+        self._detach = on_gradients_ready(self.model, _check)
 
     def _on_step(self) -> bool:
         return True

@@ -108,7 +108,7 @@ def _over_all_ranks(counts: Sequence[float]) -> list[float]:
         return list(counts)
     from sb3_spiking.distributed import group
 
-    return [sum(column) for column in zip(*group.gathered(list(counts)), strict=True)]
+    return [sum(column) for column in zip(*group.all_gather_object(list(counts)), strict=True)]
 
 
 def _gpu_counter(device: th.device) -> Any:

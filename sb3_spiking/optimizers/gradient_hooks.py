@@ -30,7 +30,7 @@ def optimizers(model: BaseAlgorithm) -> dict[str, th.optim.Optimizer]:
     return {name: part for name, part in named.items() if isinstance(part, th.optim.Optimizer)}
 
 
-def before_use(model: BaseAlgorithm, action: Callable[[Parameters], Callable[[], None]]) -> Detach:
+def on_gradients_ready(model: BaseAlgorithm, action: Callable[[Parameters], Callable[[], None]]) -> Detach:
     """
     Do something whenever the gradients of an optimiser's parameters are complete, from now on.
 
