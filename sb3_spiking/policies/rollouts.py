@@ -7,9 +7,16 @@ when it first acts.
 """
 
 from enum import Enum, auto
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 
 from sb3_spiking.policies.normalization import RunningNormExtractor
+
+if TYPE_CHECKING:
+    SB3Policy = ActorCriticPolicy
+else:
+    SB3Policy = BasePolicy
 
 
 class Rollout(Enum):
@@ -22,7 +29,7 @@ class Rollout(Enum):
     """It acted, and then valued the last observation."""
 
 
-class FollowsRollouts:
+class FollowsRollouts(SB3Policy):
     """
     Let observation statistics wait during the update that follows a rollout, and only then.
 
@@ -37,13 +44,13 @@ class FollowsRollouts:
         """Act, as SB3's policy does; in evaluation mode this is taken for a step of a rollout."""
         if not self.training:
             self._rollout = Rollout.RUNNING
-        return super().forward(*args, **kwargs)  # type: ignore[misc]
+        return super().forward(*args, **kwargs)
 
     def predict_values(self, *args: Any, **kwargs: Any) -> Any:
         """Value observations, as SB3's policy does; in evaluation mode this ends a rollout."""
         if not self.training and self._rollout is Rollout.RUNNING:
             self._rollout = Rollout.ENDED
-        return super().predict_values(*args, **kwargs)  # type: ignore[misc]
+        return super().predict_values(*args, **kwargs)
 
     def set_training_mode(self, mode: bool) -> None:
         """
@@ -53,7 +60,7 @@ class FollowsRollouts:
         """
         if mode:
             self.begin_training()
-        super().set_training_mode(mode)  # type: ignore[misc]
+        super().set_training_mode(mode)
 
     def train(self, mode: bool = True) -> Self:
         """
@@ -64,12 +71,12 @@ class FollowsRollouts:
         """
         if mode:
             self.begin_training()
-        return super().train(mode)  # type: ignore[misc]
+        return super().train(mode)
 
     def begin_training(self) -> None:
         """Let statistics wait if the training that begins is the update of a rollout."""
         waiting = self._rollout is Rollout.ENDED
         self._rollout = Rollout.NONE
-        for module in self.modules():  # type: ignore[attr-defined]
+        for module in self.modules():
             if isinstance(module, RunningNormExtractor):
                 module.waiting = waiting
