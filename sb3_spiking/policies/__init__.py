@@ -2,6 +2,5 @@
 
 from sb3_spiking.policies.normalization import RunningNormExtractor
 from sb3_spiking.policies.observations import ConvExtractor
-from sb3_spiking.policies.td3 import PopSANPolicy
 
-__all__ = ["ConvExtractor", "PopSANPolicy", "RunningNormExtractor"]
+__all__ = ["ConvExtractor", "RunningNormExtractor"]
