@@ -1,9 +1,9 @@
 """
-The update that a rollout feeds, told from other training (behaviour cloning) by the calls that SB3's algorithms make.
+Detection of the update that follows a rollout, by the calls that SB3's algorithms make.
 
-PPO, A2C and TRPO compare the policy that is trained with the one that acted, so observation statistics must wait while
-they update. A loop of one's own compares with nothing; there, statistics that wait would change the policy at the end,
-when it first acts.
+PPO, A2C and TRPO compare the policy in training with the policy that acted, so observation statistics must wait during
+the update. In other training (behaviour cloning) they must not: there they would change the policy afterwards, when it
+first acts.
 """
 
 from enum import Enum, auto
@@ -20,7 +20,7 @@ else:
 
 
 class Rollout(Enum):
-    """What the latest calls of a policy were."""
+    """Latest calls of a policy."""
 
     NONE = auto()
     RUNNING = auto()
@@ -34,11 +34,14 @@ class FollowsRollouts(SB3Policy):
     Let observation statistics wait during the update that follows a rollout, and only then.
 
     Goes before SB3's policy class. A rollout calls ``forward`` in evaluation mode and ends with ``predict_values``. The
-    next switch to training mode begins its update, and the one after that begins something else.
+    next call of ``set_training_mode(True)`` begins its update. A further call begins other training, unless no training
+    batch was seen in between: algorithms must not repeat the call in the middle of an update.
     """
 
     training: bool
     _rollout = Rollout.NONE
+    _update_began_at: list[float] | None = None
+    """Number of observations in the statistics when the latest update began."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Act, as SB3's policy does; in evaluation mode this is taken for a step of a rollout."""
@@ -75,8 +78,10 @@ class FollowsRollouts(SB3Policy):
 
     def begin_training(self) -> None:
         """Let statistics wait if the training that begins is the update of a rollout."""
-        waiting = self._rollout is Rollout.ENDED
+        extractors = [module for module in self.modules() if isinstance(module, RunningNormExtractor)]
+        gathered = [extractor.gathered.item() for extractor in extractors]
+        waiting = self._rollout is Rollout.ENDED or gathered == self._update_began_at
         self._rollout = Rollout.NONE
-        for module in self.modules():
-            if isinstance(module, RunningNormExtractor):
-                module.waiting = waiting
+        self._update_began_at = gathered if waiting else None
+        for extractor in extractors:
+            extractor.waiting = waiting
