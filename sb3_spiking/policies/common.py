@@ -59,7 +59,7 @@ class SpikingPolicy(Preset, BasePolicy):
     """
 
     critic_key: ClassVar[str | None] = None
-    """Name of the critic in ``net_arch``; None where there is no critic."""
+    """Key of the critic in ``net_arch``; None without a critic."""
     deferred_statistics: ClassVar[bool] = False
     default_net_arch: ClassVar[NetArch] = [256, 256]
     critic_behind_images: ClassVar[list[int]] = [256, 256]

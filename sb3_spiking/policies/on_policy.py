@@ -1,4 +1,4 @@
-"""PPO, A2C and TRPO: a spiking actor whose outputs are the parameters of the action distribution."""
+"""PPO, A2C and TRPO: a spiking actor that outputs the parameters of the action distribution."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,17 +21,17 @@ else:
     SB3Policy = BasePolicy
 
 ACTION_GAIN = 0.01
-"""Gain of the last layer under SB3's ``ortho_init``: at first the policy hardly depends on the observation."""
+"""Gain of the last layer under SB3's ``ortho_init``: the first policy hardly depends on the observation."""
 
 
 class SpikingActorCritic(FollowsRollouts, ScaledActorRate, SB3Policy):
     """
-    A spiking ``action_net`` on the features, an ANN critic beside it, and SB3's action distributions.
+    A spiking ``action_net`` behind the features, an ANN critic, and SB3's action distributions.
 
     :param observation_space: see [`SpikingPolicy`][sb3_spiking.policies.common.SpikingPolicy]
     :param action_space: Box, Discrete, MultiDiscrete or MultiBinary
-    :param lr_schedule: learning rate as a function of the remaining progress; keep it fixed, spiking actors are
-        reported to die under schedules that adapt to the KL divergence
+    :param lr_schedule: learning rate as a function of the remaining progress; spiking actors are reported to die under
+        schedules that adapt to the KL divergence
     :param net_arch: see [`SpikingPolicy`][sb3_spiking.policies.common.SpikingPolicy]; keys ``pi`` and ``vf``
     :param kwargs: see [`SpikingPolicy`][sb3_spiking.policies.common.SpikingPolicy], and ``actor_lr_scale``, which TRPO
         does not use: it steps its actor without a learning rate

@@ -44,13 +44,13 @@ class FollowsRollouts(SB3Policy):
     """Number of observations in the statistics when the latest update began."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Act, as SB3's policy does; in evaluation mode this is taken for a step of a rollout."""
+        """Act, as SB3's policy does; in evaluation mode the call counts as a step of a rollout."""
         if not self.training:
             self._rollout = Rollout.RUNNING
         return super().forward(*args, **kwargs)
 
     def predict_values(self, *args: Any, **kwargs: Any) -> Any:
-        """Value observations, as SB3's policy does; in evaluation mode this ends a rollout."""
+        """Compute values, as SB3's policy does; in evaluation mode the call ends a rollout."""
         if not self.training and self._rollout is Rollout.RUNNING:
             self._rollout = Rollout.ENDED
         return super().predict_values(*args, **kwargs)
@@ -67,10 +67,10 @@ class FollowsRollouts(SB3Policy):
 
     def train(self, mode: bool = True) -> Self:
         """
-        Do the same by torch's name.
+        Put the policy into training or evaluation mode, under torch's name.
 
         :param mode: training or evaluation
-        :return: the policy
+        :return: this policy
         """
         if mode:
             self.begin_training()
