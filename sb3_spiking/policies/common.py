@@ -68,6 +68,11 @@ class SpikingPolicy(Preset, BasePolicy):
     share_features_extractor: bool
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if not hasattr(cls, "policy_name"):
+            raise TypeError(
+                f"{cls.__name__} has no preset of observations and options: "
+                f"class PopSANPolicy(sb3_spiking.policies.presets.PopulationCoded, {cls.__name__}): ..."
+            )
         # Before Python compares the arguments with __init__: those of another family do not fit. Copies have none.
         algorithm = algorithm_making(cls) if args or kwargs else None
         if algorithm is not None:

@@ -52,7 +52,8 @@ class Preset:
     """
     Name, observation spaces and default options of a policy; goes before the family's policy class.
 
-    A subclass says what ``policy_name`` takes (``kinds``, and the same in words), and with which ``preset``.
+    Subclasses set ``policy_name``, the ``kinds`` of observation spaces, the same in words (``takes``), and the default
+    options (``preset``).
     """
 
     policy_name: ClassVar[str]

@@ -165,4 +165,9 @@ def test_a_family_from_another_package_has_our_errors(their_package):
         model_of(their_package, "PopSANPolicy", timesteps=3)
     with pytest.raises(ValueError, match="neuron='LIF' is unknown"):
         model_of(their_package, "PopSANPolicy", neuron="LIF")
+    with pytest.raises(TypeError, match=r"SpikingRegressionPolicy has no preset .*PopulationCoded"):
+        model_of(their_package, their_package.spiking.SpikingRegressionPolicy)
+
+
+def test_a_family_from_another_package_answers_to_our_names(their_package):
     assert isinstance(model_of(their_package, sb3_spiking.PopSANPolicy).policy, sb3_spiking.PopSANPolicy)
