@@ -15,7 +15,7 @@ from sb3_spiking.policies.popsan_checkpoint import load_popsan_checkpoint
 from sb3_spiking.policies.registry import ALGORITHMS, register
 
 if TYPE_CHECKING:
-    from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, compare, convert
+    from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, compare, convert, study
 
 __version__ = "0.1.0"
 
@@ -35,14 +35,15 @@ __all__ = [
     "make_atari_env",
     "make_minatar_env",
     "register",
+    "study",
 ]
 
 register(*ALGORITHMS)
 
 
 def __getattr__(name: str) -> Any:
-    # Who trains does not wait for what converts.
-    if name in ("ConversionCallback", "SpikingQPolicy", "compare", "convert"):
+    # Import the converter lazily: training should not pay for it.
+    if name in ("ConversionCallback", "SpikingQPolicy", "compare", "convert", "study"):
         from sb3_spiking import conversion
 
         return getattr(conversion, name)

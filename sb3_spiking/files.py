@@ -1,4 +1,4 @@
-"""Writing files so that what was there stays until the new ones are complete."""
+"""Atomic writing of files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from pathlib import Path
 @contextmanager
 def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """
-    Write files under other names, and give them theirs once all of them are complete.
+    Write files under temporary names, and rename them once all of them are complete.
 
-    After an error nothing is left of them, and the files that were there are as they were.
+    After an error none of them is left, and existing files are unchanged.
 
-    :param paths: where they shall be
-    :return: where to write each of them, in the same folder and with the same suffix
+    :param paths: final paths
+    :return: temporary path of each file, in the same folder and with the same suffix
     """
     partials = tuple(map(_partial, paths))
     try:
@@ -27,17 +27,17 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
 
 def check_writable(path: Path) -> None:
     """
-    Check that a file can be written, before the work that it is for.
+    Check that a file can be written, before its content is computed.
 
-    :param path: where it shall be, in a folder that exists
-    :raises ValueError: if it cannot
+    :param path: path in an existing folder
+    :raises ValueError: if it cannot be written
     """
     partial = _partial(path)
     try:
         partial.touch()
         partial.unlink()
     except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror}; choose another place with -o") from error
+        raise ValueError(f"{path} cannot be written: {error.strerror}; choose another place") from error
 
 
 def _partial(path: Path) -> Path:

@@ -14,8 +14,8 @@ from sb3_spiking.snn import Recording
 from sb3_spiking.snn.recording import synapses_of
 from sb3_spiking.snn.watching import operations_are_traced
 
-State = tuple[th.Tensor, ...]
-"""Membranes with which each spiking layer begins a decision, ``[N, ...]`` each."""
+Membranes = tuple[th.Tensor, ...]
+"""Initial membranes of each spiking layer for one decision, ``[N, ...]`` each."""
 
 MAX_VALUES = 2**24
 """How many spikes of a layer are kept at once; larger batches are taken in parts."""
@@ -60,7 +60,7 @@ class ConvertedNetwork(nn.Module):
         """
         return self.decide(features, None)[0]
 
-    def decide(self, features: th.Tensor, state: State | None) -> tuple[th.Tensor, State]:
+    def decide(self, features: th.Tensor, state: Membranes | None) -> tuple[th.Tensor, Membranes]:
         """
         Return the Q-values, and what the layers carry into the next decision.
 
@@ -111,7 +111,7 @@ class ConvertedNetwork(nn.Module):
         *hidden, _ = self._layers(features)
         return [self.coding.decode(layer.spikes) for layer in hidden]
 
-    def record(self, features: th.Tensor, state: State | None = None) -> Recording:
+    def record(self, features: th.Tensor, state: Membranes | None = None) -> Recording:
         """
         Decide, and return every spike and what it cost.
 
@@ -148,7 +148,7 @@ class ConvertedNetwork(nn.Module):
         rows = max(1, MAX_VALUES // (widest * self.coding.time_steps))
         return [slice(start, start + rows) for start in range(0, len(features), rows)]
 
-    def _layers(self, features: th.Tensor, state: State | None = None) -> Iterator["_Step"]:
+    def _layers(self, features: th.Tensor, state: Membranes | None = None) -> Iterator["_Step"]:
         """Run layer after layer; the last one does not spike."""
         drive = self.coding.constant_drive(apply(self.layers[0], features))
         for index, synapses in enumerate(self.layers[1:]):

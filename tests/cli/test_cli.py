@@ -136,7 +136,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(dqn, capsys, monkeypatc
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sb3_spiking.cli.convert.compare", interrupt)
+    monkeypatch.setattr("sb3_spiking.conversion.studies.compare", interrupt)
     assert main(["convert", str(dqn), *FEW]) == 130
     assert names(dqn.parent) == [dqn.name]
 
