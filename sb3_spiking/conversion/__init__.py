@@ -4,7 +4,7 @@ from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.callback import ConversionCallback
 from sb3_spiking.conversion.codings import CODINGS
 from sb3_spiking.conversion.converter import calibration_states, convert
-from sb3_spiking.conversion.methods import METHODS
+from sb3_spiking.conversion.methods import METHODS, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import Report, compare
 from sb3_spiking.conversion.studies import Study, study
@@ -24,6 +24,7 @@ __all__ = [
     "compare",
     "convert",
     "load_dqn",
+    "make_method",
     "study",
     "sweep",
 ]
