@@ -1,4 +1,4 @@
-"""What the pictures share: axes, and bands from bottom to top."""
+"""Axes of the pictures, and their bands from bottom to top."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,11 +21,11 @@ def new_axes() -> "Axes":
 
 def check_recording(name: str, recording: object) -> None:
     """
-    Refuse what is no recording.
+    Check that an argument is a recording.
 
     :param name: name of the argument, for the error
-    :param recording: what the user gave
-    :raises TypeError: if it is something else; the message says how to make one
+    :param recording: value of the argument
+    :raises TypeError: if it is something else; the message tells how to make a recording
     :raises ValueError: if it holds no population
     """
     if not isinstance(recording, Recording):
@@ -38,12 +38,7 @@ def check_recording(name: str, recording: object) -> None:
 
 
 def label_bands(ax: "Axes", labels: Sequence[str]) -> None:
-    """
-    Make the vertical axis one of bands: the i-th reaches from ``i`` to ``i + BAND``.
-
-    :param ax: where they are drawn
-    :param labels: what stands beside each, from bottom to top
-    """
+    """Label the bands of a vertical axis from bottom to top: the i-th reaches from ``i`` to ``i + BAND``."""
     ax.set_yticks([band + BAND / 2 for band in range(len(labels))], labels)
     ax.set_ylim(-0.1, len(labels))
     ax.tick_params(axis="y", length=0)
