@@ -26,6 +26,7 @@ from sb3_spiking.evaluation.rollout import MAX_STEPS
 from sb3_spiking.files import check_writable, replacing
 from sb3_spiking.observations import Observation, features_shape, length, rows
 from sb3_spiking.plotting import plot_sweep
+from sb3_spiking.plotting.axes import new_figure
 from sb3_spiking.reading.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -77,13 +78,9 @@ class Study:
 
     def plot(self) -> "Figure":
         """Draw the returns, if there are any, and the agreement of each sweep in a new figure."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         panels: list[Callable[[Any], Any]] = [self.report.plot] if self.report.dqn_returns else []
         panels += [partial(plot_sweep, name, results) for name, results in self.sweeps.items()]
-        figure = Figure(figsize=(5.5 * len(panels), 4.2), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(figsize=(5.5 * len(panels), 4.2), layout="constrained")
         for index, draw in enumerate(panels):
             draw(figure.add_subplot(1, len(panels), index + 1))
         return figure

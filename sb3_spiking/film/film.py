@@ -20,6 +20,7 @@ from sb3_spiking.evaluation.rollout import is_monitored
 from sb3_spiking.files import replacing
 from sb3_spiking.film.frames import SpikeFrames
 from sb3_spiking.film.rendering import frames_per_second, image_of, rendering
+from sb3_spiking.plotting.axes import new_figure
 
 
 @dataclass
@@ -114,14 +115,11 @@ def write_film(frames: Iterable[np.ndarray], fps: int, path: Path) -> None:
     :param path: file of the film, ``.gif`` or ``.mp4``
     """
     from matplotlib.animation import FFMpegWriter, PillowWriter
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     frames = iter(frames)
     first = next(frames)
     height, width = first.shape[:2]
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(width / 100, height / 100), dpi=100)
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     ax.set_axis_off()
     image = ax.imshow(first)

@@ -1,11 +1,16 @@
 """Frames of a film: the environment's image, and the agent's spikes beside it."""
 
 from collections import deque
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from sb3_spiking.plotting import plot_spike_history
+from sb3_spiking.plotting.axes import new_figure
 from sb3_spiking.snn import Recording
+
+if TYPE_CHECKING:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 COLUMNS = 100
 """Time steps that are shown at once, unless one decision takes more."""
@@ -25,16 +30,13 @@ class SpikeFrames:
     """
 
     def __init__(self, image: np.ndarray, recording: Recording) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         self._decisions = max(1, COLUMNS // len(recording.populations[0].spikes))
         self._recordings: deque[Recording] = deque(maxlen=self._decisions)
         room = HEIGHT - HEAD
         aspect = image.shape[1] / image.shape[0]
         width = round((room * aspect + LABELS + SPIKES + RATES) * DPI / 2) * 2 / DPI  # H.264 needs even numbers
-        figure = Figure(figsize=(width, HEIGHT), dpi=DPI)
-        self._canvas = FigureCanvasAgg(figure)
+        figure = new_figure(figsize=(width, HEIGHT), dpi=DPI)
+        self._canvas = cast("FigureCanvasAgg", figure.canvas)
         self._scene = figure.add_axes((0.0, 0.0, room * aspect / width, room / HEIGHT))
         self._scene.set_axis_off()
         self._image = self._scene.imshow(image, aspect="auto")

@@ -1,15 +1,30 @@
 """Axes of the pictures, and their bands from bottom to top."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sb3_spiking.snn import Recording
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BAND = 0.9
 """Height of a band; the next one begins at 1."""
+
+
+def new_figure(**settings: Any) -> "Figure":
+    """
+    Return a new figure that needs no screen and no pyplot, which would keep it.
+
+    :param settings: arguments of matplotlib's ``Figure``
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(**settings)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def new_axes() -> "Axes":
