@@ -1,4 +1,4 @@
-"""Atomic writing of files."""
+"""Atomic writing of files: old ones stay until the new ones are complete."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from pathlib import Path
 @contextmanager
 def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """
-    Write files under temporary names, and rename them once all of them are complete.
+    Write files under temporary names and rename them once all of them are complete.
 
-    After an error none of them is left, and existing files are unchanged.
+    After an error the temporary files are removed, and existing files are unchanged.
 
     :param paths: final paths
-    :return: temporary path of each file, in the same folder and with the same suffix
+    :return: temporary paths, in the same folders and with the same suffixes
     """
     partials = tuple(map(_partial, paths))
     try:
@@ -27,10 +27,10 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
 
 def check_writable(path: Path) -> None:
     """
-    Check that a file can be written, before its content is computed.
+    Check that a file can be written, before any work starts.
 
-    :param path: path in an existing folder
-    :raises ValueError: if it cannot be written
+    :param path: path of the file, in an existing folder
+    :raises ValueError: if the file cannot be written
     """
     partial = _partial(path)
     try:

@@ -12,11 +12,11 @@ from sb3_spiking.cli.console import note
 from sb3_spiking.cli.foreign import check_agent
 from sb3_spiking.conversion.policy import SpikingQPolicy
 from sb3_spiking.conversion.saving import is_converted
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.evaluation.agents import TrainedAgent
 from sb3_spiking.policies.common import SpikingPolicy
 from sb3_spiking.policies.registry import ALGORITHMS
-from sb3_spiking.reading.archive import TRUST, reading
+from sb3_spiking.reading.archive import TRUST, CheckpointError, reading
 from sb3_spiking.reading.inspection import Contents, inspect_zip
 from sb3_spiking.reading.spiking_model import read_spaces
 
@@ -27,7 +27,7 @@ CONVERTIBLE = ("DQN", "QRDQN")
 Agent = TrainedAgent | SpikingQPolicy
 
 
-def agent_of(args: argparse.Namespace) -> tuple[Agent, EnvSpec]:
+def agent_of(args: argparse.Namespace) -> tuple[Agent, EnvRecipe]:
     """
     Load the agent of a command, and find its environment.
 
@@ -43,13 +43,13 @@ def agent_of(args: argparse.Namespace) -> tuple[Agent, EnvSpec]:
         return snn, environment.env_of_converted(args, snn)
     algorithm = _algorithm(args)
     if not args.trust:
-        raise ValueError(f"{args.path}: is a {algorithm.__name__} model of SB3; {TRUST}")
+        raise CheckpointError(f"{args.path}: is a {algorithm.__name__} model of SB3; ", *TRUST)
     # Loading takes seconds: where the spaces can be read as data, a missing environment is reported before it.
     spaces = read_spaces(args.path)
-    spec = None if spaces is None else environment.known_env_of(args, *spaces)
+    recipe = None if spaces is None else environment.known_env_of(args, *spaces)
     environment.offer_module(inspect_zip(args.path).policy_class or "")  # may be the user's own
     agent = TrainedAgent(_load(args.path, algorithm), algorithm.__name__)
-    return agent, spec or environment.known_env_of(args, agent.observation_space, agent.action_space)
+    return agent, recipe or environment.known_env_of(args, agent.observation_space, agent.action_space)
 
 
 def _algorithm(args: argparse.Namespace) -> type[BaseAlgorithm]:

@@ -17,7 +17,7 @@ from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy
 from sb3_spiking.conversion.saving import is_converted
 from sb3_spiking.conversion.studies import MAX_TEST_STATES, Study, output_files, study
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.evaluation.states import check_states, random_observations
 from sb3_spiking.observations import Observation, features_shape
 from sb3_spiking.printable import printable
@@ -25,8 +25,7 @@ from sb3_spiking.reading.saved_states import read_states
 
 CONSTANTS = {field.name for coding in CODINGS.values() for field in dataclasses.fields(coding)} - {"time_steps"}
 """Constants of the codings, each with an option of its name."""
-WORDS = {"overwrite=True": "--force", "another path= keeps it": "-o writes elsewhere"}
-WORDS |= {"another path=": "another with -o", "path=": "--output ", "method=": "coding="}
+OPTIONS = {"path": "output", "overwrite": "force", "method": "coding"}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,12 +48,12 @@ def run(args: argparse.Namespace) -> None:
     dqn = policy_of(checkpoint)
     check_decision(dqn.network.layers, features_shape(dqn.observation_space), method.coding.time_steps)
     check_states(dqn.observation_space, args.states)
-    spec = environment.env_of(args, dqn.observation_space, dqn.action_space)
+    recipe = environment.env_of(args, dqn.observation_space, dqn.action_space)
     result = study(
         checkpoint,
-        spec,
+        recipe,
         method=method,
-        **_states(args, dqn, spec, given),
+        **_states(args, dqn, recipe, given),
         finetune_steps=args.finetune,
         states=args.states,
         episodes=args.episodes,
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     if cut := result.report.dqn_cut + result.report.snn_cut:
         warn(environment.cut_text(cut, args.max_episode_steps))
     _print(result, [name for name in result.sweeps if name == "threshold" or args.sweep_time])
-    with as_options(WORDS):
+    with as_options(**OPTIONS):
         written = result.save(output, args.force)
     out.print("\nwritten: " + ", ".join(printable(str(path)) for path in written), markup=False)
 
@@ -79,22 +78,22 @@ def _output(args: argparse.Namespace) -> Path:
     target: Path = args.output or args.path.with_name(f"{args.path.stem}_snn.zip")
     if target.resolve() == args.path.resolve():
         raise ValueError(f"--output {target} is the file to convert; choose another name")
-    with as_options(WORDS):
+    with as_options(**OPTIONS):
         output_files(target, args.force)
     return target
 
 
 def _method(args: argparse.Namespace) -> Method:
     constants = {name: getattr(args, name) for name in CONSTANTS if getattr(args, name) is not None}
-    with as_options(WORDS):
+    with as_options(**OPTIONS):
         return make_method(args.coding, args.time_steps, args.threshold, args.per_neuron, **constants)
 
 
 def _states(
-    args: argparse.Namespace, dqn: DenseQPolicy, spec: EnvSpec | None, given: Observation | None
+    args: argparse.Namespace, dqn: DenseQPolicy, recipe: EnvRecipe | None, given: Observation | None
 ) -> dict[str, Any]:
     """Return the given states, or random ones if there is no environment to collect any in."""
-    if given is not None or spec is not None:
+    if given is not None or recipe is not None:
         return {"observations": given}
     warn(
         "no environment is known: thresholds are calibrated on observations drawn from the observation space, "

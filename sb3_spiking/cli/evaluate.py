@@ -10,7 +10,7 @@ from sb3_spiking.cli.agents import Agent, agent_of
 from sb3_spiking.cli.console import note, progress, table, warn
 from sb3_spiking.cli.options import as_options, check_evaluation
 from sb3_spiking.conversion.report import MAX_ENVS, MAX_RECORDED
-from sb3_spiking.environments.recipe import EnvSpec, environments
+from sb3_spiking.environments.recipe import EnvRecipe, environments
 from sb3_spiking.evaluation.agents import TrainedAgent
 from sb3_spiking.evaluation.rollout import play
 from sb3_spiking.evaluation.states import ObservationSample
@@ -19,7 +19,7 @@ from sb3_spiking.film.rendering import with_render_mode
 from sb3_spiking.printable import printable
 from sb3_spiking.snn.operations import HOROWITZ_45NM, DecisionCost, nanojoules
 
-WORDS = {"path=": "--video ", "overwrite=True": "--force", "epsilon=": "--epsilon "}
+OPTIONS = {"path": "video", "overwrite": "force"}
 MAX_FRAMES = 3000
 
 
@@ -32,23 +32,22 @@ def run(args: argparse.Namespace) -> None:
     """
     check_evaluation(args, "episodes", "max_episode_steps")
     if args.video is not None:
-        with as_options(WORDS):
+        with as_options(**OPTIONS):
             check_film(args.video, args.force)
-    agent, spec = agent_of(args)
-    with as_options(WORDS):
-        if args.video is not None:
-            _film(args, agent, spec)
-        returns, cost = _play(args, agent, spec)
+    agent, recipe = agent_of(args)
+    if args.video is not None:
+        _film(args, agent, recipe)
+    returns, cost = _play(args, agent, recipe)
     spread = f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"
     rows = [(f"return ({len(returns)} episodes)", spread), *_network(agent), *_cost(cost)]
     table(("", printable(args.path.name, 40)), rows)
 
 
-def _film(args: argparse.Namespace, agent: Agent, spec: EnvSpec) -> None:
-    with progress("filming the first episode", None) as advance:
+def _film(args: argparse.Namespace, agent: Agent, recipe: EnvRecipe) -> None:
+    with progress("filming the first episode", None) as advance, as_options(**OPTIONS):
         episode = film_episode(
             agent,
-            spec,
+            recipe,
             args.video,
             spikes=False,
             seed=args.seed,
@@ -62,9 +61,9 @@ def _film(args: argparse.Namespace, agent: Agent, spec: EnvSpec) -> None:
     note(f"written: {args.video}")
 
 
-def _play(args: argparse.Namespace, agent: Agent, spec: EnvSpec) -> tuple[list[float], DecisionCost]:
+def _play(args: argparse.Namespace, agent: Agent, recipe: EnvRecipe) -> tuple[list[float], DecisionCost]:
     """Return the returns of all episodes, and the mean cost of a sample of their decisions."""
-    shown = with_render_mode(spec, "human") if args.render else spec
+    shown = with_render_mode(recipe, "human") if args.render else recipe
     n_envs = 1 if args.render else min(args.episodes, MAX_ENVS)
     sample = ObservationSample(MAX_RECORDED)
     returns: list[float] = []

@@ -1,16 +1,17 @@
-"""Options that several commands check, and errors of the library in the words of the command line."""
+"""Options that several commands check, and their names in errors of the library."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+
+from sb3_spiking.errors import Argument, InputError
 
 
 def check_evaluation(args: argparse.Namespace, *counts: str) -> None:
     """
-    Check the options of an evaluation.
+    Check the options of an evaluation: the named counts, and ``epsilon``.
 
-    :param args: parsed options, among them ``epsilon``
-    :param counts: names of the options that must be at least 1
     :raises ValueError: if a value is not allowed
     """
     for option in counts:
@@ -21,17 +22,18 @@ def check_evaluation(args: argparse.Namespace, *counts: str) -> None:
 
 
 @contextmanager
-def as_options(words: Mapping[str, str]) -> Iterator[None]:
+def as_options(**options: str) -> Iterator[None]:
     """
-    Name options in errors that name arguments.
+    Rename arguments in errors of the library to the options of a command.
 
-    :param words: replacement of each word of an error, as ``{"path=": "--output "}``
-    :raises ValueError: the library's error, with other words
+    :param options: option of each argument, as ``path="output"``
+    :raises InputError: the library's error, with the names of options
     """
     try:
         yield
-    except ValueError as error:
-        text = str(error)
-        for argument, option in words.items():
-            text = text.replace(argument, option)
-        raise ValueError(text) from error
+    except InputError as error:
+        parts = (
+            replace(part, name=options.get(part.name, part.name)) if isinstance(part, Argument) else part
+            for part in error.parts
+        )
+        raise InputError(*parts) from error

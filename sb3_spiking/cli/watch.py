@@ -9,7 +9,7 @@ from sb3_spiking.cli.foreign import check_agent
 from sb3_spiking.cli.options import as_options
 from sb3_spiking.film import check_film, film_episode
 
-WORDS = {"path=": "--output ", "overwrite=True": "--force"}
+OPTIONS = {"path": "output", "overwrite": "force"}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -21,16 +21,16 @@ def run(args: argparse.Namespace) -> None:
     """
     check_agent(args.path)
     output = args.output or args.path.with_suffix(".mp4" if shutil.which("ffmpeg") else ".gif")
-    with as_options(WORDS):
+    with as_options(**OPTIONS):
         check_film(output, args.force)
     for option in ("frames", "fps"):
         if getattr(args, option) is not None and getattr(args, option) < 1:
             raise ValueError(f"--{option} {getattr(args, option)} must be at least 1")
-    agent, spec = agent_of(args)
-    with progress("filming", args.frames) as advance, as_options(WORDS):
+    agent, recipe = agent_of(args)
+    with progress("filming", args.frames) as advance, as_options(**OPTIONS):
         episode = film_episode(
             agent,
-            spec,
+            recipe,
             output,
             seed=args.seed,
             max_decisions=args.frames,

@@ -23,7 +23,7 @@ from sb3_spiking.conversion.converter import convert_policy
 from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import MAX_ENVS
-from sb3_spiking.environments.recipe import EnvError, EnvSpec, check_spaces
+from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces
 from sb3_spiking.evaluation.rollout import MAX_STEPS, play
 from sb3_spiking.notices import warn
 from sb3_spiking.observations import Observation, rows
@@ -73,7 +73,7 @@ class ConversionCallback(BaseCallback):
 
     def __init__(
         self,
-        eval_env: GymEnv | EnvSpec | str,
+        eval_env: GymEnv | EnvRecipe | str,
         eval_freq: int = 10_000,
         n_eval_episodes: int = 5,
         method: str | Method = DEFAULT,
@@ -196,14 +196,14 @@ class ConversionCallback(BaseCallback):
             )
 
 
-def _vectorized(env: GymEnv | EnvSpec | str, n_envs: int, seed: int) -> VecEnv:
+def _vectorized(env: GymEnv | EnvRecipe | str, n_envs: int, seed: int) -> VecEnv:
     """Return the environments wrapped as by SB3's algorithms; make them from an id or a recipe."""
     if isinstance(env, gym.Env | VecEnv):
         return BaseAlgorithm._wrap_env(env)
-    if not isinstance(env, EnvSpec | str):
+    if not isinstance(env, EnvRecipe | str):
         raise ValueError(f"eval_env={env!r} must be an environment or the id of one")
     try:
-        return (EnvSpec(env) if isinstance(env, str) else env).make(n_envs, seed)
+        return (EnvRecipe(env) if isinstance(env, str) else env).make(n_envs, seed)
     except EnvError as error:
         raise ValueError(f"eval_env={env!r} cannot be made: {error}") from error
 

@@ -14,7 +14,7 @@ from sb3_spiking.conversion.finetuning import finetune
 from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
 from sb3_spiking.conversion.network import convert_layers
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy, whole_numbers
-from sb3_spiking.environments.recipe import EnvSpec, environments
+from sb3_spiking.environments.recipe import EnvRecipe, environments
 from sb3_spiking.evaluation.rollout import collect
 from sb3_spiking.evaluation.states import check_states
 from sb3_spiking.observations import Observation, features_shape
@@ -25,7 +25,7 @@ CALIBRATION_ENVS = 8
 def convert(
     dqn: DenseQPolicy | Source,
     observations: Observation | None = None,
-    env: VecEnv | EnvSpec | str | None = None,
+    env: VecEnv | EnvRecipe | str | None = None,
     method: str | Method = DEFAULT,
     time_steps: int | None = None,
     threshold: str | None = None,
@@ -73,7 +73,7 @@ def convert(
 
 def calibration_states(
     dqn: DenseQPolicy,
-    env: VecEnv | EnvSpec | str,
+    env: VecEnv | EnvRecipe | str,
     states: int = 10_000,
     epsilon: float = 0.05,
     seed: int = 0,

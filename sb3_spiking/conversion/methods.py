@@ -7,6 +7,7 @@ from typing import Any
 from sb3_spiking.arguments import choice
 from sb3_spiking.conversion.calibration import Threshold
 from sb3_spiking.conversion.codings import Coding, FewSpike, Rate, Residual, Signed, Ternary
+from sb3_spiking.errors import Argument, InputError
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def make_method(
     unknown = [constant for constant in constants if constant not in allowed]
     if unknown:
         name = method if isinstance(method, str) else chosen.coding.name
-        raise ValueError(f"method={name!r} has no {', '.join(unknown)}; it takes: {', '.join(allowed)}")
+        raise InputError(Argument("method", name), f" has no {', '.join(unknown)}; it takes: {', '.join(allowed)}")
     if per_neuron is None:
         per_neuron = chosen.threshold.per_neuron
     rule = chosen.threshold if threshold is None else Threshold.parse(threshold, per_neuron)

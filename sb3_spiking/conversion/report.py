@@ -13,7 +13,7 @@ from sb3_spiking.arguments import positive_int
 from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.agreement import Agreement, agreement_of
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
-from sb3_spiking.environments.recipe import EnvSpec, environments
+from sb3_spiking.environments.recipe import EnvRecipe, environments
 from sb3_spiking.evaluation.rollout import MAX_STEPS, play
 from sb3_spiking.evaluation.states import ObservationSample
 from sb3_spiking.observations import Observation
@@ -148,7 +148,7 @@ class Report:
 def compare(
     dqn: DenseQPolicy | Source,
     snn: SpikingQPolicy,
-    env: VecEnv | EnvSpec | str,
+    env: VecEnv | EnvRecipe | str,
     episodes: int = 20,
     seed: int = 0,
     epsilon: float = 0.0,

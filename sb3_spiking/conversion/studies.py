@@ -21,7 +21,8 @@ from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import Report, compare, compare_on_states
 from sb3_spiking.conversion.sweep import TIME_STEPS, over_thresholds, over_time_steps, sweep
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
+from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.evaluation.rollout import MAX_STEPS
 from sb3_spiking.files import check_writable, replacing
 from sb3_spiking.observations import Observation, features_shape, length, rows
@@ -63,7 +64,7 @@ class Study:
     report: Report
     sweeps: Mapping[str, Mapping[str, Agreement]]
     evaluation: Mapping[str, Any]
-    env: EnvSpec | None = None
+    env: EnvRecipe | None = None
 
     def to_json(self) -> str:
         """Return the report, all the settings and the sweeps as JSON."""
@@ -106,7 +107,7 @@ class Study:
 
 def study(
     dqn: Source | Checkpoint,
-    env: VecEnv | EnvSpec | str | None = None,
+    env: VecEnv | EnvRecipe | str | None = None,
     observations: Observation | None = None,
     method: str | Method = DEFAULT,
     time_steps: int | None = None,
@@ -170,8 +171,8 @@ def study(
     checkpoint = _checkpoint(dqn, trust)
     teacher = policy_of(checkpoint)
     check_decision(teacher.network.layers, features_shape(teacher.observation_space), chosen.coding.time_steps)
-    env = EnvSpec(env) if isinstance(env, str) else env
-    recipe = env if isinstance(env, EnvSpec) else None
+    env = EnvRecipe(env) if isinstance(env, str) else env
+    recipe = env if isinstance(env, EnvRecipe) else None
 
     if observations is None:
         calibration, test = _collected(teacher, env, states, seed, stage)  # type: ignore[arg-type]
@@ -217,16 +218,16 @@ def output_files(path: str | Path, overwrite: bool = False) -> list[Path]:
     """
     target = Path(path)
     if target.suffix != ".zip":
-        raise ValueError(f"path={target} must end in .zip")
+        raise InputError(Argument("path", str(target)), " must end in .zip")
     outputs = [target.with_suffix(suffix) for suffix in (".zip", ".json", ".png")]
     folders = [str(output) for output in outputs if output.is_dir()]
     if folders:
-        raise ValueError(f"{folders[0]} is a folder; choose another path=")
+        raise ValueError(f"{folders[0]} is a folder; choose another name")
     there = [str(output) for output in outputs if output.exists()]
     if there and not overwrite:
-        raise ValueError(f"{there[0]} is there already; overwrite=True replaces it, another path= keeps it")
+        raise InputError(f"{there[0]} is there already; ", Argument("overwrite", True), " replaces it")
     if not target.parent.is_dir():
-        raise ValueError(f"there is no folder {target.parent} to write to; make it, or choose another path=")
+        raise ValueError(f"there is no folder {target.parent} to write to; make it, or choose another")
     for output in outputs:
         check_writable(output)
     return outputs
@@ -239,7 +240,7 @@ def _checkpoint(dqn: Source | Checkpoint, trust: bool) -> Checkpoint:
 
 
 def _collected(
-    dqn: DenseQPolicy, env: VecEnv | EnvSpec, states: int, seed: int, stage: Stage
+    dqn: DenseQPolicy, env: VecEnv | EnvRecipe, states: int, seed: int, stage: Stage
 ) -> tuple[Observation, Observation]:
     """Collect calibration states, and held-out ones of other episodes without random actions."""
     tests = min(MAX_TEST_STATES, states)
@@ -256,7 +257,7 @@ def _held_out(observations: Observation, seed: int) -> tuple[Observation, Observ
     return rows(observations, order[held_out:]), rows(observations, order[:held_out] if held_out else order)
 
 
-def _env_to_json(env: EnvSpec, folder: Path | None = None) -> dict[str, Any]:
+def _env_to_json(env: EnvRecipe, folder: Path | None = None) -> dict[str, Any]:
     """Return a recipe as JSON; statistics below the folder of the saved policy are noted relative to it."""
     statistics = env.vec_normalize
     if statistics is not None:

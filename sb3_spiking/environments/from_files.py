@@ -1,4 +1,4 @@
-"""Which environment an agent's file names: by the settings that rl_zoo3 keeps beside it, or by its path."""
+"""Environments named by agents' files: in rl_zoo3's settings beside them, or in their paths."""
 
 import re
 from collections.abc import Iterable
@@ -9,70 +9,74 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import spaces
 
-from sb3_spiking.environments.guarded import ADAPTERS, named_spec
-from sb3_spiking.environments.recipe import EnvError, EnvSpec, check_spaces, known_ids, reason_of
-from sb3_spiking.printable import one_line, printable
+from sb3_spiking.environments.guarded import ADAPTERS, named_recipe
+from sb3_spiking.environments.recipe import ENV, PACKAGE, EnvError, EnvRecipe, check_spaces, known_ids, reason_of
+from sb3_spiking.printable import one_line
 from sb3_spiking.reading.regular_files import read_file
 
 ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers.AtariWrapper"
 ATARI_FRAME = (84, 84)
 MAX_SETTINGS = 2**16
-"""Bytes of a file of settings; rl_zoo3's have some 1000, and a megabyte would keep PyYAML busy for a minute."""
+"""Bytes of a settings file; rl_zoo3's have some 1000, and PyYAML takes a minute for a megabyte."""
 STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
-"""As rl_zoo3 calls them in its folders, and on the Hub."""
+"""Names of statistics in rl_zoo3's folders, and on the Hub."""
 
 
 @dataclass(frozen=True)
-class Found:
+class FileEnv:
     """
-    What a file tells about its agent's environment.
+    Environment named by an agent's file.
 
-    :param spec: the environment, None if what is named cannot be used
-    :param text: one line: what names it, and why it is not used
+    :param recipe: recipe of the environment, None if it cannot be used
+    :param parts: explanation in the parts of an `InputError`: the place of the name, and the reason against its use
     """
 
-    spec: EnvSpec | None
-    text: str
+    recipe: EnvRecipe | None
+    parts: tuple[object, ...]
+
+    @property
+    def text(self) -> str:
+        """The explanation in one line."""
+        return one_line("".join(map(str, self.parts)))
 
 
-def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.Space) -> Found | None:
+def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.Space) -> FileEnv | None:
     """
-    Find the environment that the folder of rl_zoo3 around a file names, or else its path; nothing is executed.
+    Find the environment named by rl_zoo3's folder around an agent's file, or else by the path of the file.
 
-    :param path: the agent's file
-    :param observation_space: the agent's
-    :param action_space: the agent's
-    :return: what was found, None if nothing names an environment
+    Nothing is executed.
+
+    :return: the environment, None if nothing names one
     """
     run = _zoo_folder(path)
     if run is not None:
-        # The path would name the same environment, but not what goes around it.
+        # The path would name the same environment, but not its wrappers.
         try:
-            return _judge(str(run / "args.yml"), _zoo_spec(run), observation_space, action_space)
+            return _judge(str(run / "args.yml"), _zoo_recipe(run), observation_space, action_space)
         except EnvError as error:
-            return Found(None, str(error))
+            return FileEnv(None, error.parts)
     refused = None
     ids = known_ids()
     for name in [path.name, *(parent.name for parent in path.absolute().parents)]:
         env_id = _id_in(name, ids)
         if env_id is not None and not env_id.startswith(ADAPTERS):
-            found = _judge(name, _spec_by_name(env_id, observation_space), observation_space, action_space)
-            if found.spec is not None:
+            found = _judge(name, _recipe_by_name(env_id, observation_space), observation_space, action_space)
+            if found.recipe is not None:
                 return found
             refused = refused or found
     return refused
 
 
-def _judge(source: str, spec: EnvSpec, observation_space: spaces.Space, action_space: spaces.Space) -> Found:
+def _judge(source: str, recipe: EnvRecipe, observation_space: spaces.Space, action_space: spaces.Space) -> FileEnv:
     try:
-        check_spaces(spec, observation_space, action_space)
+        check_spaces(recipe, observation_space, action_space)
     except EnvError as error:
-        return Found(None, one_line(f"{source} names {spec}, not used: {error}"))
-    return Found(spec, printable(f"{source} names {spec}"))
+        return FileEnv(None, (f"{source} names ", recipe, ", not used: ", error))
+    return FileEnv(recipe, (f"{source} names ", recipe))
 
 
 def _id_in(name: str, ids: Iterable[str]) -> str | None:
-    """Return the longest id in a file's name, where a known environment may be of another version."""
+    """Return the longest id in a file's name; known environments count in any version."""
     words = {env_id: env_id.replace("/", "-") for env_id in ids}
     bounded = r"(?<![A-Za-z0-9]){}(?![A-Za-z0-9])"
     named = [key for key, word in words.items() if word in name and re.search(bounded.format(re.escape(word)), name)]
@@ -81,29 +85,29 @@ def _id_in(name: str, ids: Iterable[str]) -> str | None:
     return max(named, key=len, default=None)
 
 
-def _spec_by_name(env_id: str, observation_space: spaces.Space) -> EnvSpec:
-    """Return what an id alone tells; an agent that sees frames of AtariWrapper had it."""
+def _recipe_by_name(env_id: str, observation_space: spaces.Space) -> EnvRecipe:
+    """Return the recipe of an id alone; observations of AtariWrapper's shape tell that it was applied."""
     registered = gym.registry.get(env_id)
     shape: tuple[int, ...] = observation_space.shape or ()
     if registered is not None and "AtariEnv" in str(registered.entry_point) and shape[1:] == ATARI_FRAME:
-        return EnvSpec(env_id, atari=True, frame_stack=shape[0])
-    return EnvSpec(env_id)
+        return EnvRecipe(env_id, atari=True, frame_stack=shape[0])
+    return EnvRecipe(env_id)
 
 
 def _zoo_folder(path: Path) -> Path | None:
-    """Return where rl_zoo3 keeps the settings: ``<id>`` in the run ``<id>_<number>``; beside the file on the Hub."""
+    """Return rl_zoo3's folder of settings: ``<id>`` in the run ``<id>_<number>``, or the file's folder on the Hub."""
     run = path.absolute().parent
     inside = [file.parent for file in run.glob("*/args.yml") if run.name.startswith(f"{file.parent.name}_")]
     folders = [run / path.stem, *sorted(inside), run]
     return next((folder for folder in folders if (folder / "args.yml").is_file()), None)
 
 
-def _zoo_spec(folder: Path) -> EnvSpec:
+def _zoo_recipe(folder: Path) -> EnvRecipe:
     args, config = _read_yaml(folder / "args.yml"), _read_yaml(folder / "config.yml")
     statistics = next((folder / name for name in STATISTICS if (folder / name).is_file()), None)
     if config.get("normalize") and statistics is None:
-        raise EnvError(f"{folder / 'config.yml'} says normalize, but there is no {STATISTICS[0]}; pass --env")
-    return named_spec(
+        raise EnvError(f"{folder / 'config.yml'} says normalize, but there is no {STATISTICS[0]}; pass ", ENV)
+    return named_recipe(
         folder / "args.yml",
         args.get("env"),
         args.get("env_kwargs"),
@@ -120,7 +124,8 @@ def _has_atari_wrapper(path: Path, config: dict[str, Any]) -> bool:
     if others:
         raise EnvError(
             f"{path} wraps the environment in {others}, which is not imported from there; "
-            "register the wrapped environment and pass --env package:id"
+            "register the wrapped environment and pass ",
+            PACKAGE,
         )
     return bool(wrappers)
 
@@ -130,14 +135,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         import yaml  # type: ignore[import-untyped]
     except ImportError as error:
         raise EnvError(
-            f"{path} is read with PyYAML, which is not installed; pip install pyyaml, or pass --env"
+            f"{path} is read with PyYAML, which is not installed; pip install pyyaml, or pass ", ENV
         ) from error
 
     class InertLoader(yaml.SafeLoader):
-        """Reads ordered mappings and tuples as such; what else is Python's stays an unread node."""
+        """Reads ordered mappings and tuples as such; other tags of Python stay unread nodes."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            # A few lines of them can stand for gigabytes.
+            # A few lines of aliases can expand to gigabytes.
             if self.check_event(yaml.AliasEvent):
                 raise ValueError("it has aliases, as rl_zoo3 writes none")
             return super().compose_node(parent, index)
@@ -150,8 +155,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         )
     try:
         content = yaml.load(read_file(path, MAX_SETTINGS).decode("utf-8"), InertLoader)
-    except Exception as error:  # a stranger's file may fail in any way
+    except Exception as error:  # an untrusted file may fail in any way
         raise EnvError(f"{path} is not read: {reason_of(error)}") from error
     if not isinstance(content, dict):
-        raise EnvError(f"{path} holds no settings; pass --env")
+        raise EnvError(f"{path} holds no settings; pass ", ENV)
     return content

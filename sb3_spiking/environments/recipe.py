@@ -1,11 +1,10 @@
-"""The environment an agent lives in: how to make it, and whether it is the agent's."""
+"""Recipes of environments: make them as SB3 shows them to an agent, and check that they fit it."""
 
 import difflib
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,34 +16,31 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
-from sb3_spiking.environments import MINATAR_GAMES, make_atari_env, make_minatar_env
+from sb3_spiking.environments import make_atari_env
+from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.extras import install_hint
-from sb3_spiking.printable import one_line
 from sb3_spiking.reading.vec_normalize import NormalizationStatistics, read_vec_normalize
 
-MINATAR = "minatar-"
 MAX_FRAMES = 256
-"""That are stacked; published agents see 4."""
+"""Upper bound of a frame stack; published agents use 4."""
 KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
+ENV, PACKAGE = Argument("env"), Argument("env", "package:id")
 
 
-class EnvError(ValueError):
-    """No such environment, or not the agent's; its text is one printable line, whatever a stranger's file names."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+class EnvError(InputError):
+    """An environment that is unknown, cannot be made or does not fit the agent."""
 
 
 @dataclass(frozen=True)
-class EnvSpec:
+class EnvRecipe:
     """
-    How to make the environment an agent lives in; as a string, the options that say so.
+    Recipe of an environment.
 
-    :param id: an id of gymnasium, also ``package:id``, or ``minatar-<game>``
-    :param kwargs: for the environment; what JSON can hold
-    :param atari: whether SB3's ``AtariWrapper`` goes around it
-    :param frame_stack: observations that the agent sees at once; 0 and 1 stack none
-    :param vec_normalize: what ``VecNormalize.save`` wrote
+    :param id: id of gymnasium, also ``package:id``; ``minatar-<game>`` for MinAtar's games as images
+    :param kwargs: arguments of the environment, as JSON has them
+    :param atari: whether to apply SB3's ``AtariWrapper``
+    :param frame_stack: number of stacked observations; 0 and 1 stack none
+    :param vec_normalize: file of ``VecNormalize.save``
     :raises EnvError: if a value is not allowed
     """
 
@@ -56,64 +52,61 @@ class EnvSpec:
 
     def __post_init__(self) -> None:
         if not _is_json_object(self.kwargs):
-            raise EnvError(f"--env-kwargs {self.kwargs!r} must be a JSON object")
+            raise EnvError(Argument("kwargs", self.kwargs), " must be a JSON object")
         if type(self.frame_stack) is not int or not 0 <= self.frame_stack <= MAX_FRAMES:
-            raise EnvError(f"--frame-stack {self.frame_stack!r} must be a number of frames from 0 to {MAX_FRAMES}")
-        if self.atari and self.id.startswith(MINATAR):
-            raise EnvError(f"--atari is for Atari games; leave it out with --env {self.id}")
+            frames = Argument("frame_stack", self.frame_stack)
+            raise EnvError(frames, f" must be a number of frames from 0 to {MAX_FRAMES}")
 
     def __str__(self) -> str:
-        words = ["--env", self.id]
-        words += ["--env-kwargs", json.dumps(self.kwargs)] if self.kwargs else []
-        words += ["--atari"] if self.atari else []
-        words += ["--frame-stack", str(self.frame_stack)] if self.frame_stack else []
-        words += ["--vec-normalize", str(self.vec_normalize)] if self.vec_normalize else []
-        return shlex.join(words)
+        return ", ".join(map(str, self.arguments()))
+
+    def arguments(self) -> list[Argument]:
+        """Return the arguments that differ from their defaults; the id is called ``env``."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
+        return [Argument("env", self.id), *(Argument(name, value) for name, value in values.items() if value)]
 
     def make(self, n_envs: int, seed: int) -> VecEnv:
         """
-        Make it, monitored, with the observations that SB3's algorithm shows its policy.
+        Make monitored environments with the observations that SB3's algorithms show their policies.
 
-        Normalisation is frozen, rewards are left alone, images have their channels first.
+        Normalisation is frozen, rewards are unchanged, images have their channels first.
 
         :param n_envs: number of environments
-        :param seed: seed of the first; the others follow
-        :return: the environments
-        :raises EnvError: if it is unknown, or refuses to be made this way
+        :param seed: seed of the first environment; the others follow
+        :return: vectorised environments
+        :raises EnvError: if the environment is unknown or cannot be made in this way
         """
         _register_atari()
         try:
             statistics = read_vec_normalize(self.vec_normalize) if self.vec_normalize else None
             return _observed(self._raw(n_envs, seed), self.frame_stack, statistics)
         except gym.error.UnregisteredEnv as error:
-            raise EnvError(_unknown(self.id)) from error
+            raise EnvError(Argument("env", self.id), *_unknown(self.id)) from error
         except Exception as error:  # an environment may fail in any way
-            raise EnvError(f"{self} cannot be made: {reason_of(error)}") from error
+            raise EnvError(self, " cannot be made: ", reason_of(error)) from error
 
     def _raw(self, n_envs: int, seed: int) -> VecEnv:
         kwargs = dict(self.kwargs)
-        if self.id.startswith(MINATAR):
-            return make_minatar_env(self.id.removeprefix(MINATAR), n_envs, seed, **kwargs)
         if self.atari:
             if find_spec("cv2") is None:  # SB3 would notice at the first reset
                 raise ImportError(f"OpenCV is not installed; {install_hint('atari')}")
             try:
                 return make_atari_env(self.id, n_envs, seed, n_stack=1, env_kwargs=kwargs)
             except AttributeError as error:
-                raise TypeError(f"it is no game of Atari, {error}; leave --atari out") from error
+                raise EnvError(f"it is no game of Atari, {error}; leave ", Argument("atari"), " out") from error
         return make_vec_env(lambda: gym.make(self.id, **kwargs), n_envs, seed)
 
 
-def check_spaces(env: EnvSpec | VecEnv, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+def check_spaces(env: EnvRecipe | VecEnv, observation_space: spaces.Space, action_space: spaces.Space) -> None:
     """
-    Check that an agent can live in an environment: bounds and precision may differ, all else not.
+    Check that an environment has an agent's spaces; bounds and precision may differ.
 
-    :param env: the environment, or how to make it
-    :param observation_space: the agent's
-    :param action_space: the agent's
-    :raises EnvError: if it cannot, or if there is no such environment
+    :param env: environment, or its recipe
+    :param observation_space: the agent's observation space
+    :param action_space: the agent's action space
+    :raises EnvError: if the spaces differ, or the environment cannot be made
     """
-    if isinstance(env, EnvSpec):
+    if isinstance(env, EnvRecipe):
         with closing(env.make(n_envs=1, seed=0)) as made:
             check_spaces(made, observation_space, action_space)
         return
@@ -121,13 +114,13 @@ def check_spaces(env: EnvSpec | VecEnv, observation_space: spaces.Space, action_
     for does, (own, agents) in pairs.items():
         if _layout(own) != _layout(agents):
             raise EnvError(
-                f"--env does not fit the agent: it {does} {_layout(own)}, the agent {_layout(agents)}; "
-                "--env-kwargs, --atari and --frame-stack change what it is"
+                *(ENV, f" does not fit the agent: it {does} {_layout(own)}, the agent {_layout(agents)}; "),
+                *(Argument("kwargs"), ", ", Argument("atari"), " and ", Argument("frame_stack"), " change what it is"),
             )
 
 
 def _layout(space: spaces.Space) -> str:
-    """Describe what of a space a network depends on."""
+    """Describe a space by its type, shape and kind of numbers, on which a network depends."""
     match space:
         case spaces.Dict():
             return f"Dict({', '.join(f'{key}: {_layout(part)}' for key, part in sorted(space.spaces.items()))})"
@@ -141,14 +134,14 @@ def _layout(space: spaces.Space) -> str:
 
 
 def _observed(env: VecEnv, frame_stack: int, statistics: NormalizationStatistics | None) -> VecEnv:
-    # rl_zoo3 normalises before it stacks, others afterwards: the statistics' shape tells.
+    # rl_zoo3 normalises before it stacks, others afterwards: the shape of the statistics tells the order.
     if statistics is not None and statistics.fits(env.observation_space):
         env, statistics = statistics.normalize(env), None
     if frame_stack > 1:
         env = VecFrameStack(env, frame_stack)
     if statistics is not None:
         env = statistics.normalize(env)
-    return BaseAlgorithm._wrap_env(env)  # what every algorithm does to its environment
+    return BaseAlgorithm._wrap_env(env)  # as every algorithm of SB3 does
 
 
 def _register_atari() -> None:
@@ -157,17 +150,17 @@ def _register_atari() -> None:
 
 
 def known_ids() -> list[str]:
-    """Return what `EnvSpec` can name without a package."""
+    """Return the registered ids, Atari's included where ale-py is installed."""
     _register_atari()
-    return [*gym.registry, *(MINATAR + game for game in MINATAR_GAMES)]
+    return [*gym.registry]
 
 
-def _unknown(env_id: str) -> str:
+def _unknown(env_id: str) -> tuple[object, ...]:
     if find_spec("ale_py") is None and (env_id.startswith("ALE/") or "NoFrameskip" in env_id):
-        return f"--env {env_id} is a game of Atari, and ale-py is not installed; {install_hint('atari')}"
-    close = difflib.get_close_matches(env_id, known_ids(), cutoff=0.7)
-    way_out = f"did you mean {' or '.join(close)}?" if close else "name its package with it: --env package:id"
-    return f"--env {env_id} is unknown; {way_out}"
+        return (f" is a game of Atari, and ale-py is not installed; {install_hint('atari')}",)
+    if close := difflib.get_close_matches(env_id, known_ids(), cutoff=0.7):
+        return (f" is unknown; did you mean {' or '.join(close)}?",)
+    return " is unknown; name its package with it: ", PACKAGE
 
 
 def _is_json_object(value: object) -> bool:
@@ -176,29 +169,29 @@ def _is_json_object(value: object) -> bool:
     return False
 
 
-def reason_of(error: Exception) -> str:
-    """Return an error's text, or else its name."""
-    return str(error) or type(error).__name__
+def reason_of(error: Exception) -> Exception | str:
+    """Return an error, or its name where it has no text."""
+    return error if str(error) else type(error).__name__
 
 
 @contextmanager
 def environments(
-    env: VecEnv | EnvSpec | str, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
+    env: VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
 ) -> Iterator[VecEnv]:
     """
-    Make environments for a while; those that are there already stay as they are.
+    Make environments and close them at the end; given ones are used as they are, and stay open.
 
-    :param env: environments, how to make them, or their id
-    :param observation_space: the agent's
-    :param action_space: the agent's
-    :param n_envs: how many to make
-    :param seed: of the first
-    :raises EnvError: if there is no such environment, or it is not the agent's
+    :param env: environments, their recipe, or their id
+    :param observation_space: the agent's observation space
+    :param action_space: the agent's action space
+    :param n_envs: number of environments to make
+    :param seed: seed of the first environment
+    :raises EnvError: if the environment cannot be made or does not fit the agent
     """
     if isinstance(env, VecEnv):
         check_spaces(env, observation_space, action_space)
         yield env
         return
-    with closing((EnvSpec(env) if isinstance(env, str) else env).make(n_envs, seed)) as made:
+    with closing((EnvRecipe(env) if isinstance(env, str) else env).make(n_envs, seed)) as made:
         check_spaces(made, observation_space, action_space)
         yield made

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.evaluation.rollout import Player
 from sb3_spiking.observations import Observation
 from sb3_spiking.policies.common import SpikingPolicy
@@ -94,7 +95,8 @@ class TrainedAgent:
         if epsilon == 0.0:
             return scores
         if self._env is not None:
-            raise ValueError(f"epsilon={epsilon}: random actions would be invalid ones, which the environment masks")
+            text = ": random actions would be invalid ones, which the environment masks"
+            raise InputError(Argument("epsilon", epsilon), text)
         rng = self.action_space.np_random
         return np.stack([self.action_space.sample() if rng.random() < epsilon else action for action in scores])
 

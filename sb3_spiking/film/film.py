@@ -14,7 +14,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_spiking.arguments import positive_int
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
+from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.evaluation.agents import SpikingAgent, as_agent
 from sb3_spiking.evaluation.rollout import is_monitored
 from sb3_spiking.files import replacing
@@ -44,7 +45,7 @@ class FilmedEpisode:
 
 def film_episode(
     agent: BaseAlgorithm | SpikingAgent,
-    env: VecEnv | EnvSpec | str,
+    env: VecEnv | EnvRecipe | str,
     path: str | Path,
     *,
     spikes: bool = True,
@@ -96,14 +97,15 @@ def check_film(path: Path, overwrite: bool = False) -> None:
     :param overwrite: whether an existing file may be replaced
     :raises ValueError: if it cannot be written
     """
+    name = Argument("path", str(path))
     if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
-        raise ValueError(f"path={path} needs ffmpeg, which is not installed; name a .gif")
+        raise InputError(name, " needs ffmpeg, which is not installed; name a .gif")
     if path.suffix not in (".gif", ".mp4"):
-        raise ValueError(f"path={path} must end in .gif or .mp4")
+        raise InputError(name, " must end in .gif or .mp4")
     if path.exists() and not overwrite:
-        raise ValueError(f"path={path} is there already; overwrite=True replaces it")
+        raise InputError(name, " is there already; ", Argument("overwrite", True), " replaces it")
     if not path.parent.is_dir():
-        raise ValueError(f"path={path}: there is no folder {path.parent} to write to; make it, or choose another")
+        raise InputError(name, f": there is no folder {path.parent} to write to; make it, or choose another")
 
 
 def write_film(frames: Iterable[np.ndarray], fps: int, path: Path) -> None:

@@ -11,14 +11,15 @@ from gymnasium import spaces
 from gymnasium.error import Error as GymError
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_spiking.environments.recipe import EnvSpec, environments, reason_of
+from sb3_spiking.environments.recipe import EnvRecipe, environments, reason_of
+from sb3_spiking.errors import InputError
 
 SDL_DRIVERS = ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER")
 
 
 @contextmanager
 def rendering(
-    env: VecEnv | EnvSpec | str, observation_space: spaces.Space, action_space: spaces.Space, seed: int
+    env: VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, seed: int
 ) -> Iterator[VecEnv]:
     """
     Make one environment that renders images; no screen is needed.
@@ -37,23 +38,23 @@ def rendering(
         with _no_screen(), environments(env, observation_space, action_space, 1, seed) as given:
             yield given
         return
-    spec = EnvSpec(env) if isinstance(env, str) else env
+    recipe = EnvRecipe(env) if isinstance(env, str) else env
     if sys.platform == "linux" and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo would look for a screen.
-    with closing(spec.make(1, seed)) as plain:
+    with closing(recipe.make(1, seed)) as plain:
         modes = plain.get_attr("metadata")[0].get("render_modes", [])
     if "rgb_array" not in modes:
-        raise ValueError(f"{spec.id} shows no pictures: it has no render mode rgb_array, only {modes or 'none'}")
+        raise ValueError(f"{recipe.id} shows no pictures: it has no render mode rgb_array, only {modes or 'none'}")
     with (
         _no_screen(),
-        environments(with_render_mode(spec, "rgb_array"), observation_space, action_space, 1, seed) as made,
+        environments(with_render_mode(recipe, "rgb_array"), observation_space, action_space, 1, seed) as made,
     ):
         yield made
 
 
-def with_render_mode(spec: EnvSpec, mode: str) -> EnvSpec:
+def with_render_mode(recipe: EnvRecipe, mode: str) -> EnvRecipe:
     """Return the recipe of an environment with gymnasium's ``render_mode``."""
-    return dataclasses.replace(spec, kwargs={**spec.kwargs, "render_mode": mode})
+    return dataclasses.replace(recipe, kwargs={**recipe.kwargs, "render_mode": mode})
 
 
 def image_of(env: VecEnv, name: str) -> np.ndarray:
@@ -70,7 +71,7 @@ def image_of(env: VecEnv, name: str) -> np.ndarray:
     except (GymError, ImportError):  # their texts say what to install
         raise
     except Exception as error:  # an environment may fail in any way
-        raise ValueError(f"{name} shows no pictures: {reason_of(error)}") from error
+        raise InputError(f"{name} shows no pictures: ", reason_of(error)) from error
     if image is None:
         raise ValueError(f"{name} shows no pictures")
     return image

@@ -144,14 +144,14 @@ def test_an_interrupted_conversion_leaves_nothing_behind(dqn, capsys, monkeypatc
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--env", "NoSuchEnv-v0"], "NoSuchEnv-v0"),
+        (["--env", "NoSuchEnv-v0"], "--env NoSuchEnv-v0 is unknown; name its package with it: --env package:id"),
         (["--env", "Acrobot-v1"], "does not fit the agent"),
         (["--env-kwargs", '{"a": 1}'], "--env-kwargs needs --env"),
         (["--frame-stack", "0"], "--frame-stack needs --env"),
         (["--threshold", "most"], "threshold='most'"),
         (["-T", "0"], "time_steps=0"),
         (["-T", "40"], "at most 14"),
-        (["--initial", "0.5"], "coding='ternary' has no initial"),
+        (["--initial", "0.5"], "--coding ternary has no initial"),
         (["--coding", "rate", "--settling", "64"], "settling=64"),
         (["--states", "0"], "--states 0"),
         (["--episodes", "0"], "--episodes 0"),

@@ -11,7 +11,7 @@ from stable_baselines3.common.env_util import make_vec_env
 import sb3_spiking
 from sb3_spiking.cli import main
 from sb3_spiking.conversion import SpikingQPolicy, make_method, study
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
 from tests.conversion.agents import converted, dqn, observations
 from tests.conversion.environments import save_statistics
 
@@ -95,7 +95,7 @@ def test_models_in_memory_and_environments_that_are_there_are_taken(cartpole, tm
 
 def test_statistics_are_noted_from_where_the_policy_is_saved(cartpole, tmp_path):
     statistics = save_statistics(tmp_path / "statistics.pkl")
-    found = study(cartpole, EnvSpec("CartPole-v1", vec_normalize=statistics), **FEW)
+    found = study(cartpole, EnvRecipe("CartPole-v1", vec_normalize=statistics), **FEW)
     assert found.policy.origin["env"]["vec_normalize"] == str(statistics.resolve())
     found.save(tmp_path / "snn.zip")
     assert SpikingQPolicy.load(tmp_path / "snn.zip").origin["env"]["vec_normalize"] == "statistics.pkl"

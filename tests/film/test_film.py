@@ -12,7 +12,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_spiking.conversion import convert
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.film import film_episode, write_film
 from tests.film.environments import SIZE
 
@@ -44,7 +44,7 @@ def test_the_film_is_that_of_an_episode_of_the_agent(kind, pictured, tmp_path):
 
 
 def test_without_spikes_a_frame_is_the_environments_image(pictured, tmp_path):
-    episode = film_episode(dqn(), EnvSpec(pictured), tmp_path / "film.gif", spikes=False, max_decisions=3, fps=10)
+    episode = film_episode(dqn(), EnvRecipe(pictured), tmp_path / "film.gif", spikes=False, max_decisions=3, fps=10)
     assert str(episode) == "3 decisions, return 3 so far: the episode goes on"
     frames = list(frames_of(tmp_path / "film.gif"))
     assert [frame.shape for frame in frames] == [(*SIZE, 3)] * 3
@@ -72,7 +72,7 @@ def test_what_cannot_be_filmed_is_told_before_anything_is_played(pictured, tmp_p
         with pytest.raises(ValueError, match=message):
             film_episode(dqn(), pictured, path, **settings)
     path.write_bytes(b"precious")
-    with pytest.raises(ValueError, match=r"film.gif is there already; overwrite=True replaces it"):
+    with pytest.raises(ValueError, match=r"film\.gif' is there already; overwrite=True replaces it"):
         film_episode(dqn(), pictured, path)
     assert path.read_bytes() == b"precious"
 

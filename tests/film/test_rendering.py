@@ -3,7 +3,7 @@ import os
 import numpy as np
 from gymnasium import spaces
 
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.film.rendering import rendering
 
 SPACES = (spaces.Box(-np.inf, np.inf, (4,)), spaces.Discrete(2))
@@ -16,5 +16,5 @@ def test_mujoco_is_told_to_draw_without_a_screen(pictured, monkeypatch):
         monkeypatch.setenv("DISPLAY", screen)
         monkeypatch.setenv("MUJOCO_GL", "")
         monkeypatch.delenv("MUJOCO_GL")
-        with rendering(EnvSpec("Pictured-v0"), *SPACES, 0):
+        with rendering(EnvRecipe("Pictured-v0"), *SPACES, 0):
             assert os.environ.get("MUJOCO_GL") == expected
