@@ -12,7 +12,7 @@ from sb3_spiking.plotting import (
     plot_encoding,
     plot_receptive_fields,
 )
-from sb3_spiking.policies.observations import CONVOLUTIONAL
+from sb3_spiking.policies.presets import CONVOLUTIONAL
 from sb3_spiking.snn import AnalogEncoder, DeterministicEncoder, Part, SpikingNetwork, SpikingOptions
 from tests.plotting.labels import labels_of
 
