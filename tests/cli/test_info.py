@@ -43,7 +43,7 @@ def test_nothing_in_the_file_is_executed_and_foreign_names_are_not_imported(tmp_
     model = PPO("SpikingMlpPolicy", "CartPole-v1")
     model.policy_kwargs = {"neuron": "outside:Neuron"}
     model.save(tmp_path / "agent.zip")
-    assert main(["info", str(tmp_path / "agent.zip")]) == 1
+    assert main(["info", str(tmp_path / "agent.zip")]) == 2
     assert "not imported" in capsys.readouterr().err
 
 
@@ -52,11 +52,11 @@ def test_networks_of_absurd_size_are_not_made(tmp_path, capsys, options):
     model = PPO("SpikingMlpPolicy", "CartPole-v1")
     model.policy_kwargs = options
     model.save(tmp_path / "agent.zip")
-    assert main(["info", str(tmp_path / "agent.zip")]) == 1
+    assert main(["info", str(tmp_path / "agent.zip")]) == 2
     assert "are not made" in capsys.readouterr().err
 
 
 def test_an_agent_that_does_not_spike_is_refused(tmp_path, capsys):
     PPO("MlpPolicy", "CartPole-v1").save(tmp_path / "agent.zip")
-    assert main(["info", str(tmp_path / "agent.zip")]) == 1
+    assert main(["info", str(tmp_path / "agent.zip")]) == 2
     assert "no spiking policy" in capsys.readouterr().err
