@@ -25,7 +25,7 @@ import numpy as np
 import torch as th
 from provenance import provenance
 
-from sb3_spiking.conversion import EnvSpec, calibration_states, compare, convert, load_dqn
+from sb3_spiking.conversion import EnvRecipe, calibration_states, compare, convert, load_dqn
 from sb3_spiking.conversion.converter import convert_policy
 from sb3_spiking.conversion.methods import METHODS, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy
@@ -51,13 +51,13 @@ DIGIT_CODINGS = ("ternary", "few-spike")
 FINETUNED = (("rate", 4), ("rate", 16), ("few-spike", 4), ("ternary", 4))
 
 
-def agent_and_env(path: Path) -> tuple[DenseQPolicy, EnvSpec]:
+def agent_and_env(path: Path) -> tuple[DenseQPolicy, EnvRecipe]:
     """Return a trained agent and the environment that its file names."""
     dqn = load_dqn(path)
     found = find_env(path, dqn.observation_space, dqn.action_space)
-    if found is None or found.spec is None:
+    if found is None or found.recipe is None:
         raise SystemExit(f"{path} names no environment")
-    return dqn, found.spec
+    return dqn, found.recipe
 
 
 def agreement(path: Path) -> dict[str, Any]:

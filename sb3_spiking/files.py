@@ -37,7 +37,7 @@ def check_writable(path: Path) -> None:
         partial.touch()
         partial.unlink()
     except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror}; choose another place with -o") from error
+        raise ValueError(f"{path} cannot be written: {error.strerror}; choose another place") from error
 
 
 def _partial(path: Path) -> Path:

@@ -28,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
         with console.plain_warnings():
             import_module(f"sb3_spiking.cli.{args.command}").run(args)
     except (ValueError, OSError, ImportError, GymError) as error:
-        print(f"sb3-spiking {args.command}: error: {one_line(str(error), MAX_ERROR)}", file=sys.stderr)
+        from sb3_spiking.cli.environment import in_options
+
+        print(f"sb3-spiking {args.command}: error: {one_line(in_options(error), MAX_ERROR)}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or "can't allocate memory" in str(error)):  # as torch says it

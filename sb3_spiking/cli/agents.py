@@ -16,11 +16,11 @@ from sb3_spiking.cli.console import note
 from sb3_spiking.cli.foreign import check_agent
 from sb3_spiking.conversion.policy import Observation, SpikingQPolicy
 from sb3_spiking.conversion.saving import is_converted
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.policies.common import SpikingPolicy
 from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.randomness import randomness_untouched
-from sb3_spiking.reading.archive import TRUST, reading
+from sb3_spiking.reading.archive import TRUST, CheckpointError, reading
 from sb3_spiking.reading.inspection import Contents, inspect_zip
 from sb3_spiking.reading.spiking_model import read_spaces
 from sb3_spiking.snn import Recording
@@ -121,7 +121,7 @@ class TrainedAgent:
 Agent = TrainedAgent | SpikingQPolicy
 
 
-def agent_of(args: argparse.Namespace) -> tuple[Agent, EnvSpec]:
+def agent_of(args: argparse.Namespace) -> tuple[Agent, EnvRecipe]:
     """
     Return the agent that a command names, and its environment.
 
@@ -137,7 +137,7 @@ def agent_of(args: argparse.Namespace) -> tuple[Agent, EnvSpec]:
         return snn, environment.env_of_converted(args, snn)
     algorithm = _algorithm(args)
     if not args.trust:
-        raise ValueError(f"{args.path}: is a {algorithm.__name__} model of SB3; {TRUST}")
+        raise CheckpointError(f"{args.path}: is a {algorithm.__name__} model of SB3; ", *TRUST)
     # What is missing is said before SB3 has worked for seconds, where the spaces can be read without it.
     spaces = read_spaces(args.path)
     spec = None if spaces is None else environment.known_env_of(args, *spaces)

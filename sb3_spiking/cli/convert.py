@@ -23,7 +23,7 @@ from sb3_spiking.conversion.report import Agreement, Report, compare, compare_on
 from sb3_spiking.conversion.rollout import check_states, sampled
 from sb3_spiking.conversion.saving import is_converted
 from sb3_spiking.conversion.sweep import sweep
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.files import check_writable, replacing
 from sb3_spiking.printable import printable
 from sb3_spiking.reading.saved_states import read_states
@@ -103,7 +103,7 @@ def _method(args: argparse.Namespace) -> Method:
     return make_method(args.coding, args.time_steps, args.threshold, args.per_neuron, **constants)
 
 
-def _states(args: argparse.Namespace, dqn: DenseQPolicy, spec: EnvSpec | None) -> tuple[Observation, Observation]:
+def _states(args: argparse.Namespace, dqn: DenseQPolicy, spec: EnvRecipe | None) -> tuple[Observation, Observation]:
     """Return states to calibrate on, and others to test on."""
     if spec is None:
         warn(
@@ -120,7 +120,7 @@ def _states(args: argparse.Namespace, dqn: DenseQPolicy, spec: EnvSpec | None) -
 
 
 def _evaluate(
-    args: argparse.Namespace, dqn: DenseQPolicy, snn: SpikingQPolicy, spec: EnvSpec | None, test: Observation
+    args: argparse.Namespace, dqn: DenseQPolicy, snn: SpikingQPolicy, spec: EnvRecipe | None, test: Observation
 ) -> Report:
     if spec is None:
         return compare_on_states(dqn, snn, test)
@@ -214,7 +214,7 @@ def _draw(report: Report, sweeps: dict[str, dict[str, Agreement]], path: Path) -
     figure.savefig(path, format="png", dpi=120)
 
 
-def _env_to_json(spec: EnvSpec, folder: Path) -> dict[str, Any]:
+def _env_to_json(spec: EnvRecipe, folder: Path) -> dict[str, Any]:
     """Describe an environment; statistics that lie below the folder of the output are noted from there."""
     statistics = None
     if spec.vec_normalize is not None:

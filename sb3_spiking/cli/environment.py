@@ -2,7 +2,10 @@
 
 import argparse
 import dataclasses
+import json
+import shlex
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,41 @@ from gymnasium import spaces
 from sb3_spiking.cli.console import note, warn
 from sb3_spiking.conversion.policy import SpikingQPolicy
 from sb3_spiking.environments.from_files import find_env
-from sb3_spiking.environments.guarded import noted_spec
-from sb3_spiking.environments.recipe import EnvSpec, check_spaces
+from sb3_spiking.environments.guarded import noted_recipe
+from sb3_spiking.environments.recipe import EnvRecipe, check_spaces
+from sb3_spiking.errors import Argument, InputError
+from sb3_spiking.printable import one_line
+
+OPTIONS = {"kwargs": "env-kwargs"}
+"""Argument of the library -> option, where their names differ."""
+
+
+def in_options(*parts: object) -> str:
+    """
+    Return a text with options in place of the library's arguments.
+
+    :param parts: texts, arguments, environments and errors
+    """
+    return "".join(map(_in_options, parts))
+
+
+def _in_options(part: object) -> str:
+    match part:
+        case InputError():
+            return one_line(in_options(*part.parts))
+        case EnvRecipe():
+            return " ".join(map(_option, part.arguments()))
+        case Argument():
+            return _option(part)
+        case _:
+            return str(part)
+
+
+def _option(argument: Argument) -> str:
+    option, value = "--" + OPTIONS.get(argument.name, argument.name).replace("_", "-"), argument.value
+    if value is ... or value is True:
+        return option
+    return f"{option} {shlex.quote(json.dumps(value) if isinstance(value, Mapping) else str(value))}"
 
 
 def cut_text(episodes: int, steps: int) -> str:
@@ -29,7 +65,7 @@ def cut_text(episodes: int, steps: int) -> str:
     )
 
 
-def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvSpec | None:
+def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvRecipe | None:
     """
     Return the environment that the options name, or else the agent's file.
 
@@ -42,16 +78,16 @@ def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_spa
     if args.env is not None:
         find_module(args.env)
         stack = args.frame_stack if args.frame_stack is not None else (4 if args.atari else 0)
-        spec = EnvSpec(args.env, args.env_kwargs, args.atari, stack, args.vec_normalize)
-        check_spaces(spec, observation_space, action_space)
-        return spec
+        recipe = EnvRecipe(args.env, args.env_kwargs, args.atari, stack, args.vec_normalize)
+        check_spaces(recipe, observation_space, action_space)
+        return recipe
     if given := _given(args):
         raise ValueError(f"--{next(iter(given)).replace('_', '-')} needs --env")
     found = find_env(args.path, observation_space, action_space)
     if found is None:
         return None
-    (note if found.spec else warn)(found.text)
-    return found.spec
+    (note if found.recipe else warn)(in_options(*found.parts))
+    return found.recipe
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
@@ -93,7 +129,7 @@ def offer_module(module: str) -> bool:
     return True
 
 
-def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:
+def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvRecipe:
     """
     Return the environment that the options name, or else the one of the conversion, or that of the file's name.
 
@@ -105,14 +141,14 @@ def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvSpec:
     noted = snn.origin.get("env")
     if args.env is None and noted is not None:
         changes = {option.removeprefix("env_"): value for option, value in _given(args).items()}
-        spec = dataclasses.replace(noted_spec(args.path, noted, args.vec_normalize), **changes)
-        check_spaces(spec, snn.observation_space, snn.action_space)
-        note(f"{args.path} was converted with {spec}")
-        return spec
+        recipe = dataclasses.replace(noted_recipe(args.path, noted, args.vec_normalize), **changes)
+        check_spaces(recipe, snn.observation_space, snn.action_space)
+        note(in_options(f"{args.path} was converted with ", recipe))
+        return recipe
     return known_env_of(args, snn.observation_space, snn.action_space)
 
 
-def known_env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvSpec:
+def known_env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvRecipe:
     """
     Return what `env_of` does where an environment is needed.
 

@@ -89,7 +89,9 @@ def _show_summary(path: Path, contents: Contents, model: SpikingModel | None) ->
 
 def _show_network(model: SpikingModel) -> None:
     rows = _option_rows(model.options) if model.options is not None else [("arguments", f"not valid: {model.problem}")]
-    rows += [
+    unread = {name: f"{value} (not imported)" for name, value in model.foreign.items()}
+    rows = [
+        *(dict(rows) | unread).items(),
         ("weights", ", ".join(map(shape_text, model.layers)) or "unknown"),
         ("parameters", f"{model.spiking_parameters}, of {model.parameters} without target networks"),
     ]

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_spiking.cli.agents import Agent, entering
 from sb3_spiking.cli.console import Task, progress, warn
 from sb3_spiking.conversion.rollout import play
-from sb3_spiking.environments.recipe import EnvSpec, environments, reason_of
+from sb3_spiking.environments.recipe import EnvRecipe, environments, reason_of
 from sb3_spiking.files import replacing
 
 MAX_FRAMES = 3000
@@ -45,7 +45,7 @@ def check_video(path: Path, force: bool, option: str = "--video") -> None:
         raise ValueError(f"{option}: there is no folder {path.parent} to write to; make it, or choose another")
 
 
-def film(agent: Agent, spec: EnvSpec, seed: int, epsilon: float, path: Path, quiet: bool) -> None:
+def film(agent: Agent, spec: EnvRecipe, seed: int, epsilon: float, path: Path, quiet: bool) -> None:
     """
     Film one episode, or its first frames where it is very long.
 
@@ -82,7 +82,7 @@ def _counted(frames: Iterable[np.ndarray], task: Task) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def filmed(spec: EnvSpec, observation_space: spaces.Space, action_space: spaces.Space, seed: int) -> Iterator[VecEnv]:
+def filmed(spec: EnvRecipe, observation_space: spaces.Space, action_space: spaces.Space, seed: int) -> Iterator[VecEnv]:
     """
     Make one environment that `picture` can take pictures of; no screen is needed.
 
@@ -120,7 +120,7 @@ def _no_screen() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def picture(env: VecEnv, spec: EnvSpec) -> np.ndarray:
+def picture(env: VecEnv, spec: EnvRecipe) -> np.ndarray:
     """
     Take a picture.
 
@@ -149,7 +149,7 @@ def frames_per_second(env: VecEnv) -> int:
     return env.get_attr("metadata")[0].get("render_fps", 30)
 
 
-def rendered(spec: EnvSpec, mode: str) -> EnvSpec:
+def rendered(spec: EnvRecipe, mode: str) -> EnvRecipe:
     """
     Return an environment that shows itself.
 

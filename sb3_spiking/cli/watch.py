@@ -15,7 +15,7 @@ from sb3_spiking.cli.console import Task, out, progress
 from sb3_spiking.cli.foreign import check_agent
 from sb3_spiking.cli.screen import Screen
 from sb3_spiking.cli.video import check_video, filmed, frames_per_second, picture, write
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
 
 
 @dataclass
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def shots(
-    agent: Agent, env: VecEnv, spec: EnvSpec, episode: Episode, seed: int, frames: int, task: Task
+    agent: Agent, env: VecEnv, spec: EnvRecipe, episode: Episode, seed: int, frames: int, task: Task
 ) -> Iterator[np.ndarray]:
     """
     Play an episode and yield a frame for each decision: the environment, and the spikes until then.

@@ -8,14 +8,14 @@ from sb3_spiking.conversion.methods import METHODS
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import Report, compare
 from sb3_spiking.conversion.sweep import sweep
-from sb3_spiking.environments.recipe import EnvSpec
+from sb3_spiking.environments.recipe import EnvRecipe
 
 __all__ = [
     "CODINGS",
     "METHODS",
     "ConversionCallback",
     "DenseQPolicy",
-    "EnvSpec",
+    "EnvRecipe",
     "Report",
     "SpikingQPolicy",
     "calibration_states",

@@ -23,7 +23,7 @@ from sb3_spiking.conversion.methods import DEFAULT, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
 from sb3_spiking.conversion.report import MAX_ENVS, Agreement, agreement_of
 from sb3_spiking.conversion.rollout import MAX_STEPS, play
-from sb3_spiking.environments.recipe import EnvError, EnvSpec, check_spaces
+from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces
 from sb3_spiking.notices import warn
 from sb3_spiking.observations import each_entry
 from sb3_spiking.randomness import randomness_untouched
@@ -71,7 +71,7 @@ class ConversionCallback(BaseCallback):
 
     def __init__(
         self,
-        eval_env: GymEnv | EnvSpec | str,
+        eval_env: GymEnv | EnvRecipe | str,
         eval_freq: int = 10_000,
         n_eval_episodes: int = 5,
         coding: str = DEFAULT,
@@ -195,14 +195,14 @@ class ConversionCallback(BaseCallback):
             )
 
 
-def _vectorized(env: GymEnv | EnvSpec | str, n_envs: int, seed: int) -> VecEnv:
+def _vectorized(env: GymEnv | EnvRecipe | str, n_envs: int, seed: int) -> VecEnv:
     """Return environments as SB3's algorithms wrap them, made where there are none yet."""
     if isinstance(env, gym.Env | VecEnv):
         return BaseAlgorithm._wrap_env(env)
-    if not isinstance(env, EnvSpec | str):
+    if not isinstance(env, EnvRecipe | str):
         raise ValueError(f"eval_env={env!r} must be an environment or the id of one")
     try:
-        return (EnvSpec(env) if isinstance(env, str) else env).make(n_envs, seed)
+        return (EnvRecipe(env) if isinstance(env, str) else env).make(n_envs, seed)
     except EnvError as error:
         raise ValueError(f"eval_env={env!r} cannot be made: {error}") from error
 

@@ -15,7 +15,7 @@ from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
 from sb3_spiking.conversion.network import convert_layers
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape, whole_numbers
 from sb3_spiking.conversion.rollout import check_states, collect
-from sb3_spiking.environments.recipe import EnvSpec, environments
+from sb3_spiking.environments.recipe import EnvRecipe, environments
 
 CALIBRATION_ENVS = 8
 
@@ -23,7 +23,7 @@ CALIBRATION_ENVS = 8
 def convert(
     dqn: DenseQPolicy | Source,
     observations: Observation | None = None,
-    env: VecEnv | EnvSpec | str | None = None,
+    env: VecEnv | EnvRecipe | str | None = None,
     coding: str = DEFAULT,
     time_steps: int | None = None,
     threshold: str | None = None,
@@ -70,7 +70,7 @@ def convert(
 
 def calibration_states(
     dqn: DenseQPolicy,
-    env: VecEnv | EnvSpec | str,
+    env: VecEnv | EnvRecipe | str,
     states: int = 10_000,
     epsilon: float = 0.05,
     seed: int = 0,

@@ -13,7 +13,7 @@ from sb3_spiking.arguments import positive_int
 from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
 from sb3_spiking.conversion.rollout import MAX_STEPS, Sample, play
-from sb3_spiking.environments.recipe import EnvSpec, environments
+from sb3_spiking.environments.recipe import EnvRecipe, environments
 from sb3_spiking.snn.operations import HOROWITZ_45NM, CostModel, DecisionCost, nanojoules
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Report:
 def compare(
     dqn: DenseQPolicy | Source,
     snn: SpikingQPolicy,
-    env: VecEnv | EnvSpec | str,
+    env: VecEnv | EnvRecipe | str,
     episodes: int = 20,
     seed: int = 0,
     epsilon: float = 0.0,

@@ -9,9 +9,9 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import spaces
 
-from sb3_spiking.environments.guarded import ADAPTERS, named_spec
-from sb3_spiking.environments.recipe import EnvError, EnvSpec, check_spaces, known_ids, reason_of
-from sb3_spiking.printable import one_line, printable
+from sb3_spiking.environments.guarded import ADAPTERS, named_recipe
+from sb3_spiking.environments.recipe import ENV, PACKAGE, EnvError, EnvRecipe, check_spaces, known_ids, reason_of
+from sb3_spiking.printable import one_line
 from sb3_spiking.reading.regular_files import read_file
 
 ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers.AtariWrapper"
@@ -25,14 +25,19 @@ STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
 @dataclass(frozen=True)
 class Found:
     """
-    What a file tells about its agent's environment.
+    Environment that an agent's file names.
 
-    :param spec: the environment, None if what is named cannot be used
-    :param text: one line: what names it, and why it is not used
+    :param recipe: the environment, None if it cannot be used
+    :param parts: one line in the parts of an `InputError`: the place of the name, and why the environment is not used
     """
 
-    spec: EnvSpec | None
-    text: str
+    recipe: EnvRecipe | None
+    parts: tuple[object, ...]
+
+    @property
+    def text(self) -> str:
+        """The line."""
+        return one_line("".join(map(str, self.parts)))
 
 
 def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.Space) -> Found | None:
@@ -48,27 +53,27 @@ def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.S
     if run is not None:
         # The path would name the same environment, but not what goes around it.
         try:
-            return _judge(str(run / "args.yml"), _zoo_spec(run), observation_space, action_space)
+            return _judge(str(run / "args.yml"), _zoo_recipe(run), observation_space, action_space)
         except EnvError as error:
-            return Found(None, str(error))
+            return Found(None, error.parts)
     refused = None
     ids = known_ids()
     for name in [path.name, *(parent.name for parent in path.absolute().parents)]:
         env_id = _id_in(name, ids)
         if env_id is not None and not env_id.startswith(ADAPTERS):
-            found = _judge(name, _spec_by_name(env_id, observation_space), observation_space, action_space)
-            if found.spec is not None:
+            found = _judge(name, _recipe_by_name(env_id, observation_space), observation_space, action_space)
+            if found.recipe is not None:
                 return found
             refused = refused or found
     return refused
 
 
-def _judge(source: str, spec: EnvSpec, observation_space: spaces.Space, action_space: spaces.Space) -> Found:
+def _judge(source: str, recipe: EnvRecipe, observation_space: spaces.Space, action_space: spaces.Space) -> Found:
     try:
-        check_spaces(spec, observation_space, action_space)
+        check_spaces(recipe, observation_space, action_space)
     except EnvError as error:
-        return Found(None, one_line(f"{source} names {spec}, not used: {error}"))
-    return Found(spec, printable(f"{source} names {spec}"))
+        return Found(None, (f"{source} names ", recipe, ", not used: ", error))
+    return Found(recipe, (f"{source} names ", recipe))
 
 
 def _id_in(name: str, ids: Iterable[str]) -> str | None:
@@ -81,13 +86,13 @@ def _id_in(name: str, ids: Iterable[str]) -> str | None:
     return max(named, key=len, default=None)
 
 
-def _spec_by_name(env_id: str, observation_space: spaces.Space) -> EnvSpec:
+def _recipe_by_name(env_id: str, observation_space: spaces.Space) -> EnvRecipe:
     """Return what an id alone tells; an agent that sees frames of AtariWrapper had it."""
     registered = gym.registry.get(env_id)
     shape: tuple[int, ...] = observation_space.shape or ()
     if registered is not None and "AtariEnv" in str(registered.entry_point) and shape[1:] == ATARI_FRAME:
-        return EnvSpec(env_id, atari=True, frame_stack=shape[0])
-    return EnvSpec(env_id)
+        return EnvRecipe(env_id, atari=True, frame_stack=shape[0])
+    return EnvRecipe(env_id)
 
 
 def _zoo_folder(path: Path) -> Path | None:
@@ -98,12 +103,12 @@ def _zoo_folder(path: Path) -> Path | None:
     return next((folder for folder in folders if (folder / "args.yml").is_file()), None)
 
 
-def _zoo_spec(folder: Path) -> EnvSpec:
+def _zoo_recipe(folder: Path) -> EnvRecipe:
     args, config = _read_yaml(folder / "args.yml"), _read_yaml(folder / "config.yml")
     statistics = next((folder / name for name in STATISTICS if (folder / name).is_file()), None)
     if config.get("normalize") and statistics is None:
-        raise EnvError(f"{folder / 'config.yml'} says normalize, but there is no {STATISTICS[0]}; pass --env")
-    return named_spec(
+        raise EnvError(f"{folder / 'config.yml'} says normalize, but there is no {STATISTICS[0]}; pass ", ENV)
+    return named_recipe(
         folder / "args.yml",
         args.get("env"),
         args.get("env_kwargs"),
@@ -120,7 +125,8 @@ def _has_atari_wrapper(path: Path, config: dict[str, Any]) -> bool:
     if others:
         raise EnvError(
             f"{path} wraps the environment in {others}, which is not imported from there; "
-            "register the wrapped environment and pass --env package:id"
+            "register the wrapped environment and pass ",
+            PACKAGE,
         )
     return bool(wrappers)
 
@@ -130,7 +136,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         import yaml  # type: ignore[import-untyped]
     except ImportError as error:
         raise EnvError(
-            f"{path} is read with PyYAML, which is not installed; pip install pyyaml, or pass --env"
+            f"{path} is read with PyYAML, which is not installed; pip install pyyaml, or pass ", ENV
         ) from error
 
     class InertLoader(yaml.SafeLoader):
@@ -153,5 +159,5 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except Exception as error:  # a stranger's file may fail in any way
         raise EnvError(f"{path} is not read: {reason_of(error)}") from error
     if not isinstance(content, dict):
-        raise EnvError(f"{path} holds no settings; pass --env")
+        raise EnvError(f"{path} holds no settings; pass ", ENV)
     return content

@@ -1,11 +1,12 @@
 """MinAtar and Atari environments as spiking convolutions want them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import WrapperSpec
+from gymnasium.utils import RecordConstructorArgs
 from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
@@ -16,7 +17,7 @@ MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 PUBLISHED_FRAME_SKIP = 4
 
 
-class GridToImage(gym.ObservationWrapper):
+class GridToImage(gym.ObservationWrapper, RecordConstructorArgs):
     """
     Boolean grids, channels last, as images that SB3 recognises: uint8 of 0 and 255, channels first.
 
@@ -25,7 +26,8 @@ class GridToImage(gym.ObservationWrapper):
     """
 
     def __init__(self, env: gym.Env) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self)  # for ``gym.make(env.spec)``
+        gym.ObservationWrapper.__init__(self, env)
         space = env.observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype != np.bool_:
             raise ValueError(f"GridToImage takes boolean grids of height x width x channels, not {space}")
@@ -56,15 +58,40 @@ def make_minatar_env(game: str, n_envs: int = 1, seed: int | None = None, **kwar
     """
     if game not in MINATAR_GAMES:
         raise ValueError(f"game={game!r} is unknown; choose one of: {', '.join(map(repr, MINATAR_GAMES))}")
-    return env_util.make_vec_env(_minatar(game, kwargs), n_envs, seed)
+    return env_util.make_vec_env(lambda: gym.make(f"minatar-{game}", **kwargs), n_envs, seed)
 
 
-def _minatar(game: str, kwargs: dict[str, Any]) -> Callable[[], gym.Env]:
+def minatar_game(game: str, sticky_action_prob: float = 0.1, difficulty_ramping: bool = True, **kwargs: Any) -> gym.Env:
+    """
+    Make a MinAtar game with its minimal action set; boolean grids, channels last.
+
+    :param game: one of ``MINATAR_GAMES``
+    :param sticky_action_prob: probability of repeating the last action
+    :param difficulty_ramping: whether the game becomes harder
+    :param kwargs: further arguments of MinAtar
+    :return: the game
+    :raises ImportError: if MinAtar is not installed
+    """
     try:
         from minatar.gym import BaseEnv
     except ImportError as error:
         raise ImportError(f"MinAtar is not installed; {install_hint('minatar')}") from error
-    return lambda: GridToImage(BaseEnv(game, use_minimal_action_set=True, **kwargs))
+    options = {"sticky_action_prob": sticky_action_prob, "difficulty_ramping": difficulty_ramping, **kwargs}
+    return BaseEnv(game, use_minimal_action_set=True, **options)
+
+
+def register_minatar() -> None:
+    """Register MinAtar's games as images with gymnasium: ``gym.make("minatar-breakout")``."""
+    image = WrapperSpec("GridToImage", "sb3_spiking.environments:GridToImage", kwargs={})
+    for game in MINATAR_GAMES:
+        gym.register(
+            f"minatar-{game}",
+            "sb3_spiking.environments.games:minatar_game",
+            kwargs={"game": game},
+            order_enforce=False,
+            disable_env_checker=True,
+            additional_wrappers=(image,),
+        )
 
 
 def make_atari_env(

@@ -9,13 +9,13 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
-from sb3_spiking.environments.recipe import MAX_FRAMES, MINATAR, EnvError, EnvSpec, known_ids, reason_of
+from sb3_spiking.environments.recipe import ENV, MAX_FRAMES, EnvError, EnvRecipe, known_ids, reason_of
+from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.reading.archive import reading
 from sb3_spiking.reading.fields import Record
 
-PACKAGES = ("gymnasium.envs.", "ale_py.", "minatar.")
+PACKAGES = ("gymnasium.envs.", "ale_py.", "minatar.", "sb3_spiking.environments.")
 """Whose environments may get arguments from a file: what they do with them is known."""
-MINATAR_ARGUMENTS = {"sticky_action_prob", "difficulty_ramping"}
 MAX_STEPS, MAX_NUMBER, MAX_FRAME_SKIP, MAX_ITEMS, MAX_PATH = 1_000_000, 1e6, 100, 64, 4096
 ADAPTERS = "GymV"
 """How the ids of gymnasium's adapters to gym begin; they import what their arguments name."""
@@ -23,37 +23,37 @@ WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """A text that is no path and no module."""
 
 
-def named_spec(
+def named_recipe(
     source: object,
     env_id: Any,
     kwargs: Any = None,
     atari: bool = False,
     frame_stack: int = 0,
     vec_normalize: Path | None = None,
-) -> EnvSpec:
+) -> EnvRecipe:
     """
     Return the environment that a file names; nothing that the file names is imported or opened for it.
 
     :param source: the file, for the error
-    :param env_id: must be registered, or ``minatar-<game>``, and nobody's adapter to something else
+    :param env_id: must be registered, and nobody's adapter to something else
     :param kwargs: must be plain values for arguments that the environment has, None for none
-    :param atari: see `EnvSpec`
-    :param frame_stack: see `EnvSpec`
+    :param atari: see `EnvRecipe`
+    :param frame_stack: see `EnvRecipe`
     :param vec_normalize: a file that was found beside the agent's
     :return: the environment
     :raises EnvError: if it is not made from files, or gets something from them that it should not
     """
     # gymnasium would import the package that a stranger names, here or in the kwargs of its adapters to gym.
     if not isinstance(env_id, str) or len(env_id) > 200 or ":" in env_id or env_id.startswith(ADAPTERS):
-        raise EnvError(f"{source} names the environment {env_id!r}, not used; pass --env if you trust it")
+        raise EnvError(f"{source} names the environment {env_id!r}, not used; pass ", ENV, " if you trust it")
     if not isinstance(kwargs, Mapping | None):
-        raise EnvError(f"{source}: the arguments of {env_id} are no mapping; pass --env")
+        raise EnvError(f"{source}: the arguments of {env_id} are no mapping; pass ", ENV)
     if kwargs:
         _check_arguments(source, env_id, kwargs)
-    return EnvSpec(env_id, kwargs or {}, atari, frame_stack, vec_normalize)
+    return EnvRecipe(env_id, kwargs or {}, atari, frame_stack, vec_normalize)
 
 
-def noted_spec(path: Path, noted: Any, vec_normalize: Path | None = None) -> EnvSpec:
+def noted_recipe(path: Path, noted: Any, vec_normalize: Path | None = None) -> EnvRecipe:
     """
     Return the environment that was noted in a converted file.
 
@@ -69,7 +69,7 @@ def noted_spec(path: Path, noted: Any, vec_normalize: Path | None = None) -> Env
         frame_stack, env_id = record.whole("frame_stack", 0, MAX_FRAMES), record.text("id")
         if vec_normalize is None and record.get("vec_normalize") is not None:
             vec_normalize = _beside(path, Path(record.text("vec_normalize", MAX_PATH)))
-    return named_spec(path, env_id, kwargs, atari, frame_stack, vec_normalize)
+    return named_recipe(path, env_id, kwargs, atari, frame_stack, vec_normalize)
 
 
 def _beside(path: Path, noted: Path) -> Path:
@@ -78,9 +78,10 @@ def _beside(path: Path, noted: Path) -> Path:
     for place in (folder / noted, noted, folder / noted.name):
         if place.is_file() and place.resolve().is_relative_to(folder):
             return place
-    raise ValueError(
+    raise InputError(
         f"was converted with the statistics {str(noted)!r}, which are not in its folder; "
-        "put them there, or name them with --vec-normalize"
+        "put them there, or name them with ",
+        Argument("vec_normalize"),
     )
 
 
@@ -89,15 +90,13 @@ def _check_arguments(source: object, env_id: str, kwargs: Mapping[Any, Any]) -> 
     for name, value in kwargs.items():
         if name not in allowed or not _is_plain(name, value):
             raise EnvError(
-                f"{source} gives {env_id} the argument {name!r}: {str(value)[:100]!r}, not used; "
-                "pass --env and --env-kwargs if you trust it"
+                f"{source} gives {env_id} the argument {name!r}: {str(value)[:100]!r}, not used; pass ",
+                *(ENV, " and ", Argument("kwargs"), " if you trust it"),
             )
 
 
 def _arguments(env_id: str) -> set[str]:
     """Return which arguments an environment takes; of unknown packages, none."""
-    if env_id.startswith(MINATAR):
-        return MINATAR_ARGUMENTS
     registered = gym.registry.get(env_id) if env_id in known_ids() else None
     creator = None if registered is None else registered.entry_point
     if not isinstance(creator, str) or not creator.startswith(PACKAGES):
@@ -107,7 +106,7 @@ def _arguments(env_id: str) -> set[str]:
     except (ImportError, gym.error.Error) as error:  # an extra that is not installed
         raise EnvError(f"{env_id} cannot be made: {reason_of(error)}") from error
     named = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
-    return {"max_episode_steps", *named} - {"render_mode"}
+    return {"max_episode_steps", *named} - {"render_mode", "game"}
 
 
 def _is_plain(name: str, value: Any) -> bool:

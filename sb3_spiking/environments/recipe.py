@@ -2,10 +2,9 @@
 
 import difflib
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,30 +16,29 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
-from sb3_spiking.environments import MINATAR_GAMES, make_atari_env, make_minatar_env
+from sb3_spiking.environments import make_atari_env
+from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.extras import install_hint
-from sb3_spiking.printable import one_line
 from sb3_spiking.reading.vec_normalize import NormalizationStatistics, read_vec_normalize
 
-MINATAR = "minatar-"
 MAX_FRAMES = 256
 """That are stacked; published agents see 4."""
 KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
 
 
-class EnvError(ValueError):
-    """No such environment, or not the agent's; its text is one printable line, whatever a stranger's file names."""
+ENV, PACKAGE = Argument("env"), Argument("env", "package:id")
 
-    def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+
+class EnvError(InputError):
+    """No such environment, or not the agent's."""
 
 
 @dataclass(frozen=True)
-class EnvSpec:
+class EnvRecipe:
     """
     How to make the environment an agent lives in; as a string, the options that say so.
 
-    :param id: an id of gymnasium, also ``package:id``, or ``minatar-<game>``
+    :param id: id of gymnasium, also ``package:id``; ``minatar-<game>`` for MinAtar's games as images
     :param kwargs: for the environment; what JSON can hold
     :param atari: whether SB3's ``AtariWrapper`` goes around it
     :param frame_stack: observations that the agent sees at once; 0 and 1 stack none
@@ -56,19 +54,18 @@ class EnvSpec:
 
     def __post_init__(self) -> None:
         if not _is_json_object(self.kwargs):
-            raise EnvError(f"--env-kwargs {self.kwargs!r} must be a JSON object")
+            raise EnvError(Argument("kwargs", self.kwargs), " must be a JSON object")
         if type(self.frame_stack) is not int or not 0 <= self.frame_stack <= MAX_FRAMES:
-            raise EnvError(f"--frame-stack {self.frame_stack!r} must be a number of frames from 0 to {MAX_FRAMES}")
-        if self.atari and self.id.startswith(MINATAR):
-            raise EnvError(f"--atari is for Atari games; leave it out with --env {self.id}")
+            frames = Argument("frame_stack", self.frame_stack)
+            raise EnvError(frames, f" must be a number of frames from 0 to {MAX_FRAMES}")
 
     def __str__(self) -> str:
-        words = ["--env", self.id]
-        words += ["--env-kwargs", json.dumps(self.kwargs)] if self.kwargs else []
-        words += ["--atari"] if self.atari else []
-        words += ["--frame-stack", str(self.frame_stack)] if self.frame_stack else []
-        words += ["--vec-normalize", str(self.vec_normalize)] if self.vec_normalize else []
-        return shlex.join(words)
+        return ", ".join(map(str, self.arguments()))
+
+    def arguments(self) -> list[Argument]:
+        """Return the arguments that differ from their defaults."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        return [Argument("env", self.id), *(Argument(name, value) for name, value in values.items() if value)]
 
     def make(self, n_envs: int, seed: int) -> VecEnv:
         """
@@ -86,25 +83,23 @@ class EnvSpec:
             statistics = read_vec_normalize(self.vec_normalize) if self.vec_normalize else None
             return _observed(self._raw(n_envs, seed), self.frame_stack, statistics)
         except gym.error.UnregisteredEnv as error:
-            raise EnvError(_unknown(self.id)) from error
+            raise EnvError(Argument("env", self.id), *_unknown(self.id)) from error
         except Exception as error:  # an environment may fail in any way
-            raise EnvError(f"{self} cannot be made: {reason_of(error)}") from error
+            raise EnvError(self, " cannot be made: ", reason_of(error)) from error
 
     def _raw(self, n_envs: int, seed: int) -> VecEnv:
         kwargs = dict(self.kwargs)
-        if self.id.startswith(MINATAR):
-            return make_minatar_env(self.id.removeprefix(MINATAR), n_envs, seed, **kwargs)
         if self.atari:
             if find_spec("cv2") is None:  # SB3 would notice at the first reset
                 raise ImportError(f"OpenCV is not installed; {install_hint('atari')}")
             try:
                 return make_atari_env(self.id, n_envs, seed, n_stack=1, env_kwargs=kwargs)
             except AttributeError as error:
-                raise TypeError(f"it is no game of Atari, {error}; leave --atari out") from error
+                raise EnvError(f"it is no game of Atari, {error}; leave ", Argument("atari"), " out") from error
         return make_vec_env(lambda: gym.make(self.id, **kwargs), n_envs, seed)
 
 
-def check_spaces(env: EnvSpec | VecEnv, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+def check_spaces(env: EnvRecipe | VecEnv, observation_space: spaces.Space, action_space: spaces.Space) -> None:
     """
     Check that an agent can live in an environment: bounds and precision may differ, all else not.
 
@@ -113,7 +108,7 @@ def check_spaces(env: EnvSpec | VecEnv, observation_space: spaces.Space, action_
     :param action_space: the agent's
     :raises EnvError: if it cannot, or if there is no such environment
     """
-    if isinstance(env, EnvSpec):
+    if isinstance(env, EnvRecipe):
         with closing(env.make(n_envs=1, seed=0)) as made:
             check_spaces(made, observation_space, action_space)
         return
@@ -121,8 +116,8 @@ def check_spaces(env: EnvSpec | VecEnv, observation_space: spaces.Space, action_
     for does, (own, agents) in pairs.items():
         if _layout(own) != _layout(agents):
             raise EnvError(
-                f"--env does not fit the agent: it {does} {_layout(own)}, the agent {_layout(agents)}; "
-                "--env-kwargs, --atari and --frame-stack change what it is"
+                *(ENV, f" does not fit the agent: it {does} {_layout(own)}, the agent {_layout(agents)}; "),
+                *(Argument("kwargs"), ", ", Argument("atari"), " and ", Argument("frame_stack"), " change what it is"),
             )
 
 
@@ -157,17 +152,17 @@ def _register_atari() -> None:
 
 
 def known_ids() -> list[str]:
-    """Return what `EnvSpec` can name without a package."""
+    """Return what `EnvRecipe` can name without a package."""
     _register_atari()
-    return [*gym.registry, *(MINATAR + game for game in MINATAR_GAMES)]
+    return [*gym.registry]
 
 
-def _unknown(env_id: str) -> str:
+def _unknown(env_id: str) -> tuple[object, ...]:
     if find_spec("ale_py") is None and (env_id.startswith("ALE/") or "NoFrameskip" in env_id):
-        return f"--env {env_id} is a game of Atari, and ale-py is not installed; {install_hint('atari')}"
-    close = difflib.get_close_matches(env_id, known_ids(), cutoff=0.7)
-    way_out = f"did you mean {' or '.join(close)}?" if close else "name its package with it: --env package:id"
-    return f"--env {env_id} is unknown; {way_out}"
+        return (f" is a game of Atari, and ale-py is not installed; {install_hint('atari')}",)
+    if close := difflib.get_close_matches(env_id, known_ids(), cutoff=0.7):
+        return (f" is unknown; did you mean {' or '.join(close)}?",)
+    return " is unknown; name its package with it: ", PACKAGE
 
 
 def _is_json_object(value: object) -> bool:
@@ -176,14 +171,14 @@ def _is_json_object(value: object) -> bool:
     return False
 
 
-def reason_of(error: Exception) -> str:
-    """Return an error's text, or else its name."""
-    return str(error) or type(error).__name__
+def reason_of(error: Exception) -> Exception | str:
+    """Return an error, or its name where it has no text."""
+    return error if str(error) else type(error).__name__
 
 
 @contextmanager
 def environments(
-    env: VecEnv | EnvSpec | str, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
+    env: VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
 ) -> Iterator[VecEnv]:
     """
     Make environments for a while; those that are there already stay as they are.
@@ -199,6 +194,6 @@ def environments(
         check_spaces(env, observation_space, action_space)
         yield env
         return
-    with closing((EnvSpec(env) if isinstance(env, str) else env).make(n_envs, seed)) as made:
+    with closing((EnvRecipe(env) if isinstance(env, str) else env).make(n_envs, seed)) as made:
         check_spaces(made, observation_space, action_space)
         yield made

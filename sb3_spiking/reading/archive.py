@@ -7,7 +7,8 @@ from typing import Any
 
 import torch as th
 
-from sb3_spiking.printable import one_line, printable
+from sb3_spiking.errors import Argument, InputError
+from sb3_spiking.printable import printable
 from sb3_spiking.reading.budget import Budget
 from sb3_spiking.reading.fields import read_json
 from sb3_spiking.reading.inert_pickles import InertPickle
@@ -24,19 +25,16 @@ LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 """A pickled number: with it torch's files began before they were zip files."""
 
 
-class CheckpointError(ValueError):
-    """A file that cannot be read as a trained agent; its text is one printable line, whatever is in the file."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+class CheckpointError(InputError):
+    """A file that cannot be read as a trained agent."""
 
 
 class NeedsCodeError(CheckpointError):
     """A file that only SB3 can read, running the code in it."""
 
 
-TRUST = "if you trust its author, --trust (trust=True) loads it with SB3, which runs code in the file"
-"""The way out of `NeedsCodeError`."""
+TRUST = ("if you trust its author, ", Argument("trust", True), " loads it with SB3, which runs code in the file")
+"""The way out of `NeedsCodeError`, in parts."""
 
 
 @contextmanager
@@ -51,9 +49,9 @@ def reading(what: object) -> Iterator[None]:
         yield
     except Exception as error:
         # Our own refusals and those of json are ValueErrors; the text of any other error needs its name.
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         kind = NeedsCodeError if isinstance(error, NeedsCodeError) else CheckpointError
-        raise kind(f"{what}: {reason}") from error
+        raise kind(what, ": ", reason) from error
 
 
 def read_data(archive: Archive) -> dict[str, Any]:

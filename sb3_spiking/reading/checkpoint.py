@@ -103,7 +103,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         except NeedsCodeError as error:
             if (reason := _refused_anyway(archive, data)) is not None:
                 raise ValueError(f"{error}, and {reason}") from error
-            raise NeedsCodeError(f"{error}; {TRUST}") from error
+            raise NeedsCodeError(error, "; ", *TRUST) from error
 
 
 def _read(archive: Archive, data: Mapping[str, Any]) -> Checkpoint:

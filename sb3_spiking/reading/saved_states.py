@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sb3_spiking.errors import Argument
 from sb3_spiking.reading.archive import reading
 from sb3_spiking.reading.budget import Budget
 from sb3_spiking.reading.regular_files import open_file
@@ -22,7 +23,7 @@ def read_states(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     :return: ``[N, *shape]``; of several arrays, these of each entry of a Dict
     :raises CheckpointError: if it holds no arrays, or these are not of the same states
     """
-    with reading(f"--observations {path}"), open_file(path, MAX_BYTES) as (file, size):
+    with reading(Argument("observations", str(path))), open_file(path, MAX_BYTES) as (file, size):
         start = file.read(2)
         file.seek(0)
         if start == b"PK":

@@ -30,19 +30,21 @@ MAX_SYSTEM_INFO = 10_000
 @dataclass(frozen=True)
 class SpikingModel:
     """
-    What a spiking policy's file says of its network.
+    The spiking network of a saved policy, as its file describes it.
 
-    :param options: the network's arguments, defaults included; None if one of them is not allowed
-    :param problem: which, and why
+    :param options: arguments of the network, defaults included; None if one of them is not allowed
+    :param problem: reason why ``options`` is None
+    :param foreign: arguments that name classes of other packages; they are not imported, and not in ``options``
     :param others: further arguments of the policy
     :param layers: shapes of the weights, in their order
     :param spiking_parameters: number of parameters of the spiking network
     :param parameters: number of parameters of the whole policy, without target networks
-    :param versions: what SB3 notes of the machine that saved the file
+    :param versions: SB3's notes on the machine that saved the file
     """
 
     options: SpikingOptions | None
     problem: str | None
+    foreign: dict[str, Any]
     others: dict[str, Any]
     layers: tuple[tuple[int, ...], ...]
     spiking_parameters: int
@@ -78,12 +80,17 @@ def read_spiking_model(path: str | Path, contents: Contents) -> SpikingModel | N
         if "system_info.txt" in archive.members:
             versions = archive.read("system_info.txt", MAX_SYSTEM_INFO).decode()
     kwargs = kwargs if isinstance(kwargs, dict) else {}
-    options, problem = _options(policy, kwargs)
+    given = {name: value for name, value in kwargs.items() if name in OPTIONS}
+    foreign = {name: value for name, value in given.items() if _names_a_class(value)}
+    # The constants of a foreign class are not those of the default, so they are only shown.
+    own = {name: value for name, value in given.items() if not foreign.keys() & {name, name.removesuffix("_kwargs")}}
+    options, problem = _options(policy, own)
     network = _network(contents.tensors)
     return SpikingModel(
         options,
         problem,
-        {name: value for name, value in kwargs.items() if name not in OPTIONS},
+        foreign,
+        {name: value for name, value in kwargs.items() if name not in own and name not in foreign},
         tuple(shape for name, shape in network.items() if name.endswith(".weight")),
         _parameters(network),
         _parameters({name: shape for name, shape in contents.tensors.items() if not _is_target(name)}),
@@ -135,10 +142,20 @@ class _Plain:
                 return "..."
 
 
+def _names_a_class(value: Any) -> bool:
+    """Return whether `SpikingOptions` might import a value, ``"package.module:Class"``: a stranger's file may not."""
+    match value:
+        case dict():
+            return any(map(_names_a_class, value.values()))
+        case list():
+            return any(map(_names_a_class, value))
+        case _:
+            return isinstance(value, str) and ":" in value
+
+
 def _options(policy: type[SpikingPolicy], kwargs: Mapping[str, Any]) -> tuple[SpikingOptions | None, str | None]:
-    given = {name: value for name, value in kwargs.items() if name in OPTIONS}
     try:
-        return dataclasses.replace(policy.preset, **given), None
+        return dataclasses.replace(policy.preset, **kwargs), None
     except (ValueError, TypeError) as error:
         return None, printable(str(error))
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import sys
 import warnings
 import zipfile
@@ -249,6 +250,33 @@ def test_inspect_survives_arguments_that_are_not_allowed(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "not valid: time_steps=-1 must be an integer" in printed
     assert "\x1b" not in printed
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        *((name, "evilmodule:Thing") for name in ("neuron", "surrogate", "encoder", "decoder", "conv_arch")),
+        *((name, "evilmodule:Thing") for name in ("membrane_norm", "precision")),
+        *((name, {"reset": "evilmodule:Thing"}) for name in ("neuron_kwargs", "surrogate_kwargs", "decoder_kwargs")),
+        ("conv_arch", [["evilmodule:Thing", 3, 1]]),
+    ],
+)
+def test_inspect_imports_no_class_that_a_file_names(argument, value, pickled, tmp_path, capsys, monkeypatch):
+    (tmp_path / "evilmodule.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = model_of(TD3)
+    model.policy_kwargs = {"time_steps": 7, argument: value, f"{argument}_kwargs": {"its_own": 1}}
+    if pickled:
+        model.policy_kwargs["optimizer_class"] = th.optim.SGD
+    model.save(tmp_path / "agent.zip")
+    assert main(["inspect", str(tmp_path / "agent.zip")]) == 0
+    assert "evilmodule" not in sys.modules
+    printed = capsys.readouterr().out
+    assert re.search(rf"{argument} +.*evilmodule:Thing.* \(not imported\)\n", printed)
+    assert re.search(r"time steps +7\n", printed)  # the rest is shown
+    assert "its_own" in printed
+    assert "not valid" not in printed
 
 
 def test_inspect_survives_arguments_of_a_few_bytes_that_stand_for_gigabytes(tmp_path, capsys):

@@ -144,7 +144,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(dqn, capsys, monkeypatc
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--env", "NoSuchEnv-v0"], "NoSuchEnv-v0"),
+        (["--env", "NoSuchEnv-v0"], "--env NoSuchEnv-v0 is unknown; name its package with it: --env package:id"),
         (["--env", "Acrobot-v1"], "does not fit the agent"),
         (["--env-kwargs", '{"a": 1}'], "--env-kwargs needs --env"),
         (["--frame-stack", "0"], "--frame-stack needs --env"),

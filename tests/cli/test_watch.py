@@ -239,6 +239,6 @@ def test_mujoco_is_told_to_draw_without_a_screen(monkeypatch):
         monkeypatch.setenv("MUJOCO_GL", "")
         monkeypatch.delenv("MUJOCO_GL")
         snn = dqn()
-        spec = video.EnvSpec("Pictured-v0")
+        spec = video.EnvRecipe("Pictured-v0")
         with video.filmed(spec, snn.observation_space, snn.action_space, 0):
             assert video.os.environ.get("MUJOCO_GL") == expected

@@ -15,8 +15,8 @@ from torch import nn
 from sb3_spiking.conversion import SpikingQPolicy, convert
 from sb3_spiking.conversion.dense import check_decision
 from sb3_spiking.environments.from_files import find_env
-from sb3_spiking.environments.guarded import named_spec, noted_spec
-from sb3_spiking.environments.recipe import EnvError, EnvSpec
+from sb3_spiking.environments.guarded import named_recipe, noted_recipe
+from sb3_spiking.environments.recipe import EnvError, EnvRecipe
 from sb3_spiking.reading.archive import CheckpointError
 from sb3_spiking.reading.vec_normalize import NormalizationStatistics
 from tests.conversion.agents import SPACES, converted, dqn, network, observations
@@ -75,6 +75,17 @@ def test_fields_out_of_their_bounds_are_refused_in_one_line(saved, tmp_path, cha
     text = str(caught.value)
     assert text.isprintable()
     assert text.count(str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "place", [("coding", "name"), ("coding", "reset"), ("layers", 0, "kind"), ("observation_space", "kind")]
+)
+def test_no_field_names_a_class_to_import(saved, tmp_path, monkeypatch, place):
+    (tmp_path / "evilmodule.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CheckpointError):
+        SpikingQPolicy.load(tampered(saved, tmp_path / "snn.zip", set_to(*place, "evilmodule:Thing")))
+    assert "evilmodule" not in sys.modules
 
 
 VALUES = st.recursive(
@@ -170,6 +181,8 @@ def test_time_steps_are_bounded_before_states_are_collected():
         {"kwargs": {"sutton_barto_reward": {"a": 1}}},
         {"kwargs": [1]},
         {"kwargs": None},
+        {"id": "minatar-breakout", "kwargs": {"game": "asterix"}},
+        {"id": "minatar-breakout", "kwargs": {"use_minimal_action_set": False}},
         {"id": "FrozenLake-v1", "kwargs": {"desc": ["S" * 10**5]}},
         {"id": "FrozenLake-v1", "kwargs": {"desc": ["SFFG"] * 10**4}},
         {"id": "FrozenLake-v1", "kwargs": {"success_rate": float("nan")}},
@@ -192,7 +205,7 @@ def test_a_noted_environment_imports_and_opens_nothing(tmp_path, changes):
     gym.register("Elsewhere-v0", lambda **kwargs: pytest.fail("it was made"))
     try:
         with pytest.raises(ValueError, match=r"snn.zip") as caught:
-            noted_spec(tmp_path / "run" / "snn.zip", {**NOTED, **changes})
+            noted_recipe(tmp_path / "run" / "snn.zip", {**NOTED, **changes})
     finally:
         del gym.registry["Elsewhere-v0"]
     assert str(caught.value).isprintable()
@@ -210,8 +223,8 @@ def test_a_noted_environment_imports_and_opens_nothing(tmp_path, changes):
     ],
 )
 def test_plain_arguments_are_taken(tmp_path, env_id, kwargs):
-    assert noted_spec(tmp_path / "snn.zip", {**NOTED, "id": env_id, "kwargs": kwargs}) == EnvSpec(env_id, kwargs)
-    assert named_spec("args.yml", env_id, kwargs) == EnvSpec(env_id, kwargs)
+    assert noted_recipe(tmp_path / "snn.zip", {**NOTED, "id": env_id, "kwargs": kwargs}) == EnvRecipe(env_id, kwargs)
+    assert named_recipe("args.yml", env_id, kwargs) == EnvRecipe(env_id, kwargs)
 
 
 def test_noted_statistics_are_taken_from_the_files_own_folder(tmp_path):
@@ -220,19 +233,19 @@ def test_noted_statistics_are_taken_from_the_files_own_folder(tmp_path):
     run.mkdir()
     path, noted = run / "snn.zip", {**NOTED, "vec_normalize": str(elsewhere / "v.pkl")}
     save_statistics(elsewhere / "v.pkl")
-    with pytest.raises(ValueError, match="not in its folder; put them there, or name them with --vec-normalize"):
-        noted_spec(path, noted)
+    with pytest.raises(ValueError, match="not in its folder; put them there, or name them with vec_normalize="):
+        noted_recipe(path, noted)
     (run / "v.pkl").symlink_to(elsewhere / "v.pkl")
     with pytest.raises(ValueError, match="not in its folder"):
-        noted_spec(path, noted)
-    assert noted_spec(path, noted, elsewhere / "v.pkl").vec_normalize == elsewhere / "v.pkl"
+        noted_recipe(path, noted)
+    assert noted_recipe(path, noted, elsewhere / "v.pkl").vec_normalize == elsewhere / "v.pkl"
     (run / "v.pkl").unlink()
     save_statistics(run / "v.pkl")
-    assert noted_spec(path, noted).vec_normalize == run.resolve() / "v.pkl"
+    assert noted_recipe(path, noted).vec_normalize == run.resolve() / "v.pkl"
     (run / "inner").mkdir()
     save_statistics(run / "inner" / "w.pkl")
     inner = {**NOTED, "vec_normalize": str(run / "inner" / "w.pkl")}
-    assert noted_spec(path, inner).vec_normalize == run / "inner" / "w.pkl"
+    assert noted_recipe(path, inner).vec_normalize == run / "inner" / "w.pkl"
 
 
 @pytest.mark.parametrize("file", ["args.yml", "config.yml"])
@@ -251,7 +264,7 @@ def test_settings_that_are_no_file_are_not_waited_for(tmp_path, file, kind):
         path.write_text("env: CartPole-v1\n" + "# more\n" * 10**5)
     found = find_env(tmp_path / "agent.zip", *CARTPOLE)
     assert (found is None) == (file == "args.yml" and kind != "large")  # such settings are none
-    assert found is None or (found.spec is None and file in found.text)
+    assert found is None or (found.recipe is None and file in found.text)
 
 
 @pytest.mark.parametrize("change", [{"max_episode_steps": -1}, {"render_mode": "human"}, "text", [1]])
@@ -260,7 +273,7 @@ def test_settings_give_no_such_arguments(tmp_path, change):
     (tmp_path / "args.yml").write_text(yaml.dump({"env": "CartPole-v1", "env_kwargs": change}))
     (tmp_path / "config.yml").write_text("policy: MlpPolicy")
     found = find_env(tmp_path / "agent.zip", *CARTPOLE)
-    assert found.spec is None
+    assert found.recipe is None
     assert "args.yml" in found.text
 
 
@@ -270,8 +283,8 @@ def test_a_path_names_no_adapter(tmp_path):
 
 @pytest.mark.parametrize("frame_stack", [10**8, True, 2.0, "4"])
 def test_frames_are_counted(frame_stack):
-    with pytest.raises(EnvError, match="--frame-stack"):
-        EnvSpec("CartPole-v1", frame_stack=frame_stack)
+    with pytest.raises(EnvError, match="frame_stack="):
+        EnvRecipe("CartPole-v1", frame_stack=frame_stack)
 
 
 # Statistics.

@@ -10,7 +10,7 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize, is_vecenv_wrapped, unwrap_vec_normalize
 
-from sb3_spiking.environments.recipe import EnvError, EnvSpec
+from sb3_spiking.environments.recipe import EnvError, EnvRecipe
 from sb3_spiking.reading.vec_normalize import read_vec_normalize
 from tests.conversion.environments import assert_equal, play, save_statistics
 
@@ -40,7 +40,7 @@ def test_statistics_normalise_as_sb3_would(tmp_path, env_id, kwargs):
     path = save_statistics(tmp_path / "statistics.pkl", env_id, **kwargs)
     expected = VecNormalize.load(path, make_vec_env(lambda: gym.make(env_id), 2, seed=9))
     expected.training = False
-    env = EnvSpec(env_id, vec_normalize=path).make(2, 9)
+    env = EnvRecipe(env_id, vec_normalize=path).make(2, 9)
     before = read_vec_normalize(path)
     assert_equal(play(env), play(DQN._wrap_env(expected)))
     assert (env.step([0, 0])[1] == 1).all() or env_id != "CartPole-v1"
@@ -57,7 +57,7 @@ def test_the_statistics_shape_tells_whether_frames_were_stacked_before(tmp_path,
     env = make_vec_env(lambda: gym.make("CartPole-v1"), 2, seed=9)
     env = VecFrameStack(VecNormalize.load(path, env), 2) if first else VecNormalize.load(path, VecFrameStack(env, 2))
     unwrap_vec_normalize(env).training = False
-    assert_equal(play(EnvSpec("CartPole-v1", frame_stack=2, vec_normalize=path).make(2, 9)), play(env))
+    assert_equal(play(EnvRecipe("CartPole-v1", frame_stack=2, vec_normalize=path).make(2, 9)), play(env))
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
@@ -82,13 +82,13 @@ def test_statistics_of_every_protocol_and_numpy_are_read(tmp_path, protocol):
 def test_nothing_is_normalised_where_only_rewards_were(tmp_path):
     path = save_statistics(tmp_path / "statistics.pkl", norm_obs=False)
     assert read_vec_normalize(path) is None
-    assert not is_vecenv_wrapped(EnvSpec("CartPole-v1", vec_normalize=path).make(1, 0), VecNormalize)
+    assert not is_vecenv_wrapped(EnvRecipe("CartPole-v1", vec_normalize=path).make(1, 0), VecNormalize)
 
 
 def test_statistics_of_another_environment_are_refused(tmp_path):
     path = save_statistics(tmp_path / "statistics.pkl", "Acrobot-v1")
     with pytest.raises(EnvError, match=r"the statistics have shape \(6,\), the observations \(4,\)"):
-        EnvSpec("CartPole-v1", vec_normalize=path).make(1, 0)
+        EnvRecipe("CartPole-v1", vec_normalize=path).make(1, 0)
 
 
 @pytest.mark.parametrize("where", ["alone", "in a VecNormalize", "in an object array", "as the statistics"])

@@ -3,12 +3,14 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
 from stable_baselines3 import DQN
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 
 import sb3_spiking
 from sb3_spiking.environments import MINATAR_GAMES, GridToImage
 from sb3_spiking.environments.games import frames_per_action
+from sb3_spiking.zoo import FILES
 
 
 class GridEnv(gym.Env):
@@ -79,6 +81,30 @@ def test_minatar_is_seeded():
         return np.stack([env.step([0])[0][0] for _ in range(30)])
 
     np.testing.assert_array_equal(play(), play())
+
+
+def test_recipes_of_rl_zoo3_name_the_wrapper_where_it_is():
+    yaml = pytest.importorskip("yaml", reason="PyYAML comes with rl_zoo3")
+    settings = [task for path in FILES.values() for task in yaml.safe_load(path.read_text()).values()]
+    named = {task["env_wrapper"] for task in settings if "env_wrapper" in task}
+    assert [load_env_creator(name[::-1].replace(".", ":", 1)[::-1]) for name in named] == [GridToImage]
+
+
+def test_a_game_has_an_id_of_gymnasium():
+    minatar = pytest.importorskip("minatar.gym", reason="MinAtar is an extra")
+    env = gym.make("minatar-space_invaders", sticky_action_prob=0.0)
+    raw = minatar.BaseEnv("space_invaders", use_minimal_action_set=True, sticky_action_prob=0.0)
+    assert env.action_space == raw.action_space
+    for either in (env, raw, again := gym.make(env.spec)):
+        either.reset(seed=4)
+    for action in (2, 3, 1) * 20:
+        seen, reward, over, cut, _ = env.step(action)
+        grid, *rest = raw.step(action)
+        np.testing.assert_array_equal(seen, 255 * grid.transpose(2, 0, 1))
+        np.testing.assert_array_equal(seen, again.step(action)[0])
+        assert [reward, over, cut] == rest[:3]
+        if over:
+            break
 
 
 def test_unknown_game_is_named():

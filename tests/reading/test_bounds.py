@@ -449,13 +449,13 @@ def test_numbers_of_numpy_in_a_file_are_read(tmp_path):
 
 def test_trust_is_not_recommended_where_it_would_not_help(tmp_path, saved):
     own = pickled(type("OwnPolicy", (), {"__module__": "elsewhere"}))
-    assert "--trust" in refused(with_data(saved, tmp_path / "own.zip", policy_class=own))
+    assert "trust=True" in refused(with_data(saved, tmp_path / "own.zip", policy_class=own))
     tanh = pickled({"activation_fn": nn.Tanh})
     path = with_data(saved, tmp_path / "tanh.zip", policy_class=own, policy_kwargs=tanh)
     assert "activation_fn=Tanh cannot be converted" in refused(path)
-    assert "--trust" not in refused(path)
+    assert "trust=True" not in refused(path)
     for name, reason in (("actor.mu", "none of the networks"), ("q_net.advantage", "q_net.advantage")):
         renamed = lambda state, name=name: {f"{name}.{index}.weight": t for index, t in enumerate(state.values())}  # noqa: E731
         path = with_data(with_state(saved, tmp_path / "a.zip", renamed), tmp_path / "b.zip", policy_class=own)
         assert reason in refused(path)
-        assert "--trust" not in refused(path)
+        assert "trust=True" not in refused(path)
