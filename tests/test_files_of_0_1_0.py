@@ -23,8 +23,8 @@ from stable_baselines3.common.save_util import load_from_zip_file
 import sb3_spiking
 from sb3_spiking.cli import main
 from sb3_spiking.conversion import SpikingQPolicy, load_dqn
-from sb3_spiking.conversion.reading.inspection import inspect_zip
-from sb3_spiking.conversion.reading.spiking_model import read_spiking_model
+from sb3_spiking.reading.inspection import inspect_zip
+from sb3_spiking.reading.spiking_model import read_spiking_model
 from tests.policies.cells import AnyEnv
 
 FILES = Path(__file__).parent / "fixtures" / "0.1.0"
