@@ -1,50 +1,27 @@
-"""What several tests need: small environments, small agents, the reference data."""
+"""Fixtures of all the tests: one thread and seed, a small environment, small agents, short trainings."""
 
 import os
-from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from gymnasium import spaces
+from spikingjelly.activation_based.base import MemoryModule
 from stable_baselines3 import TD3
 from stable_baselines3.common import evaluation
 
 from sb3_spiking import SpikeMonitorCallback
 from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.snn import SpikingNetwork
+from tests.envs import TargetEnv
 
 if not th.cuda.is_available():
     # Triton looks at it where a kernel is defined: those for GPUs then run on the CPU, one program after the other.
     os.environ["TRITON_INTERPRET"] = "1"
 
-REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
-
 
 def pytest_collection_modifyitems(items):
     """Begin with the longest: processes that share the tests then end together."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-class TargetEnv(gym.Env):
-    """Ten steps of moving a point; bounds are neither symmetric nor equal, scales differ by dimension."""
-
-    def __init__(self, low=(-1.0, 2.0), high=(3.0, 2.5)):
-        self.observation_space = spaces.Box(-np.inf, np.inf, (3,), dtype=np.float64)
-        self.action_space = spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.steps = 0
-        self.state = self.np_random.normal([0.0, 50.0, -3.0], [1.0, 20.0, 0.1])
-        return self.state.copy(), {}
-
-    def step(self, action):
-        assert self.action_space.contains(np.asarray(action, np.float32)), action
-        self.steps += 1
-        self.state[0] += action[0] - 1.0
-        return self.state.copy(), -float(abs(self.state[0])), False, self.steps >= 10, {}
 
 
 class Logged(SpikeMonitorCallback):
@@ -81,6 +58,11 @@ def small_model(env, algorithm=TD3, policy="PopSANPolicy", policy_kwargs=None, *
     return algorithm(policy, env, policy_kwargs=policy_kwargs, **{**settings, **kwargs})
 
 
+def spiking_modules(network):
+    """Return the modules of a network that have a state."""
+    return [module for module in network.modules() if isinstance(module, MemoryModule)]
+
+
 @pytest.fixture
 def trained(env):
     """Return an agent right after gradient steps."""
@@ -103,13 +85,3 @@ def short_training(monkeypatch):
         monkeypatch.setattr(algorithm, "learn", shortened(algorithm.learn))
     evaluate = evaluation.evaluate_policy
     monkeypatch.setattr(evaluation, "evaluate_policy", lambda model, env, *args, **kwargs: evaluate(model, env, 1))
-
-
-@pytest.fixture(scope="session")
-def popsan_reference():
-    """Return the authors' trained actor and what it did; see shared/reference/README.md."""
-    path = REFERENCE / "popsan-halfcheetah" / "actor.npz"
-    if not path.exists():
-        pytest.skip(f"the reference actor is not here: {path}")
-    with np.load(path, allow_pickle=False) as data:
-        return dict(data)
