@@ -24,7 +24,6 @@ from PIL import Image
 from stable_baselines3 import TD3
 from stable_baselines3.common.vec_env import VecEnv
 
-import sb3_spiking
 from sb3_spiking.plotting import (
     plot_encoding,
     plot_firing_rates,
@@ -34,6 +33,7 @@ from sb3_spiking.plotting import (
     plot_receptive_fields,
     plot_spike_raster,
 )
+from sb3_spiking.policies.td3 import PopSANPolicy
 from sb3_spiking.snn import PopulationEncoder
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ NAMES = ("cart position", "pole angle", "cart velocity", "pole velocity")
 RANDOM_EPISODES = 20
 
 
-def policy_of(model: TD3) -> tuple[sb3_spiking.PopSANPolicy, PopulationEncoder]:
+def policy_of(model: TD3) -> tuple[PopSANPolicy, PopulationEncoder]:
     """Return the policy and the encoder of a model."""
     policy = model.policy
-    assert isinstance(policy, sb3_spiking.PopSANPolicy)
+    assert isinstance(policy, PopSANPolicy)
     encoder = policy.spiking_network.encoder
     assert isinstance(encoder, PopulationEncoder)
     return policy, encoder

@@ -18,6 +18,7 @@ import torch as th
 from stable_baselines3 import TD3
 
 import sb3_spiking
+from sb3_spiking.policies.td3 import PopSANPolicy
 from sb3_spiking.snn.operations import decision_cost
 
 ENV = "HalfCheetah-v5"
@@ -50,7 +51,7 @@ def main() -> None:
     state_dict = {name.replace("/", "."): value for name, value in reference.items() if "/" in name}
     sb3_spiking.load_popsan_checkpoint(model, state_dict, reference["obs_mean"], reference["obs_var"])
     policy = model.policy
-    assert isinstance(policy, sb3_spiking.PopSANPolicy)
+    assert isinstance(policy, PopSANPolicy)
     print(decision_cost(policy.spiking_network, policy.spiking_features(th.as_tensor(reference["observations"]))), "\n")
     rows = {
         "recorded": list(reference["returns_seed0to4"]),

@@ -24,6 +24,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 
 import sb3_spiking
 from sb3_spiking.plotting import plot_learning_curve, plot_spike_raster
+from sb3_spiking.policies.td3 import PopSANPolicy
 from sb3_spiking.snn.operations import cost_of
 
 ENV = "InvertedPendulum-v5"
@@ -82,7 +83,7 @@ def main() -> None:
 
     trained, trained_std = evaluate_policy(model, eval_env, n_eval_episodes=10)
     policy = model.policy
-    assert isinstance(policy, sb3_spiking.PopSANPolicy)
+    assert isinstance(policy, PopSANPolicy)
     features = policy.spiking_features(th.as_tensor(observations_met(model, gym.make(ENV), args.seed)))
     recording = policy.spiking_network.record(features)
     cost = cost_of(recording)

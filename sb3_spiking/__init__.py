@@ -1,4 +1,4 @@
-"""Spiking policies for Stable-Baselines3. Importing the package makes them known to SB3's algorithms."""
+"""Spiking policies for Stable-Baselines3; importing the package registers their names with SB3's algorithms."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from sb3_spiking.callbacks import (
     TrainingEnergyCallback,
 )
 from sb3_spiking.environments import make_atari_env, make_minatar_env
-from sb3_spiking.policies import PopSANPolicy
+from sb3_spiking.policies.names import PolicyName
 from sb3_spiking.policies.popsan_checkpoint import load_popsan_checkpoint
 from sb3_spiking.policies.registry import ALGORITHMS, register
 
@@ -25,6 +25,9 @@ __all__ = [
     "PopSANPolicy",
     "SpikeFigureCallback",
     "SpikeMonitorCallback",
+    "SpikingCnnPolicy",
+    "SpikingMlpPolicy",
+    "SpikingMultiInputPolicy",
     "SpikingQPolicy",
     "SurrogateScheduleCallback",
     "TrainingEnergyCallback",
@@ -37,11 +40,16 @@ __all__ = [
     "register",
 ]
 
+PopSANPolicy = PolicyName("PopSANPolicy")
+SpikingMlpPolicy = PolicyName("SpikingMlpPolicy")
+SpikingCnnPolicy = PolicyName("SpikingCnnPolicy")
+SpikingMultiInputPolicy = PolicyName("SpikingMultiInputPolicy")
+
 register(*ALGORITHMS)
 
 
 def __getattr__(name: str) -> Any:
-    # Who trains does not wait for what converts.
+    # Import the converter lazily: training should not pay for it.
     if name in ("ConversionCallback", "SpikingQPolicy", "compare", "convert"):
         from sb3_spiking import conversion
 

@@ -22,7 +22,7 @@ from sb3_spiking.plotting import (
     plot_spike_raster,
     plot_sweep,
 )
-from sb3_spiking.policies.observations import CONVOLUTIONAL
+from sb3_spiking.policies.presets import CONVOLUTIONAL
 from sb3_spiking.snn import AnalogEncoder, DeterministicEncoder, Part, Recording, SpikingNetwork, SpikingOptions
 from tests.conftest import popsan
 

@@ -10,7 +10,8 @@ from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC, TD3
 
 from docs_hooks.policy_arguments import argument_list, on_page_markdown
-from sb3_spiking.policies.registry import ALGORITHMS, NAMES
+from sb3_spiking.policies.presets import NAMES
+from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.snn import SpikingOptions
 
 DOCS = Path(__file__).parents[1] / "docs"

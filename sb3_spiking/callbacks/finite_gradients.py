@@ -1,25 +1,24 @@
-"""Checks for gradients that are NaN or infinite."""
+"""Callback that ends a training at NaN or infinite gradients."""
 
 from collections.abc import Callable
 
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sb3_spiking.optimizers.gradient_hooks import Parameters, before_use, check_finite
+from sb3_spiking.optimizers.gradient_hooks import Parameters, check_finite, on_gradients_ready
 
 
 class FiniteGradientsCallback(BaseCallback):
     """
-    End the training at the first gradient that is NaN or infinite, instead of learning nothing without a word.
+    End the training at the first gradient that is NaN or infinite, which would silently stop all learning.
 
-    Low precision and learning rates that are too high make such gradients. Training on several processes checks by
-    itself.
+    Low precision and too high learning rates cause such gradients. ``DataParallelCallback`` has this check built in.
 
-    :raises FloatingPointError: in training, if there is one; the message names its parameter
+    :raises FloatingPointError: in training, if a gradient is not finite; the message names its parameter
     """
 
     def _on_training_start(self) -> None:
-        self._detach = before_use(self.model, _check)
+        self._detach = on_gradients_ready(self.model, _check)
 
     def _on_step(self) -> bool:
         return True

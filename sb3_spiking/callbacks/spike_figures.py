@@ -1,4 +1,4 @@
-"""Figures of spikes and receptive fields for TensorBoard."""
+"""Callback that draws spikes and receptive fields for TensorBoard."""
 
 import copy
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from sb3_spiking.snn import PopulationEncoder
 
 class SpikeFigureCallback(BaseCallback):
     """
-    Draw the spikes for TensorBoard while an agent learns.
+    Draw spikes and receptive fields for TensorBoard during training.
 
     - ``spikes/raster``: every spike of one decision, on the same observation each time
-    - ``spikes/firing_rates``: how often the neurons of each population fire, on observations that the agent has met
-    - ``spikes/<encoder>_fields``: receptive fields of a population encoder, now and when training started
+    - ``spikes/firing_rates``: firing rates of each population, on observations that the agent has met
+    - ``spikes/<encoder>_fields``: receptive fields of a population encoder, now and at the start of the training
 
-    Nothing is drawn without TensorBoard (``tensorboard_log`` of the algorithm). SB3 writes with its next dump
-    (``log_interval`` of ``learn``); what was drawn between two of them is replaced.
+    Nothing is drawn without TensorBoard (``tensorboard_log`` of the algorithm). SB3 writes the latest figures with its
+    next dump (``log_interval`` of ``learn``).
 
     :param draw_freq: environment steps (of all environments in parallel) between two drawings, >= 1
     :param verbose: not used
@@ -67,7 +67,7 @@ class SpikeFigureCallback(BaseCallback):
     def _log(self, name: str, plot: Callable[..., Any]) -> None:
         from matplotlib import figure
 
-        # pyplot would keep a figure that no dump has closed.
+        # Without pyplot, which would keep figures that no dump closes.
         drawn = figure.Figure(figsize=(7.0, 5.0), layout="constrained")
         plot(ax=drawn.add_subplot())
         self.logger.record(f"spikes/{name}", Figure(drawn, close=True), exclude=("stdout", "log", "json", "csv"))

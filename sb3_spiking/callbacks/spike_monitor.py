@@ -1,4 +1,4 @@
-"""A monitor of spiking health: firing rates, silent and saturated neurons, membranes in reach of the surrogate."""
+"""Callback that logs spiking health: firing rates, silent and saturated neurons, membranes near the threshold."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,19 +12,19 @@ from sb3_spiking.randomness import randomness_untouched
 from sb3_spiking.snn import PopulationRecord
 
 ENOUGH_DECISIONS = 128
-"""From how many decisions the monitor diagnoses a population: in a few decisions most neurons may well be silent."""
+"""Smallest number of decisions for a diagnosis: in a few decisions most neurons may well be silent."""
 
 
 @dataclass(frozen=True)
 class LayerHealth:
     """
-    How well a population of neurons works.
+    Spiking health of a population of neurons.
 
     :param rate: spikes per neuron and step, in [0, 1]
     :param silent: share of the neurons that never fire
     :param saturated: share of the neurons that fire at every step
-    :param window: share of the membranes inside the surrogate's window; the gradient passes through these alone.
-        None for the encoder, whose gradient is straight-through
+    :param window: share of the membranes inside the surrogate's window, through which alone the gradient passes; None
+        for the encoder, whose gradient is straight-through
     """
 
     rate: float
@@ -36,7 +36,7 @@ class LayerHealth:
         return f"{self.rate:.2f}" if self.window is None else f"{self.rate:.2f} (window {self.window:.2f})"
 
     def diagnosis(self) -> str | None:
-        """Say in plain words what is wrong, or None."""
+        """Return the problem in plain words; None if the population is healthy."""
         if self.silent > 0.95:
             return (
                 "is dead: almost no neuron fires. Larger inputs (mean_range, encoder_std), more time_steps or a lower "
@@ -54,10 +54,10 @@ class LayerHealth:
 
 def layer_health(record: PopulationRecord) -> LayerHealth:
     """
-    Measure a population over a batch of decisions.
+    Measure the health of a population over a batch of decisions.
 
-    :param record: what the population did; a neuron counts as silent or saturated over all of the batch
-    :return: its health
+    :param record: record of the population; neurons count as silent or saturated over the whole batch
+    :return: health of the population
     """
     spikes = record.spikes
     per_neuron = spikes.mean(dim=(0, 1))
@@ -78,13 +78,12 @@ class SpikeMonitorCallback(BaseCallback):
 
     The warnings rest on at least 128 decisions, those of several measurements where one has fewer.
 
-    Every ``log_freq`` calls the network decides on observations it has met (of the replay buffer or of the rollout; the
-    environments' last ones while these are empty) and each population's ``LayerHealth`` is recorded by
-    the model's logger as ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. The logger writes
-    where the algorithm was told to: to the console (``verbose=1`` of the algorithm), to TensorBoard
-    (``tensorboard_log``), to files (``set_logger``); by default nowhere. Between two measurements nothing is hooked
-    into the network, so the monitor costs one batch of decisions per ``log_freq`` steps, and a watched run is the run
-    that it would have been unwatched.
+    Every ``log_freq`` calls the network decides on observations that the agent has met (of the replay buffer or of the
+    rollout; the environments' last ones while these are empty). The model's logger records each population's
+    ``LayerHealth`` as ``spikes/<population>_rate``, ``_silent``, ``_saturated`` and ``_window``. The logger writes to
+    the console (``verbose=1`` of the algorithm), to TensorBoard (``tensorboard_log``) or to files (``set_logger``); by
+    default nowhere. A measurement costs one batch of decisions; between two of them there are no hooks in the network,
+    and the run is the same as without the monitor.
 
     :param log_freq: environment steps (of all environments in parallel) between two measurements, >= 1
     :param verbose: 0 or 1; 1 prints each measurement as one line
@@ -125,7 +124,7 @@ class SpikeMonitorCallback(BaseCallback):
                 self._diagnose(record)
 
     def _diagnose(self, record: PopulationRecord) -> None:
-        """Warn of a population that is ill, once there are decisions enough, of this measurement and those before."""
+        """Warn of an unhealthy population, as soon as this and earlier measurements have enough decisions."""
         seen = self._undiagnosed.setdefault(record.name, [])
         seen.append(record)
         if sum(each.spikes.shape[1] for each in seen) < ENOUGH_DECISIONS:
@@ -138,7 +137,7 @@ class SpikeMonitorCallback(BaseCallback):
 
 
 def _joined(records: Sequence[PopulationRecord]) -> PopulationRecord:
-    """Return several measurements of a population as one."""
+    """Join several measurements of a population."""
     margins = [record.margin for record in records if record.margin is not None]
     return replace(
         records[-1],

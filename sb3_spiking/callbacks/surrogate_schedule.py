@@ -1,4 +1,4 @@
-"""A schedule of the surrogate gradient's steepness."""
+"""Callback that changes the steepness of the surrogate gradient."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -13,15 +13,15 @@ from sb3_spiking.snn.surrogates import Surrogate
 
 class SurrogateScheduleCallback(BaseCallback):
     """
-    Change the surrogate gradient during training, linearly from one steepness to another.
+    Change the steepness of the surrogate gradient linearly during training.
 
     Wide surrogates let more neurons learn, narrow ones follow the spikes more closely; shallow slopes, or slopes that
     grow, help spiking agents to learn (van den Berghe et al., 2025). Spikes do not change, gradients do. The constant
     is the ``width`` of ``"rect"`` and ``"triangle"``, the ``slope`` of ``"atan"`` and ``"sigmoid"``. It is not saved
-    with the model: a loaded model has that of its ``surrogate_kwargs``.
+    with the model: a loaded model has the constant of its ``surrogate_kwargs``.
 
-    :param final: the constant at the end, > 0
-    :param initial: the constant at the start, > 0; that of the policy if None
+    :param final: constant at the end, > 0
+    :param initial: constant at the start, > 0; the policy's if None
     :param fraction: share of the training during which it changes, in (0, 1]
     :param verbose: not used
     :raises ValueError: if a value is not allowed, or, when training starts, if the policy does not spike or its
@@ -54,7 +54,7 @@ class SurrogateScheduleCallback(BaseCallback):
         return (module for module in modules if isinstance(module, SpikingLayer))
 
     def _check_layers(self) -> None:
-        """Refuse to replace a surrogate that the user has put into the layers."""
+        """Check that the layers have the policy's surrogate, not one that the user has put there."""
         expected = type(self._surrogate.build())
         for layer in self._layers():
             found = type(layer.neuron.surrogate_function)
@@ -65,7 +65,7 @@ class SurrogateScheduleCallback(BaseCallback):
                 )
 
     def _set(self, value: float) -> None:
-        # The constants alone: another module would be another network to those who act fast, and lose its hooks.
+        # Set the constants in place: a new module would lose its hooks, and invalidate compiled networks.
         constants = type(self._surrogate)(value).build()._sg_params
         for layer in self._layers():
             for name, constant in constants.items():

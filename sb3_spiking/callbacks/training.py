@@ -1,4 +1,4 @@
-"""What callbacks read from a training: the spiking policy, and observations that the agent has met."""
+"""Access of callbacks to a training: its spiking policy, and observations that the agent has met."""
 
 from typing import Any, TypeGuard
 
@@ -38,10 +38,10 @@ def observations_met(callback: BaseCallback) -> PyTorchObs:
 
 def can_be_sampled(buffer: ReplayBuffer | None) -> TypeGuard[ReplayBuffer]:
     """
-    Tell whether a replay buffer holds something to draw from.
+    Return whether a replay buffer can be sampled.
 
-    :param buffer: of an off-policy algorithm
-    :return: False while it is empty; of a hindsight buffer, before an episode has ended
+    :param buffer: replay buffer of an off-policy algorithm
+    :return: False for an empty buffer, and for a hindsight buffer before an episode has ended
     """
     if isinstance(buffer, HerReplayBuffer):
         return bool(buffer.ep_length.any())

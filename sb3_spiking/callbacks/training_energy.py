@@ -1,7 +1,7 @@
 """
-What a training run costs in energy: the processor's time, and the GPU's own count.
+Callback that measures the energy of a training run: processor time, and the GPU's energy counter.
 
-A processor has no count that a process may read as its own, so its joules are its time multiplied by a power that you
+Processors have no energy counter for a single process, so their joules are their time multiplied by a power that you
 name. GPUs since Volta count the energy of the whole board (NVML).
 """
 
@@ -21,12 +21,12 @@ from sb3_spiking.extras import install_hint
 @dataclass(frozen=True)
 class TrainingEnergy:
     """
-    What a run took, of all the processes that trained together.
+    Time and energy of a training run, over all the processes that trained together.
 
     :param steps: environment steps
-    :param cpu_seconds: time of the processors, in all threads of these processes, not of environments' subprocesses
-    :param cpu_joules: their energy; None where no power was named
-    :param gpu_joules: energy of the GPUs, None where none was counted
+    :param cpu_seconds: processor time of all the threads of these processes, without environments' subprocesses
+    :param cpu_joules: energy of the processors; None if no power was named
+    :param gpu_joules: energy of the GPUs; None if there is no counter
     """
 
     steps: int
@@ -36,13 +36,13 @@ class TrainingEnergy:
 
     @property
     def joules(self) -> float | None:
-        """Energy of what was counted; None if nothing was."""
+        """Energy of processors and GPUs; None if neither was counted."""
         counted = [joules for joules in (self.cpu_joules, self.gpu_joules) if joules is not None]
         return sum(counted) if counted else None
 
     @property
     def steps_per_joule(self) -> float | None:
-        """Environment steps for each joule; None if no energy was counted."""
+        """Environment steps per joule; None if no energy was counted."""
         return self.steps / self.joules if self.joules else None
 
     def __str__(self) -> str:
@@ -58,12 +58,12 @@ class TrainingEnergy:
 
 class TrainingEnergyCallback(BaseCallback):
     """
-    Count the energy of a training run; print it at the end and log it as ``energy/...``.
+    Measure the energy of a training run; print it at the end and log it as ``energy/...``.
 
-    Under ``torchrun`` give it to ``learn`` on each rank, behind ``DataParallelCallback``: it adds up the ranks.
+    Under ``torchrun`` give it to ``learn`` on each rank, behind ``DataParallelCallback``: it sums over the ranks.
 
-    :param cpu_watts: power of a core while it computes, > 0, for example the processor's thermal design power by
-        the number of its cores; None: time only
+    :param cpu_watts: power of a busy core in watts, > 0, for example the processor's thermal design power divided by
+        the number of its cores; None measures time alone
     :param verbose: 0 or 1; 1 prints the result
     :raises ValueError: if the power is not positive
     """
@@ -103,16 +103,16 @@ class TrainingEnergyCallback(BaseCallback):
 
 
 def _over_all_ranks(counts: Sequence[float]) -> list[float]:
-    """Add up what each process counted."""
+    """Sum the counts over the ranks."""
     if not dist.is_initialized():
         return list(counts)
     from sb3_spiking.distributed import group
 
-    return [sum(column) for column in zip(*group.gathered(list(counts)), strict=True)]
+    return [sum(column) for column in zip(*group.all_gather_object(list(counts)), strict=True)]
 
 
 def _gpu_counter(device: th.device) -> Any:
-    """Return a function that reads the joules of the GPU since its driver was loaded; None if there is none to ask."""
+    """Return a function that reads the GPU's energy counter in joules; None without a GPU or NVML."""
     if device.type != "cuda":
         return None
     try:
@@ -121,6 +121,6 @@ def _gpu_counter(device: th.device) -> Any:
         print(f"The GPU's energy is not counted without NVML; {install_hint('energy')}")
         return None
     pynvml.nvmlInit()
-    uuid = str(th.cuda.get_device_properties(device).uuid)  # whatever CUDA_VISIBLE_DEVICES made of the numbers
+    uuid = str(th.cuda.get_device_properties(device).uuid)  # CUDA_VISIBLE_DEVICES renumbers the GPUs
     handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
     return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000.0

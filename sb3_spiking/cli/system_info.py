@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch as th
 
-from sb3_spiking.policies.registry import ALGORITHMS, NAMES
+from sb3_spiking.policies.presets import NAMES
+from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.snn.kernels import gpu_problem
 from sb3_spiking.snn.neurons import CubaLif, fused_equations
 from sb3_spiking.snn.precisions import has_bfloat16

@@ -1,9 +1,8 @@
 """
-Data-parallel training over processes and machines, for the algorithms of SB3 with any policy.
+Data-parallel training over processes and machines, for SB3's algorithms with any policy.
 
-Each process (a rank, started by ``torchrun``) steps environments of its own; every gradient is averaged over the ranks
-before it is used, so that all of them hold the same networks and learn from one batch that is as large as their batches
-together.
+Each process (a rank, started by ``torchrun``) steps its own environments. Gradients are averaged over the ranks before
+they are used, so that all the ranks hold the same networks and learn from one large batch.
 """
 
 from sb3_spiking.distributed.callback import DataParallelCallback

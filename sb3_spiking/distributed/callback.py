@@ -1,4 +1,4 @@
-"""The callback that makes the learning of several processes one."""
+"""Callback that trains one model by several processes."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -12,13 +12,13 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.utils import set_random_seed
 
-from sb3_spiking.distributed import drift, group, refusals, statistics
-from sb3_spiking.distributed.average import Average
+from sb3_spiking.distributed import checks, drift, group, norm_statistics
+from sb3_spiking.distributed.gradient_average import GradientAverage
 from sb3_spiking.distributed.settings import Settings, check_equal, settings
-from sb3_spiking.optimizers.gradient_hooks import before_use, optimizers
+from sb3_spiking.optimizers.gradient_hooks import on_gradients_ready, optimizers
 
 EXCHANGE_EVERY = 1000
-"""Environment steps, of all the ranks, after which they tell each other about their episodes and compare networks."""
+"""Environment steps, of all the ranks, between two exchanges of episodes and comparisons of networks."""
 
 
 class DataParallelCallback(BaseCallback):
@@ -33,25 +33,23 @@ class DataParallelCallback(BaseCallback):
         if parallel.is_main:
             model.save("model")
 
-    It is right for TD3, DDPG, SAC, TQC, CrossQ, PPO, A2C, DQN, QRDQN and MaskablePPO, whatever their policy; TRPO and
-    ARS are refused. All the ranks start from the parameters and optimisers of the first one and sample with seeds of
-    their own. Counters, and with them the budget, ``learning_starts`` and schedules, mean the steps of all the ranks;
-    batch sizes, ``train_freq``, ``n_steps`` and ``target_update_interval`` those of each. So a batch is as large as all
-    the ranks' together. The advantages of PPO and the batch normalisation of CrossQ are normalised by each rank.
+    TD3, DDPG, SAC, TQC, CrossQ, PPO, A2C, DQN, QRDQN and MaskablePPO are supported with any policy; TRPO and ARS are
+    refused. All the ranks start from the parameters and optimisers of the first one and sample with seeds of their own.
+    The budget, ``learning_starts`` and schedules count the steps of all the ranks; batch sizes, ``train_freq``,
+    ``n_steps`` and ``target_update_interval`` are those of each rank, so the effective batch is that of all the ranks
+    together. Each rank normalises PPO's advantages and CrossQ's batches by itself.
 
-    :param rank_zero: callbacks for the first rank only: evaluation, checkpoints of your own; when they end the
+    :param rank_zero: callbacks of the first rank alone: evaluation, checkpoints of your own; when they end the
         training, it ends on each rank
-    :param checkpoint: file that the first rank writes the model to, complete or not at all; one that is there is
-        replaced
-    :param checkpoint_every: environment steps, of all the ranks, between two of them, >= 1
-    :param timeout: seconds without an answer after which another rank counts as lost, > 0; an evaluation must not take
-        longer
-    :param may_differ: what is meant to be another thing on each rank: ``"environment"`` (names, wrappers and arguments,
-        never the spaces) or ``"exploration"`` (action noise, DQN's schedule)
+    :param checkpoint: file that the first rank saves the model to; an existing one is replaced by a complete one
+    :param checkpoint_every: environment steps, of all the ranks, between two checkpoints, >= 1
+    :param timeout: seconds without an answer after which another rank counts as lost, > 0; longer than an evaluation
+    :param may_differ: settings that may differ between ranks: ``"environment"`` (names, wrappers and arguments, never
+        the spaces) or ``"exploration"`` (action noise, DQN's schedule)
     :param verbose: not used
-    :raises ValueError: if the process was not started by ``torchrun`` or its like, or an argument is not allowed; when
-        training starts, if the algorithm, a setting or a difference between the ranks does not permit it
-    :raises RankLostError: when the other ranks cannot be reached; in training, when one does not answer
+    :raises ValueError: if the process was not started by ``torchrun`` or the like, or an argument is not allowed; when
+        training starts, if the algorithm or a setting cannot be trained on several ranks, or differs between them
+    :raises RankLostError: if the other ranks cannot be reached; in training, if one does not answer
     :raises RuntimeError: in training, when the networks of the ranks differ
     :raises FloatingPointError: in training, when a gradient is not finite
     """
@@ -73,7 +71,7 @@ class DataParallelCallback(BaseCallback):
         self.rank = group.rank()
         self.world_size = group.size()
         self.child = CallbackList(rank_zero) if isinstance(rank_zero, list) else rank_zero or CallbackList([])
-        # As SB3 completes a name; a dot in it is no suffix.
+        # As SB3 completes names: it keeps whatever follows a dot.
         self.checkpoint = None if checkpoint is None else Path(f"{str(checkpoint).removesuffix('.zip')}.zip")
         self.checkpoint_every = checkpoint_every
         self._detach: list[Callable[[], None]] = []
@@ -92,10 +90,10 @@ class DataParallelCallback(BaseCallback):
     def _on_training_start(self) -> None:
         model = self.model
         self._agree()
-        _start_as_the_first(model)
+        _copy_first_rank(model)
         self._separate(model)
-        self._detach = [before_use(model, Average), statistics.attach(model.policy)]
-        self._normalized = statistics.layers_with_moments(model.policy)
+        self._detach = [on_gradients_ready(model, GradientAverage), norm_statistics.share_observations(model.policy)]
+        self._normalized = norm_statistics.batch_norms(model.policy)
         self._together = True
         self._exchanged = self._saved = model.num_timesteps
         if self.is_main:
@@ -104,27 +102,27 @@ class DataParallelCallback(BaseCallback):
             _silence(model, self.locals["callback"])
 
     def _agree(self) -> None:
-        """Let each rank know what another one cannot do, instead of waiting for it."""
+        """Compare settings; an error on one rank is raised on all, so that none waits for another."""
         own: Settings | ValueError
         try:
-            refusals.check(self.model)
+            checks.check(self.model)
             own = settings(self.model, self.locals["total_timesteps"])
         except ValueError as error:
             own = error
-        except Exception as error:  # whatever it is, the others must not wait for this rank
+        except Exception as error:  # any error: the others must not wait for this rank
             own = ValueError(f"{type(error).__name__}: {error}")
             own.__cause__ = error
         described = []
-        for rank, other in enumerate(group.gathered(own)):
+        for rank, other in enumerate(group.all_gather_object(own)):
             if isinstance(other, ValueError):
                 raise other if rank == self.rank else ValueError(f"rank {rank}: {other}")
             described.append(other)
         check_equal(described, self.may_differ)
 
     def _separate(self, model: BaseAlgorithm) -> None:
-        """Give each rank environments and random numbers of its own; a resumed training has others than before."""
+        """Seed environments and random numbers by rank and by steps done, so that a resumed training differs too."""
         drawn = int(np.random.default_rng().integers(2**31)) if model.seed is None else model.seed
-        seed = group.from_first(drawn) + model.num_timesteps + self.rank * model.n_envs
+        seed = group.broadcast_object(drawn) + model.num_timesteps + self.rank * model.n_envs
         set_random_seed(seed, using_cuda=model.device.type == "cuda")
         model.action_space.seed(seed)
         assert model.env is not None
@@ -133,14 +131,14 @@ class DataParallelCallback(BaseCallback):
         model._last_episode_starts = np.ones(model.n_envs, dtype=bool)
 
     def _on_rollout_start(self) -> None:
-        statistics.combine(self._normalized)
+        norm_statistics.synchronize(self._normalized)
         if self.is_main:
             self.child.on_rollout_start()
 
     def _on_step(self) -> bool:
         if not self._together:  # another rank has ended the training
             return False
-        # Each rank has made as many steps.
+        # Each of the other ranks has made as many steps.
         self.model.num_timesteps += self.model.n_envs * (self.world_size - 1)
         self.num_timesteps = self.model.num_timesteps
         self._episodes += [info["episode"] for info in self.locals["infos"] if "episode" in info]
@@ -167,7 +165,7 @@ class DataParallelCallback(BaseCallback):
             self._exchange()
 
     def _exchange(self) -> None:
-        everyone = group.gathered((self._episodes, drift.measure(self.model.policy)))
+        everyone = group.all_gather_object((self._episodes, drift.measure(self.model.policy)))
         drift.check([measured for _, measured in everyone], self.num_timesteps)
         self._episodes = []
         assert self.model.ep_info_buffer is not None
@@ -177,10 +175,10 @@ class DataParallelCallback(BaseCallback):
 
     def _some_rank_ends(self, this_one: bool) -> bool:
         ends = th.tensor([float(this_one)], device=self.model.device)
-        return bool(group.add(ends).item())
+        return bool(group.all_reduce(ends).item())
 
     def _leave(self) -> None:
-        """Do without the other ranks: there is nothing to wait for any more."""
+        """Stop communicating with the other ranks."""
         self._together = False
         for detach in self._detach:
             detach()
@@ -190,26 +188,26 @@ class DataParallelCallback(BaseCallback):
         if self._together:
             self._some_rank_ends(True)
             self._leave()
-        # After an early end some ranks have made one step more.
-        _start_as_the_first(self.model)
+        # After an early end some ranks have made one more step than others.
+        _copy_first_rank(self.model)
         if self.is_main:
             if self.checkpoint is not None:
                 self._save(self.checkpoint)
             self.child.on_training_end()
 
 
-def _start_as_the_first(model: BaseAlgorithm) -> None:
-    """Take over the parameters, buffers and optimisers of the first rank, and variables such as SAC's coefficient."""
+def _copy_first_rank(model: BaseAlgorithm) -> None:
+    """Copy parameters, buffers and optimisers of the first rank, and variables such as SAC's entropy coefficient."""
     tensors = list(model.policy.state_dict().values())
     tensors += [recursive_getattr(model, name) for name in model._get_torch_save_params()[1]]
     with th.no_grad():
-        group.copy_first([tensor for tensor in tensors if isinstance(tensor, th.Tensor)])
+        group.broadcast([tensor for tensor in tensors if isinstance(tensor, th.Tensor)])
     for optimizer in optimizers(model).values():
-        optimizer.load_state_dict(group.from_first(optimizer.state_dict()))
+        optimizer.load_state_dict(group.broadcast_object(optimizer.state_dict()))
 
 
 def _silence(model: BaseAlgorithm, callback: BaseCallback) -> None:
-    """Neither log nor show progress: the first rank does."""
+    """Turn off logging and progress bars, which the first rank has."""
     model.set_logger(Logger(folder=None, output_formats=[]))
     if isinstance(callback, CallbackList):
         callback.callbacks[:] = [part for part in callback.callbacks if not isinstance(part, ProgressBarCallback)]

@@ -1,4 +1,4 @@
-"""Whether the ranks still hold the same networks: what changes only one of them says nothing itself."""
+"""Comparison of the ranks' networks during training."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from torch import nn
 from sb3_spiking.distributed import group
 
 TOLERANCE = 1e-3
-"""Of the largest number in a parameter: well above what processors of several kinds round differently."""
+"""Largest relative difference allowed: well above the rounding differences between kinds of processors."""
 
 
 @dataclass(frozen=True)
 class Drift:
     """
-    How far the parameters of a rank are from those of the first one.
+    Largest distance of a rank's parameters from those of rank 0.
 
-    :param parameter: name of the one that is farthest
-    :param size: largest difference in it, as a part of its largest number on the first rank, >= 0
+    :param parameter: name of the parameter with the largest distance
+    :param size: its largest difference, relative to its largest absolute value on rank 0, >= 0
     """
 
     parameter: str
@@ -28,34 +28,29 @@ class Drift:
 
 @th.no_grad()
 def measure(policy: nn.Module) -> Drift:
-    """
-    Compare the parameters with those of the first rank, in one message.
-
-    :param policy: with the same parameters on each rank, at least one
-    """
+    """Compare the parameters, of which there is at least one, with those of rank 0, in one message."""
     named = dict(policy.named_parameters())
     own = [parameter.detach().flatten().float() for parameter in named.values()]
     firsts = th.cat(own)
-    group.copy_first([firsts])
+    group.broadcast([firsts])
     pieces = firsts.split([part.numel() for part in own])
-    sizes = [_part(mine - first, first) for mine, first in zip(own, pieces, strict=True)]
+    sizes = [_relative(mine - first, first) for mine, first in zip(own, pieces, strict=True)]
     return max(map(Drift, named, sizes), key=lambda drift: math.inf if math.isnan(drift.size) else drift.size)
 
 
-def _part(difference: th.Tensor, of: th.Tensor) -> float:
+def _relative(difference: th.Tensor, reference: th.Tensor) -> float:
     largest = difference.abs().max().item() if difference.numel() else 0.0
-    return largest / max(of.abs().max().item(), 1e-12) if largest else 0.0
+    return largest / max(reference.abs().max().item(), 1e-12) if largest else 0.0
 
 
-def check(everyone: Sequence[Drift], steps: int) -> None:
+def check(drifts: Sequence[Drift], steps: int) -> None:
     """
-    Refuse to go on with networks that differ.
+    Raise a RuntimeError that names rank and parameter, if the network of a rank differs from rank 0's.
 
-    :param everyone: of each rank
+    :param drifts: drift of each rank
     :param steps: environment steps so far, of all the ranks
-    :raises RuntimeError: if there are any; the message names rank and parameter
     """
-    for rank, drift in enumerate(everyone):
+    for rank, drift in enumerate(drifts):
         if not drift.size <= TOLERANCE:
             raise RuntimeError(
                 f"after {steps} steps {drift.parameter} of rank {rank} differs from rank 0's by {drift.size:.2g} times "

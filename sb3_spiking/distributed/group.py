@@ -1,4 +1,4 @@
-"""The ranks that train together: PyTorch's default process group, and what they tell each other."""
+"""Process group of the ranks: joining it, and torch's collectives with clear errors."""
 
 import atexit
 import math
@@ -22,25 +22,25 @@ _T = TypeVar("_T")
 LAST_PORT = 65535
 
 PAUSE = 0.2
-"""Seconds between two attempts to reach the address where the ranks meet."""
+"""Seconds between two attempts to reach the rendezvous address."""
 
 GRACE = 3.0
-"""Seconds beyond the time-out in which torch may still say itself why an answer is none."""
+"""Seconds beyond the time-out for torch to report its own error."""
 
 
 class RankLostError(RuntimeError):
-    """Another rank cannot be reached, has ended, or said nothing for as long as the time-out."""
+    """Another rank cannot be reached, has ended, or has not answered within the time-out."""
 
 
 def join(timeout: float) -> None:
     """
-    Join the other ranks: NCCL for tensors on GPUs, one GPU for each rank of a machine, gloo for those on the CPU.
+    Join the process group: NCCL for tensors on GPUs, one GPU per rank of a machine, gloo for tensors on the CPU.
 
-    A process group that is there already is used as it is.
+    An existing process group is used as it is.
 
-    :param timeout: seconds without an answer after which the other ranks count as lost, > 0
-    :raises ValueError: if the time-out is not positive, or who the other ranks are is not said or cannot be
-    :raises RankLostError: if they cannot be reached within the time-out
+    :param timeout: seconds without an answer after which other ranks count as lost, > 0
+    :raises ValueError: if the time-out is not positive, or torchrun's environment variables are missing or wrong
+    :raises RankLostError: if the other ranks cannot be reached within the time-out
     """
     if not 0.0 < timeout < math.inf:
         raise ValueError(f"timeout={timeout!r} must be a positive number of seconds")
@@ -56,7 +56,7 @@ def join(timeout: float) -> None:
 
 
 def _place() -> dict[str, int]:
-    """Return the numbers that torchrun gives a process, checked."""
+    """Read and check the numbers that torchrun gives a process."""
     missing = [name for name in RENDEZVOUS if name not in os.environ]
     if missing:
         raise ValueError(
@@ -88,10 +88,10 @@ def _choose_gpu(local_rank: int) -> None:
 
 
 def _meet(backend: str, timeout: float) -> None:
-    """Make the process group, or say where that failed and why."""
+    """Make the process group, with an error that names the address."""
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:
-        # Who listens there is the first rank, or torchrun for all of them.
+        # Rank 0 opens the port itself, unless torchrun has.
         if os.environ["RANK"] != "0" or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             _wait_for_answer(address, port, timeout)
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
@@ -101,10 +101,10 @@ def _meet(backend: str, timeout: float) -> None:
 
 def _wait_for_answer(address: str, port: int, timeout: float) -> None:
     """
-    Wait until somebody at an address answers as those do who bring ranks together.
+    Wait for torch's store at an address.
 
-    :raises OSError: if nobody can be reached within the time-out
-    :raises RuntimeError: if who is reached does not answer in that way
+    :raises OSError: if the address cannot be reached within the time-out
+    :raises RuntimeError: if something else than a store answers
     """
     end = time.monotonic() + timeout
     while True:
@@ -119,7 +119,7 @@ def _wait_for_answer(address: str, port: int, timeout: float) -> None:
 
 
 def _greet(address: str, port: int, timeout: float) -> None:
-    """Ask for an answer in a thread: torch itself waits for it without end."""
+    """Connect in a thread: torch itself would wait for the answer without end."""
     answer: Future[None] = Future()
 
     def ask() -> None:
@@ -138,7 +138,7 @@ def _greet(address: str, port: int, timeout: float) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """Return what an error says, without the places in C++ where it arose."""
+    """Return the message of an error without its C++ traceback."""
     return next(iter(str(error).splitlines()), "").strip()
 
 
@@ -159,11 +159,7 @@ def _leave() -> None:
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """
-    Say in one line what it means when others do not answer.
-
-    :raises RankLostError: if they do not
-    """
+    """Turn torch's error about a rank that does not answer into a RankLostError of one line."""
     try:
         yield
     except RuntimeError as error:
@@ -173,37 +169,24 @@ def answered() -> Iterator[None]:
         ) from None
 
 
-def gathered(own: _T) -> list[_T]:
-    """
-    Return what each rank has to say.
-
-    :param own: what this one says; anything that can be pickled
-    :return: in the order of the ranks
-    """
+def all_gather_object(own: _T) -> list[_T]:
+    """Return the object of each rank, in the order of the ranks; it must be picklable."""
     everyone: list[Any] = [None] * size()
     with answered():
         dist.all_gather_object(everyone, own)
     return everyone
 
 
-def from_first(own: _T) -> _T:
-    """
-    Return what the first rank says.
-
-    :param own: what this one would say
-    """
-    said = [own]
+def broadcast_object(own: _T) -> _T:
+    """Return the object of rank 0."""
+    objects = [own]
     with answered():
-        dist.broadcast_object_list(said, src=0)
-    return said[0]
+        dist.broadcast_object_list(objects, src=0)
+    return objects[0]
 
 
-def copy_first(tensors: list[th.Tensor]) -> None:
-    """
-    Overwrite tensors by those of the first rank.
-
-    :param tensors: the same number and shapes on each rank
-    """
+def broadcast(tensors: list[th.Tensor]) -> None:
+    """Overwrite tensors by those of rank 0; number and shapes are the same on each rank."""
     with answered():
         for tensor in tensors:
             dense = tensor.detach().contiguous()
@@ -212,26 +195,16 @@ def copy_first(tensors: list[th.Tensor]) -> None:
                 tensor.detach().copy_(dense)
 
 
-def stack(own: th.Tensor) -> list[th.Tensor]:
-    """
-    Return the tensors of all the ranks.
-
-    :param own: of the same shape on each
-    :return: in the order of the ranks
-    """
+def all_gather(own: th.Tensor) -> list[th.Tensor]:
+    """Return the tensor of each rank, in the order of the ranks; the shape is the same on each."""
     everyone = [th.empty_like(own) for _ in range(size())]
     with answered():
         dist.all_gather(everyone, own.contiguous())
     return everyone
 
 
-def add(tensor: th.Tensor) -> th.Tensor:
-    """
-    Sum a tensor over the ranks, in place.
-
-    :param tensor: contiguous, of the same shape on each
-    :return: the same tensor
-    """
+def all_reduce(tensor: th.Tensor) -> th.Tensor:
+    """Sum a contiguous tensor over the ranks, in place, and return it; the shape is the same on each."""
     with answered():
         dist.all_reduce(tensor)
     return tensor

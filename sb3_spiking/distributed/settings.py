@@ -1,4 +1,4 @@
-"""What must be the same on each rank, and what differs."""
+"""Comparison of the ranks' settings before training starts."""
 
 import functools
 import platform
@@ -12,20 +12,20 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecEnvWrapper
 
-from sb3_spiking.distributed.plain import plain, without_address
+from sb3_spiking.distributed.descriptions import describe, without_address
 from sb3_spiking.optimizers.gradient_hooks import optimizers
 from sb3_spiking.versions import REQUIRED, versions
 
 Settings = Mapping[str, Any]
 
-OWN_BUSINESS = {"seed", "verbose", "tensorboard_log", "start_time"}
-"""Attributes of an algorithm that may differ between ranks."""
+OWN_TO_EACH_RANK = {"seed", "verbose", "tensorboard_log", "start_time"}
+"""Attributes of an algorithm that may always differ between ranks."""
 
-ELSEWHERE = {"policy_kwargs", "learning_rate", "env", "observation_space", "action_space"}
-"""Attributes of an algorithm that are described by themselves."""
+DESCRIBED_APART = {"policy_kwargs", "learning_rate", "env", "observation_space", "action_space"}
+"""Attributes of an algorithm with entries of their own in `settings`."""
 
 COUNTERS = {"_n_updates", "_n_calls"}
-"""Private attributes on which it depends what an algorithm does next: delayed updates, target networks."""
+"""Private attributes that time delayed updates and target networks."""
 
 MAY_DIFFER = {
     "environment": {"environment"},
@@ -38,36 +38,28 @@ MAY_DIFFER = {
         "exploration_fraction",
     },
 }
-"""Settings that may be allowed to differ: each rank then collects other experience, and all learn from all of it."""
+"""Settings that the user may allow to differ: the ranks then collect different experience and learn from all of it."""
 
 POINTS = 1001
-"""How many values of a schedule are compared, from the start of the training to its end."""
+"""Number of values at which schedules are compared, from the start of the training to its end."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """
-    A schedule by its values.
-
-    :param values: at equal distances, from the start of the training to its end
-    """
+    """Values of a schedule at equal distances, from the start of the training to its end."""
 
     values: tuple[float | str, ...]
 
     @staticmethod
     def of(schedule: Schedule) -> "Sampled":
-        """
-        Sample a schedule.
-
-        :param schedule: a function of the remaining progress, from 1 to 0
-        """
+        """Sample a function of the remaining progress, from 1 to 0."""
         return Sampled(tuple(_value(schedule, point) for point in range(POINTS)))
 
 
 def _value(schedule: Schedule, point: int) -> float | str:
     try:
-        return plain(float(schedule(_remaining(point))))
-    except Exception as error:  # many cannot be asked for the very end, and need not
+        return describe(float(schedule(_remaining(point))))
+    except Exception as error:  # many schedules fail at the very end, which training does not reach
         return type(error).__name__
 
 
@@ -76,37 +68,31 @@ def _remaining(point: int) -> float:
 
 
 def settings(model: BaseAlgorithm, total_timesteps: int) -> Settings:
-    """
-    Return what must be the same on each rank.
-
-    :param model: an algorithm
-    :param total_timesteps: its budget
-    :return: plain values, samples of schedules and spaces, by name
-    """
+    """Return the settings that must be equal on all the ranks: plain values, sampled schedules and spaces, by name."""
     policy = model.policy
     assert model.env is not None
-    # What the policy says of itself has the defaults too, so that it does not matter who wrote them out.
+    # The constructor parameters include defaults, so that one rank may write them out and another not.
     policy_kwargs = {**model.policy_kwargs, **policy._get_constructor_parameters()}
     for name in ("lr_schedule", "observation_space", "action_space"):
         policy_kwargs.pop(name, None)
     return {
-        "algorithm": plain(type(model)),
+        "algorithm": describe(type(model)),
         "total_timesteps": total_timesteps,
         "environment": _environment(model.env),
         "observation_space": model.observation_space,
         "action_space": model.action_space,
-        "policy_kwargs": plain(policy_kwargs),
+        "policy_kwargs": describe(policy_kwargs),
         "learning_rate": _schedule(model.lr_schedule),
         **_attributes(model),
-        "tensors": {name: plain(tensor) for name, tensor in policy.state_dict().items()},
+        "tensors": {name: describe(tensor) for name, tensor in policy.state_dict().items()},
         "frozen": tuple(name for name, parameter in policy.named_parameters() if not parameter.requires_grad),
         "modules": {
-            name: f"{plain(type(module))}({without_address(module.extra_repr())})"
+            name: f"{describe(type(module))}({without_address(module.extra_repr())})"
             for name, module in policy.named_modules()
         },
-        "optimizers": {name: plain(type(optimizer)) for name, optimizer in optimizers(model).items()},
+        "optimizers": {name: describe(type(optimizer)) for name, optimizer in optimizers(model).items()},
         "precision": {
-            "default": plain(th.get_default_dtype()),
+            "default": describe(th.get_default_dtype()),
             "products": th.get_float32_matmul_precision(),
             "autocast": th.is_autocast_enabled(model.device.type),
         },
@@ -118,10 +104,10 @@ def settings(model: BaseAlgorithm, total_timesteps: int) -> Settings:
 
 
 def _attributes(model: BaseAlgorithm) -> dict[str, Any]:
-    """Return what an algorithm was given."""
-    left_out = OWN_BUSINESS | ELSEWHERE | {"lr_schedule"}
+    """Describe the arguments of an algorithm."""
+    left_out = OWN_TO_EACH_RANK | DESCRIBED_APART | {"lr_schedule"}
     return {
-        name: _schedule(value) if _is_schedule(name, value) else plain(value)
+        name: _schedule(value) if _is_schedule(name, value) else describe(value)
         for name, value in vars(model).items()
         if name in COUNTERS or not (name.startswith("_") or name in left_out)
     }
@@ -132,36 +118,35 @@ def _is_schedule(name: str, value: object) -> bool:
 
 
 def _schedule(schedule: Schedule) -> Any:
-    """Sample a function, or a schedule of SB3; what is another object may count its calls, and is not called."""
+    """Sample a function, or a schedule of SB3; other callables may count their calls, and are not called."""
     inner = getattr(schedule, "value_schedule", schedule)
     stateless = isinstance(inner, FunctionType | MethodType | functools.partial)
     if stateless or type(inner).__module__.startswith("stable_baselines3."):
         return Sampled.of(schedule)
-    return plain(inner)
+    return describe(inner)
 
 
 def _environment(env: VecEnv) -> dict[str, Any]:
     wrappers = []
     while isinstance(env, VecEnvWrapper):
-        wrappers.append(plain(type(env)))
+        wrappers.append(describe(type(env)))
         env = env.venv
     described: dict[str, Any] = {"wrappers": tuple(wrappers)}
-    # Others need not answer, and what cannot be pickled must not be asked of another process.
+    # Other vectorised environments may not answer; of other processes ask for strings only, which can be pickled.
     if isinstance(env, DummyVecEnv | SubprocVecEnv):
         described["names"] = tuple(without_address(name) for name in env.env_method("__str__"))
     if isinstance(env, DummyVecEnv):
         specs = [part.unwrapped.spec for part in env.envs]
-        described["kwargs"] = tuple(plain({**spec.kwargs, "render_mode": None}) if spec else None for spec in specs)
+        described["kwargs"] = tuple(describe({**spec.kwargs, "render_mode": None}) if spec else None for spec in specs)
     return described
 
 
 def check_equal(everyone: Sequence[Settings], may_differ: Collection[str] = ()) -> None:
     """
-    Refuse settings that differ.
+    Raise a ValueError that names the settings that differ between ranks.
 
-    :param everyone: the settings of each rank
-    :param may_differ: what is allowed to: keys of ``MAY_DIFFER``, attributes of the algorithm
-    :raises ValueError: if others do, or there is no such attribute; the message names them
+    :param everyone: settings of each rank
+    :param may_differ: settings that may differ: keys of ``MAY_DIFFER``, attributes of the algorithm
     """
     unknown = [key for key in may_differ if key not in MAY_DIFFER and key not in everyone[0]]
     if unknown:
@@ -185,7 +170,7 @@ def _way_out(found: Sequence[tuple[str, Any, Any]]) -> str:
 
 
 def _differences(name: str, first: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield what differs: its name, and its value on either side."""
+    """Yield the name of each difference, and both values."""
     match first, other:
         case Mapping(), Mapping():
             for key in dict.fromkeys([*first, *other]):

@@ -1,1 +1,1 @@
-"""Changes to the optimisers of SB3's algorithms: fused steps, learning rates of parts, functions of gradients."""
+"""Changes to the optimisers of SB3's algorithms: fused steps, learning rates of parts, hooks on gradients."""

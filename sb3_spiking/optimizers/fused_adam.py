@@ -1,4 +1,4 @@
-"""torch's fused Adam: one pass over memory for each parameter, where its default on the CPU takes one per operation."""
+"""torch's fused Adam: one pass over memory per parameter, where the default on the CPU takes one per operation."""
 
 from typing import Any
 
@@ -6,17 +6,16 @@ import torch as th
 from torch import nn
 
 ALTERNATIVES = ("foreach", "capturable", "differentiable")
-"""Arguments of Adam that exclude it, or with which somebody has chosen."""
+"""Arguments of Adam that exclude the fused step, or that show the user's own choice."""
 
 
 def fuse(policy: nn.Module) -> None:
     """
-    Let the Adam optimisers of a policy take their steps in one pass; the equations are the same.
+    Switch the Adam optimisers of a policy to the fused step; the equations are the same.
 
-    What the user has chosen otherwise stays: another optimiser, ``optimizer_kwargs=dict(fused=False)`` or
-    ``dict(foreach=True)``.
+    The user's own choice stays: another optimiser, ``optimizer_kwargs=dict(fused=False)`` or ``dict(foreach=True)``.
 
-    :param policy: whose modules hold optimisers, as SB3's do
+    :param policy: policy whose modules hold optimisers, as SB3's do
     """
     for module in policy.modules():
         optimizer: Any = vars(module).get("optimizer")

@@ -1,9 +1,9 @@
 """
-Where to act on gradients without forking an algorithm: before anything is made of them.
+Functions of complete gradients, run before clipping and the optimiser's step, without a fork of the algorithm.
 
-Algorithms that clip gradients do so between ``backward`` and the optimiser's step, so what is to be done with theirs is
-done when ``backward`` ends; with those of the others when the optimiser is about to step, which leaves out what no
-optimiser will use (the actor's loss of TD3 and SAC also has gradients for the critic).
+Algorithms that clip gradients do so between ``backward`` and the step, so their functions run at the end of
+``backward``. Those of the others run before the step, which leaves out gradients that no optimiser uses (the actor loss
+of TD3 and SAC has gradients for the critic too).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,28 +15,28 @@ from torch.autograd import Variable
 from torch.utils.hooks import RemovableHandle
 
 Parameters = Mapping[str, th.Tensor]
-"""What one optimiser steps, by name."""
+"""Parameters of one optimiser, by name."""
 Detach = Callable[[], None]
 
 
 def optimizers(model: BaseAlgorithm) -> dict[str, th.optim.Optimizer]:
     """
-    Return all that steps: of the policy, and of SAC's entropy coefficient.
+    Return the optimisers of a model: those of the policy, and of SAC's entropy coefficient.
 
-    :param model: an algorithm
-    :return: by their names in it
+    :param model: algorithm
+    :return: optimisers by their names in the model
     """
     named = {name: recursive_getattr(model, name) for name in model._get_torch_save_params()[0]}
     return {name: part for name, part in named.items() if isinstance(part, th.optim.Optimizer)}
 
 
-def before_use(model: BaseAlgorithm, action: Callable[[Parameters], Callable[[], None]]) -> Detach:
+def on_gradients_ready(model: BaseAlgorithm, action: Callable[[Parameters], Callable[[], None]]) -> Detach:
     """
-    Do something whenever the gradients of an optimiser's parameters are complete, from now on.
+    Run a function whenever the gradients of an optimiser's parameters are complete.
 
-    :param model: an algorithm
-    :param action: given the parameters of one optimiser, returns what to do
-    :return: a function that ends it
+    :param model: algorithm
+    :param action: maker of the function, given the parameters of one optimiser
+    :return: function that removes the hooks
     """
     names = {id(parameter): name for name, parameter in model.policy.named_parameters()}
     handles: list[RemovableHandle] = []
@@ -44,7 +44,7 @@ def before_use(model: BaseAlgorithm, action: Callable[[Parameters], Callable[[],
         tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
         if not tensors:
             continue
-        # SAC's entropy coefficient is none of the policy's parameters.
+        # SAC's entropy coefficient is not a parameter of the policy.
         other = optimizer_name.removesuffix("_optimizer")
         act = action({names.get(id(tensor), other): tensor for tensor in tensors})
         handles += _after_backward(tensors, act) if hasattr(model, "max_grad_norm") else [_before_step(optimizer, act)]
@@ -67,7 +67,7 @@ def _after_backward(tensors: list[th.Tensor], act: Callable[[], None]) -> Iterat
 
 
 class _Once:
-    """Acts at the end of each backward pass, however many parameters report to it."""
+    """Runs a function once at the end of each backward pass, however many parameters have hooks."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         self.act = act
@@ -76,7 +76,7 @@ class _Once:
     def __call__(self, parameter: th.Tensor) -> None:
         if not self.expected:
             self.expected = True
-            # Not documented, but what DistributedDataParallel and FSDP are built on.
+            # Not documented, but DistributedDataParallel and FSDP rely on it.
             Variable._execution_engine.queue_callback(self._run)
 
     def _run(self) -> None:
@@ -86,14 +86,14 @@ class _Once:
 
 def check_finite(gradients: Parameters, total: th.Tensor) -> None:
     """
-    Refuse gradients that are not finite.
+    Check that gradients are finite.
 
-    :param gradients: by the names of their parameters
-    :param total: the sum of all their numbers
+    :param gradients: gradients by the names of their parameters
+    :param total: sum of all their numbers
     :raises FloatingPointError: if one is NaN or infinite; the message names its parameter
     """
     if th.isfinite(total):
         return
     bad = [name for name, gradient in gradients.items() if not th.isfinite(gradient).all()]
-    if bad:  # and not only a sum that overflowed
+    if bad:  # else the sum alone has overflowed
         raise FloatingPointError(f"the gradient of {', '.join(bad)} is NaN or infinite")

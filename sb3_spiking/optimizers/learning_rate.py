@@ -1,4 +1,4 @@
-"""A learning rate of its own for some parameters of an optimiser whose rates SB3 overwrites."""
+"""Scaled learning rates for some parameters of an optimiser whose rates SB3 overwrites."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,16 +21,15 @@ def scaled_optimizer(
     """
     Make an optimiser in which some parameters learn at a multiple of the rate of the others.
 
-    SB3 writes one rate, from its schedule, into all the parameter groups before each update. The scale is
-    therefore applied around each step and taken back after it: schedules, logs and saved optimisers keep
-    showing SB3's rate.
+    SB3 writes one rate, from its schedule, into all the parameter groups before each update. The scale is therefore
+    applied before each step and removed after it: schedules, logs and saved optimisers show SB3's rate.
 
-    :param optimizer_class: any torch optimiser
+    :param optimizer_class: class of the optimiser
     :param parameters: all the parameters
-    :param scaled: those of them with a rate of their own
+    :param scaled: parameters with a scaled rate
     :param scale: their rate as a multiple of the optimiser's, > 0
     :param kwargs: arguments of the optimiser
-    :return: the optimiser
+    :return: optimiser with the scaling attached
     """
     own = {id(parameter) for parameter in scaled}
     groups: list[dict[str, Any]] = [{"params": [], SCALE: scale}, {"params": [], SCALE: 1.0}]
@@ -45,12 +44,12 @@ def attach_hooks(optimizer: th.optim.Optimizer) -> None:
     """
     Attach the scaling to an optimiser whose groups hold their scale; deep copies and pickles lose their hooks.
 
-    :param optimizer: any torch optimiser; one that has the hooks is left as it is
+    :param optimizer: optimiser; one with the hooks stays as it is
     """
     if not getattr(optimizer, _ATTACHED, False):
         optimizer.register_step_pre_hook(_apply)
         optimizer.register_step_post_hook(_take_back)
-        # Lost with the hooks: torch copies and pickles the state of an optimiser, not its attributes.
+        # The mark is lost with the hooks: torch copies and pickles an optimiser's state, not its attributes.
         setattr(optimizer, _ATTACHED, True)
 
 

@@ -1,7 +1,7 @@
-"""What the spiking policies of every algorithm family share: keyword arguments, checks, saving."""
+"""Base class of the spiking policies of every algorithm family: keyword arguments, checks, saving."""
 
 import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch as th
 from gymnasium import spaces
 from spikingjelly.activation_based.base import MemoryModule
-from stable_baselines3.common.policies import BaseModel
+from stable_baselines3.common.policies import BaseModel, BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
@@ -21,8 +21,9 @@ from sb3_spiking.policies.fitting import fit_normalization
 from sb3_spiking.policies.images import warn_if_transposed
 from sb3_spiking.policies.keywords import OPTIONS, check_keywords, plain_kwargs
 from sb3_spiking.policies.observations import Extractors, make_extractors
+from sb3_spiking.policies.presets import Preset
 from sb3_spiking.policies.spaces import check_observation, check_space
-from sb3_spiking.snn import NetworkSpec, SpikingNetwork, SpikingOptions
+from sb3_spiking.snn import NetworkSpec, SpikingNetwork
 from sb3_spiking.snn.constants import check_constants
 from sb3_spiking.snn.convolutions import dense_size
 from sb3_spiking.snn.neurons import NEURONS
@@ -34,22 +35,22 @@ IMAGE_OPTIONS = {"conv_arch"}
 NetArch = list[int] | dict[str, list[int]]
 
 
-class SpikingPolicy(ABC):
+class SpikingPolicy(Preset, BasePolicy):
     """
     Keyword arguments of a spiking policy; goes before SB3's policy class.
 
-    Every argument is a name, a number or a list, so that ``policy_kwargs`` are saved as readable JSON. The
-    network's own arguments are those of [`SpikingOptions`][sb3_spiking.snn.SpikingOptions]. What is listed neither
-    here nor there goes to SB3's policy.
+    Every argument is a name, a number or a list, so that ``policy_kwargs`` are saved as readable JSON. The arguments
+    of the network are those of [`SpikingOptions`][sb3_spiking.snn.SpikingOptions]; all others are passed on to SB3's
+    policy.
 
-    :param observation_space: which spaces, depends on the policy
-    :param action_space: the action space
+    :param observation_space: observation space, of a kind that the policy takes
+    :param action_space: action space
     :param lr_schedule: learning rate as a function of the remaining progress
     :param net_arch: hidden layers of the spiking network and the critic, or a dict with a list for each
     :param normalize_observations: running z-score of vector observations, for the critic too; turn it off under
         ``VecNormalize``
     :param features_extractor_class: an extractor of your own, in place of the normalisation and of spiking convolutions
-    :param features_extractor_kwargs: its arguments
+    :param features_extractor_kwargs: arguments of this extractor
     :param share_features_extractor: one extractor for spiking network and critic, and so one set of observation
         statistics: the default where it has no parameters
     :param kwargs: arguments of the network and of SB3's policy
@@ -57,9 +58,8 @@ class SpikingPolicy(ABC):
     :raises TypeError: if an argument is unknown, or the algorithm is of another family than the policy
     """
 
-    preset: ClassVar[SpikingOptions]
     critic_key: ClassVar[str | None] = None
-    """Name of the critic in ``net_arch``; None where there is no critic."""
+    """Key of the critic in ``net_arch``; None without a critic."""
     deferred_statistics: ClassVar[bool] = False
     default_net_arch: ClassVar[NetArch] = [256, 256]
     critic_behind_images: ClassVar[list[int]] = [256, 256]
@@ -68,8 +68,13 @@ class SpikingPolicy(ABC):
     share_features_extractor: bool
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        # Before the arguments are looked at: those of another family do not fit, and Python would complain of them.
-        algorithm = algorithm_making(cls)
+        if not hasattr(cls, "policy_name"):
+            raise TypeError(
+                f"{cls.__name__} has no preset of observations and options: "
+                f"class PopSANPolicy(sb3_spiking.policies.presets.PopulationCoded, {cls.__name__}): ..."
+            )
+        # Before Python compares the arguments with __init__: those of another family do not fit. Copies have none.
+        algorithm = algorithm_making(cls) if args or kwargs else None
         if algorithm is not None:
             check_family(cls, algorithm)
         return super().__new__(cls)
@@ -115,17 +120,17 @@ class SpikingPolicy(ABC):
             kwargs["share_features_extractor"] = self._sharing(share_features_extractor)
         elif share_features_extractor is not None:
             raise ValueError(f"share_features_extractor={share_features_extractor!r}: there is no critic to share with")
-        self.spiking = NetworkSpec(self.extractors.parts, self.spiking_options)
-        super().__init__(  # type: ignore[call-arg]
+        self.network_spec = NetworkSpec(self.extractors.parts, self.spiking_options)
+        super().__init__(
             observation_space,
             action_space,
             lr_schedule,
             net_arch=self._net_arch(net_arch),
-            features_extractor_class=self.extractors.flat[0],
-            features_extractor_kwargs=self.extractors.flat[1],
+            features_extractor_class=self.extractors.actor[0],
+            features_extractor_kwargs=self.extractors.actor[1],
             **kwargs,
         )
-        fuse(self)  # type: ignore[arg-type]
+        fuse(self)
 
     def _own_extractors(
         self, extractor_class: type[BaseFeaturesExtractor], extractor_kwargs: dict[str, Any] | None
@@ -139,7 +144,7 @@ class SpikingPolicy(ABC):
         return Extractors(None, own, own)
 
     def _check_effects(self, options: dict[str, Any], kwargs: dict[str, Any]) -> None:
-        """Refuse arguments that the observations leave without effect, or whose effect nobody can want."""
+        """Reject options without effect on these observations, and gSDE on pixels."""
         parts = self.extractors.parts or ()
         images = [part for part in parts if part.is_image]
         changed = {name for name, value in options.items() if value != getattr(self.preset, name)}
@@ -154,82 +159,71 @@ class SpikingPolicy(ABC):
     def _sharing(self, wanted: bool | None) -> bool:
         if wanted is not None:
             boolean("share_features_extractor", wanted)
-        if wanted and self.extractors.flat != self.extractors.critic:
+        if wanted and self.extractors.actor != self.extractors.critic:
             raise ValueError(
                 "share_features_extractor=True is not possible with images: the critic has an ANN torso of its own"
             )
         return self.extractors.can_share if wanted is None else wanted
 
-    @staticmethod
-    @abstractmethod
-    def check_observation_space(space: spaces.Space, normalized_image: bool) -> None:
-        """
-        Refuse spaces that the policy does not take.
-
-        :param space: observation space
-        :param normalized_image: whether images are scaled to [0, 1] already
-        :raises ValueError: if it does not; the message names the policy to use
-        """
-
     @property
     @abstractmethod
     def spiking_network(self) -> SpikingNetwork:
-        """The spiking network that acts: what gets deployed."""
+        """Spiking network that acts, and is deployed."""
 
     @abstractmethod
-    def _seeing(self) -> tuple[BaseModel, BaseFeaturesExtractor]:
-        """Return the model that holds the spiking network, and the extractor in front of it."""
+    def _actor_and_extractor(self) -> tuple[BaseModel, BaseFeaturesExtractor]:
+        """Return the model that holds the spiking network, and its features extractor."""
 
     def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
         """
-        Turn an observation, or a batch, into tensors, as SB3 does.
+        Convert an observation, or a batch, to tensors, as SB3 does.
 
-        :param observation: raw, as the environment gives it
-        :return: the batch, and whether it was one
+        :param observation: raw observation of the environment, or a batch
+        :return: batch, and whether the observation was one
         :raises ValueError: if it does not fit the observation space; discrete observations are not rounded
         """
-        check_observation(self.observation_space, observation)  # type: ignore[attr-defined]
-        return super().obs_to_tensor(observation)  # type: ignore[misc]
+        check_observation(self.observation_space, observation)
+        return super().obs_to_tensor(observation)
 
     @th.no_grad()
     def spiking_features(self, observations: PyTorchObs) -> th.Tensor:
         """
-        Return what the spiking network sees when it acts; looking adds nothing to the observation statistics.
+        Return the input of the spiking network; the observation statistics stay as they are.
 
-        :param observations: raw observations, ``[N, *shape]``, or these of each entry of a Dict
+        :param observations: raw observations, ``[N, *shape]``, or a dict of them for a Dict space
         :return: preprocessed and normalised observations, ``[N, features_dim]``
         """
-        model, extractor = self._seeing()
+        model, extractor = self._actor_and_extractor()
         with _evaluating(extractor):
             return BaseModel.extract_features(model, observations, extractor)
 
     def fit_normalization(self, observations: Any) -> None:
         """
-        Replace the running mean and variance of the observations by those of a data set, for actor, critic and targets.
+        Fit the running mean and variance of the observations to a data set, for actor, critic and targets.
 
-        For training loops of one's own, such as behaviour cloning: the first gradient step sees the features that the
-        last one sees. Later training batches are added to the data set.
+        For training loops of your own, such as behaviour cloning: the features are the same from the first gradient
+        step to the last. Later training batches are added to the data set.
 
-        :param observations: raw observations as the environment gives them, arrays or tensors of ``[N, *shape]``, or
+        :param observations: raw observations of the environment, arrays or tensors of ``[N, *shape]``, or
             ``[..., *shape]``; a dict of these for a Dict space, where entries that are not normalised may be left out
         :raises ValueError: if the policy does not normalise, or the observations are less than two, of another shape,
             not finite or too large for float32; the statistics stay as they are
         """
-        fit_normalization(self, observations)  # type: ignore[arg-type]
+        fit_normalization(self, observations)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """
-        Load weights, as torch does, but none that were learnt with other constants.
+        Load weights, as torch does; weights that were learnt with other constants are refused.
 
-        :param state_dict: what a policy's ``state_dict`` returned
+        :param state_dict: ``state_dict()`` of a policy
         :param strict: whether the keys must be the same
         :param assign: see ``torch.nn.Module.load_state_dict``
-        :return: the keys that are missing, and those that are unknown
+        :return: missing keys and unknown keys
         :raises RuntimeError: if keys or shapes do not fit, or the weights were learnt with another neuron, number of
             steps, encoder or decoder; in the latter case the policy is unchanged
         """
-        check_constants(self, state_dict)  # type: ignore[arg-type]
-        return super().load_state_dict(state_dict, strict, assign)  # type: ignore[misc]
+        check_constants(self, state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
 
     def set_training_mode(self, mode: bool) -> None:
         """
@@ -238,16 +232,16 @@ class SpikingPolicy(ABC):
         :param mode: training or evaluation
         """
         if mode:
-            notice_threads(self)  # type: ignore[arg-type]
-        for name, network in self._modules.items():  # type: ignore[attr-defined]
-            if not name.endswith("_target"):
+            notice_threads(self)
+        for name, network in self._modules.items():
+            if network is not None and not name.endswith("_target"):
                 _set_mode(network, mode)
         self.training = mode
 
     def make_critic_features_extractor(self) -> BaseFeaturesExtractor:
-        """Make the features extractor of an ANN critic, which never spikes."""
+        """Make the features extractor of an ANN critic."""
         extractor_class, kwargs = self.extractors.critic
-        return extractor_class(self.observation_space, **kwargs)  # type: ignore[attr-defined]
+        return extractor_class(self.observation_space, **kwargs)
 
     def _net_arch(self, net_arch: object) -> Any:
         if net_arch is None:
@@ -275,12 +269,12 @@ class SpikingPolicy(ABC):
         images = [part for part in self.extractors.parts or () if part.is_image]
         if not images:
             return self.default_net_arch
-        # The layer behind the convolutions; the critic's extractor has it already.
+        # The dense layer behind the convolutions; the critic has it in its extractor.
         dense = [max(dense_size(part.shape) for part in images)]
         return dense if self.critic_key is None else {"pi": dense, self.critic_key: self.critic_behind_images}
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        data: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]
+        data: dict[str, Any] = super()._get_constructor_parameters()
         data.update(dataclasses.asdict(self.spiking_options), normalize_observations=self.normalize_observations)
         if self.critic_key is not None:
             # SB3 saves this argument of some policies only.
@@ -294,25 +288,25 @@ def arch_of(net_arch: NetArch, key: str) -> list[int]:
     """
     Return the hidden layers of one network.
 
-    :param net_arch: one list for all, or a list for each
-    :param key: which
-    :return: its sizes
+    :param net_arch: one list for all the networks, or a list for each
+    :param key: key of the network
+    :return: sizes of its layers
     """
     return net_arch[key] if isinstance(net_arch, dict) else net_arch
 
 
 def _set_mode(module: nn.Module, mode: bool) -> None:
-    """Do what ``nn.Module.train`` does: SB3 asks for it at each prediction, and torch takes a small network's time."""
+    """Set the mode as ``nn.Module.train`` does, but in less time: SB3 sets it at each prediction."""
     train = nn.Module.train
     modules: list[nn.Module | None] = [module]
-    for part in modules:  # which grows meanwhile
+    for part in modules:  # the list grows in the loop
         if part is None:
             continue
         if type(part).train is train:
             part.__dict__["training"] = mode
             if part._modules:
                 modules += part._modules.values()
-        else:  # a module with a mode of its own, such as batch normalisation that stays frozen
+        else:  # a module that sets its mode itself, such as batch normalisation that stays frozen
             part.train(mode)
 
 

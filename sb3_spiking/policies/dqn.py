@@ -5,7 +5,7 @@ from typing import Any
 
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 
-from sb3_spiking.policies.observations import Dictionaries, DirectCurrent, Images, PopulationCoded
+from sb3_spiking.policies.presets import Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.policies.value import SpikingValueNetwork, SpikingValuePolicy
 
 
@@ -23,8 +23,8 @@ class SpikingDQNPolicy(SpikingValuePolicy, DQNPolicy):
     def make_q_net(self) -> Any:
         return self.make_network()
 
-    def _online(self) -> SpikingQNetwork:
-        return self.q_net  # type: ignore[return-value]
+    def _online(self) -> Any:
+        return self.q_net
 
 
 class PopSANPolicy(PopulationCoded, SpikingDQNPolicy):

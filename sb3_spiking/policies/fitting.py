@@ -1,4 +1,4 @@
-"""Observation statistics from a data set, before the first training step."""
+"""Observation statistics fitted to a data set, before the first training step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ def fit_normalization(policy: BasePolicy, observations: Any) -> None:
     """
     Set the observation statistics of a policy, its critics and its targets.
 
-    :param policy: a policy that normalises vectors
+    :param policy: policy that normalises vectors
     :param observations: see [`fit_normalization`][sb3_spiking.policies.common.SpikingPolicy.fit_normalization]
     :raises ValueError: if the policy normalises nothing, or the observations do not fit; no statistics change then
     """
@@ -30,7 +30,7 @@ def fit_normalization(policy: BasePolicy, observations: Any) -> None:
         batch = _batch("observations", observations, space)
         batches = dict.fromkeys(extractors, batch)
     else:
-        # The extractor of an entry is stored under its name.
+        # Each entry's extractor is stored under the entry's name.
         entries = {path: path.rpartition(".")[2] for path in extractors}
         _check_entries(observations, space, set(entries.values()))
         batches = {
@@ -53,12 +53,12 @@ def _check_entries(observations: Any, space: spaces.Dict, needed: set[str]) -> N
 
 def _batch(name: str, values: Any, space: spaces.Space) -> th.Tensor:
     """
-    Return observations as a batch of vectors, float64 ``[N, size]``.
+    Convert observations to a batch of vectors, float64 ``[N, size]``.
 
     :param name: name of the argument, for the error
     :param values: observations, ``[..., *shape]``
-    :param space: the space of one of them
-    :raises ValueError: if the shape is another one, there are less than two, or a value is not a finite number
+    :param space: space of one observation
+    :raises ValueError: if the shape does not fit, there are less than two, or a value is not a finite number
     """
     shape = space.shape or ()
     try:

@@ -1,4 +1,4 @@
-"""Which axis of an image holds the channels: convolutions want the first."""
+"""Checks that the channels of images are their first axis, as convolutions need them."""
 
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -8,9 +8,9 @@ from stable_baselines3.common.vec_env import VecTransposeImage, unwrap_vec_wrapp
 from sb3_spiking.notices import warn
 
 COLOURS = 4
-"""Channels of an image or of a short stack of grey ones."""
+"""Largest number of channels of a colour image, or of a short stack of grey images."""
 SMALLEST = 8
-"""Pixels on a side from which an array with so few channels last is a picture; smaller ones may be grids of planes."""
+"""Smallest side of an array with so few channels last that counts as an image; smaller ones may be grids of planes."""
 
 WAY_OUT = (
     "SB3 transposes uint8 images from 0 to 255 by itself (VecTransposeImage), and scales them; put the channels of "
@@ -20,9 +20,9 @@ WAY_OUT = (
 
 def check_channels_first(space: spaces.Space, normalized_image: bool) -> None:
     """
-    Refuse images whose channels come last, and warn of those that could be either.
+    Reject images whose channels are their last axis, and warn of images whose axes are ambiguous.
 
-    :param space: images, or a Dict with images
+    :param space: image space, or a Dict with images
     :param normalized_image: whether images are scaled to [0, 1] already
     :raises ValueError: if the channels come last; the message names the entry and the way out
     """
@@ -41,9 +41,9 @@ def check_channels_first(space: spaces.Space, normalized_image: bool) -> None:
 
 def warn_if_transposed(algorithm: BaseAlgorithm) -> None:
     """
-    Warn of what SB3 has transposed although its channels seem to be first: it takes the smallest axis for the channels.
+    Warn of images that SB3 has transposed although their channels seem to be first: it takes the smallest axis.
 
-    :param algorithm: the algorithm, with its environment if it has one
+    :param algorithm: algorithm, with or without an environment
     """
     wrapper = None if algorithm.env is None else unwrap_vec_wrapper(algorithm.env, VecTransposeImage)
     if wrapper is None or wrapper.skip:
@@ -62,9 +62,9 @@ def images_in(space: spaces.Space, normalized_image: bool) -> dict[str, spaces.S
     """
     Return the images of an observation space.
 
-    :param space: any
+    :param space: observation space
     :param normalized_image: whether images are scaled to [0, 1] already
-    :return: their spaces by their names in a Dict, or by ``""``
+    :return: image spaces by their names in a Dict; the name is ``""`` without a Dict
     """
     entries = space.spaces if isinstance(space, spaces.Dict) else {"": space}
     return {name: entry for name, entry in entries.items() if is_image_space(entry, normalized_image=normalized_image)}

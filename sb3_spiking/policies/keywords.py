@@ -1,4 +1,4 @@
-"""The names in ``policy_kwargs``: which there are, and what is meant by one that there is not."""
+"""Check of the names in ``policy_kwargs``, with suggestions for unknown ones."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -23,24 +23,24 @@ CONSTANTS = {
         "decoder_kwargs": DECODERS.values(),
     }.items()
 }
-"""Dicts among the arguments -> what any of them may hold."""
+"""Arguments that are dicts -> their possible keys."""
 
 GIVEN = {"self", "observation_space", "action_space", "lr_schedule"}
-"""What the algorithm gives."""
+"""Arguments that the algorithm passes."""
 
 KNOWN = ("sb3_spiking.", "stable_baselines3.", "sb3_contrib.")
-"""Packages whose policies are known to hand on what they collect."""
+"""Packages whose policies pass their ``**kwargs`` on to the next class."""
 
 THEIRS = {"features_extractor_kwargs", "optimizer_kwargs"}
-"""Dicts that go to classes of others, as they are."""
+"""Dicts that are passed on unchanged, to classes of other packages."""
 
 
 def plain_kwargs(policy_class: type, policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Return arguments whose NumPy numbers and arrays became Python's, so that they are saved as readable JSON.
+    Convert NumPy numbers and arrays in the arguments to Python's, so that they are saved as readable JSON.
 
-    :param policy_class: the class that takes them; what a class of the user's own adds stays as it is
-    :param policy_kwargs: any
+    :param policy_class: policy class that takes them; arguments added by a class of the user stay as they are
+    :param policy_kwargs: keyword arguments
     """
     known = _named(policy_class, of_users=False) - THEIRS
     return {name: plain(value) if name in known else value for name, value in policy_kwargs.items()}
@@ -48,12 +48,12 @@ def plain_kwargs(policy_class: type, policy_kwargs: Mapping[str, Any]) -> dict[s
 
 def check_keywords(policy_class: type, given: Iterable[str], algorithm: BaseAlgorithm | None) -> None:
     """
-    Refuse names that neither the policy nor SB3's policy behind it knows.
+    Check that the policy, or SB3's policy behind it, has arguments of these names.
 
-    :param policy_class: whose arguments
-    :param given: their names
-    :param algorithm: the algorithm that is making the policy, if there is one
-    :raises TypeError: if a name is unknown; the message says what is meant, and what there is
+    :param policy_class: policy class
+    :param given: names of the arguments
+    :param algorithm: algorithm that makes the policy, if any
+    :raises TypeError: if a name is unknown; the message suggests one, and lists all
     """
     allowed = allowed_keywords(policy_class)
     unknown = [name for name in given if name not in allowed]
@@ -64,15 +64,15 @@ def check_keywords(policy_class: type, given: Iterable[str], algorithm: BaseAlgo
 
 def allowed_keywords(policy_class: type) -> list[str]:
     """
-    Return the names that ``policy_kwargs`` may have.
+    Return the possible names in ``policy_kwargs``.
 
-    :param policy_class: the class that takes them
+    :param policy_class: policy class
     """
     return sorted(_named(policy_class))
 
 
 def _named(policy_class: type, of_users: bool = True) -> set[str]:
-    """Return the arguments that a class and those behind it name, with or without those of the user's own classes."""
+    """Return the named arguments of a class and its bases, with or without those of the user's own classes."""
     names = set(OPTIONS)
     for cls in policy_class.__mro__:
         known = cls.__module__.startswith(KNOWN)
@@ -81,12 +81,12 @@ def _named(policy_class: type, of_users: bool = True) -> set[str]:
         parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
         names |= {each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
         if known and all(each.kind is not each.VAR_KEYWORD for each in parameters):
-            break  # hands nothing on: SB3's policy
+            break  # SB3's policy passes nothing on
     return names - GIVEN
 
 
 def _advice(name: str, allowed: list[str], algorithm: BaseAlgorithm | None) -> str:
-    """Return a sentence on an unknown name."""
+    """Return the sentence of the error about an unknown name."""
     hints = []
     if algorithm is not None and name in inspect.signature(type(algorithm).__init__).parameters:
         called = type(algorithm).__name__
@@ -103,7 +103,7 @@ def _advice(name: str, allowed: list[str], algorithm: BaseAlgorithm | None) -> s
 
 
 def _constants_meant(name: str) -> list[str]:
-    """Return where a constant belongs, ``neuron_kwargs=dict(threshold=...)``, if the name is one."""
+    """Return hints such as ``neuron_kwargs=dict(threshold=...)``, if the name is that of a constant."""
     words = {name, ELSEWHERE.get(name, name), name.partition("_")[2]}
     return [
         f"it belongs in {table}: {table}=dict({constant}=...)"

@@ -1,9 +1,9 @@
 """
-Observation normalisation inside the policy, as PopSAN needs it: receptive fields on [-3, 3] see nothing
-of a velocity of 20.
+Observation normalisation inside the policy; PopSAN needs it, since a velocity of 20 lies outside of receptive fields
+on [-3, 3].
 
-The statistics are buffers named ``running_*``, which SB3 saves with the model and copies to the target
-networks. Nothing has to be wrapped around the environment, and ``predict`` needs no second file.
+The statistics are buffers named ``running_*``, which SB3 saves with the model and copies to the target networks. The
+environment needs no wrapper, and ``predict`` no second file.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ RESOLUTION = th.finfo(th.float32).eps
 EPSILON = 1e-16
 """Added to variances: a deviation below 1e-8 counts as constant."""
 PUBLISHED_EPSILON = th.finfo(th.float32).eps
-"""What the code of Tang et al. (2020) adds, and what this package added before ``running_epsilon`` was saved."""
+"""Added by the code of Tang et al. (2020), and by this package before ``running_epsilon`` was saved."""
 
 ALREADY_NORMALIZED = (
     "The observations have mean 0 and variance 1 already (VecNormalize or NormalizeObservation?), and the "
@@ -39,7 +39,7 @@ NOTHING_GATHERED = (
 )
 
 Exchange = Callable[[th.Tensor], list[th.Tensor]]
-"""Given the moments of a batch, returns those of all the batches that are to be merged."""
+"""All-gathers batch moments across ranks; the identity in one process."""
 
 
 class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
@@ -48,16 +48,16 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
 
         clip((observation - mean) / sqrt(var + running_epsilon + (mean * 2^-23)^2), -clip, clip)
 
-    The statistics are cumulative over all the training batches, that is over the replay buffer or the
-    rollouts (PopSAN: over all the stored observations). They change in training mode only, where SB3 runs
-    its gradient steps; before the first of these the observations are only clipped.
+    The statistics are cumulative over all the training batches, drawn from the replay buffer or the rollouts (PopSAN:
+    over all the stored observations). They change in training mode alone, in which SB3 runs its gradient steps; before
+    the first step the observations are only clipped.
 
     Dimensions of any scale above 1e-8 are normalised. Below that, and below the float32 resolution of their mean, they
     count as constant and give features near 0.
 
-    On-policy algorithms compare the policy that is trained with the one that acted. While their extractor is
-    ``waiting``, the statistics of training batches come into use at the next evaluation: a rollout and the update that
-    it feeds see the same features. Our policies tell it when to wait (``policies/rollouts.py``).
+    On-policy algorithms compare the policy in training with the policy that acted. While their extractor is
+    ``waiting``, the statistics of training batches come into use at the next evaluation: a rollout and its update see
+    the same features. The policies set ``waiting`` (``policies/rollouts.py``).
 
     :param observation_space: a Box
     :param clip: limit of the features, > 0
@@ -93,7 +93,7 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
         :raises ValueError: in training mode, if an observation is NaN, infinite, or too large for a variance
         """
         observations = observations.flatten(start_dim=1)
-        if is_exporting():  # an example to record is no training, in whatever mode the policy was loaded
+        if is_exporting():  # an example input is no training batch, whatever the policy's mode
             mean, var, _ = self._collected()
         else:
             self._keep_up(observations.detach())
@@ -103,13 +103,18 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
         return normalized.clamp(-self.clip, self.clip)
 
     def _keep_up(self, observations: th.Tensor) -> None:
-        """Learn from a training batch; put statistics into use where none have to wait."""
+        """Update the statistics by a training batch, and put them into use unless they have to wait."""
         if self.training:
             self._update(observations)
         if self.deferred and not (self.training and self.waiting):
             self._adopt()
         if not self.training:
             self._warn_if_nothing_was_gathered()
+
+    @property
+    def gathered(self) -> th.Tensor:
+        """Number of observations gathered so far, waiting ones included."""
+        return self._collected()[2]
 
     def constants(self) -> dict[str, Any]:
         return {"clip": float(self.clip)}
@@ -164,7 +169,7 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
                 getattr(self, f"running_{name}").copy_(value)
 
     def _warn_if_nothing_was_gathered(self) -> None:
-        # Only who learns needs gradients; compilers keep them on, and must not meet a condition on data.
+        # Gradients are on in training loops alone, and under compilers, which must not meet a condition on data.
         if not th.is_grad_enabled() or operations_are_traced():
             return
         if self.running_count == 0:
@@ -183,7 +188,7 @@ def moments_of(batch: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
 
     :param batch: ``[N, features_dim]``
     """
-    # Two passes; var_mean over the first dimension takes ten times as long. The second one corrects the mean, which is
+    # Two passes; var_mean over the first dimension takes ten times as long. The second pass corrects the mean, which is
     # rounded to some units in its last place: with a mean of 1e6 that is a good part of a deviation of 1.
     mean = batch.mean(dim=0)
     residuals = batch - mean
@@ -193,11 +198,11 @@ def moments_of(batch: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
 
 def check_moments(batch: th.Tensor, mean: th.Tensor, var: th.Tensor) -> None:
     """
-    Refuse what would destroy the statistics.
+    Check that a batch can be added to the statistics.
 
-    :param batch: ``[N, features_dim]``
-    :param mean: its mean, ``[features_dim]``
-    :param var: its variance, ``[features_dim]``
+    :param batch: observations, ``[N, features_dim]``
+    :param mean: mean of the batch, ``[features_dim]``
+    :param var: variance of the batch, ``[features_dim]``
     :raises ValueError: if a square is not finite in float32; the message says why
     """
     bad = ~th.isfinite((var + mean.square()).float())
@@ -214,9 +219,9 @@ def check_moments(batch: th.Tensor, mean: th.Tensor, var: th.Tensor) -> None:
 
 def only_own(moments: th.Tensor) -> list[th.Tensor]:
     """
-    Return the moments of all the batches that are to be merged: this one's. Training on several processes has more.
+    Return the moments of the batches of all the ranks: of one process, its own.
 
-    :param moments: of the observations of a batch: their number, means and variances, ``[1 + 2 features_dim]``
+    :param moments: number, means and variances of a batch of observations, ``[1 + 2 features_dim]``
     """
     return [moments]
 
@@ -227,10 +232,10 @@ CONSTANT = 1e-7
 
 def _looks_normalized(mean: th.Tensor, var: th.Tensor, size: int) -> bool:
     """
-    Tell whether a batch comes from observations that were normalised before.
+    Return whether a batch comes from observations that were normalised before.
 
-    A policy does not see the environment's wrappers, but it sees what they do. Constant dimensions are
-    normalised to 0, whatever wrapper it was.
+    The policy does not know the wrappers of the environment, so it judges by the values. Wrappers normalise constant
+    dimensions to 0.
     """
     varies = var > CONSTANT
     if size < 64 or varies.sum() < 1 or (mean[~varies].abs() > 0.5).any():

@@ -1,4 +1,4 @@
-"""Loading the original authors' PopSAN checkpoints into a model."""
+"""Loader for the original authors' PopSAN checkpoints."""
 
 from collections.abc import Mapping
 
@@ -23,12 +23,12 @@ def load_popsan_checkpoint(
     ``decoder.decoder.weight`` and ``.bias``. Actor and target actor both receive the weights; the critics,
     which the checkpoints do not hold, stay as they are.
 
-    :param model: a model with ``PopSANPolicy``, ``normalize_observations`` and the checkpoint's sizes
-    :param state_dict: the checkpoint, tensors or arrays
+    :param model: model with ``PopSANPolicy``, ``normalize_observations`` and the checkpoint's sizes
+    :param state_dict: parameters of the checkpoint, tensors or arrays
     :param obs_mean: mean of the observations, ``[obs_dim]``
     :param obs_var: variance of the observations, ``[obs_dim]``
-    :raises ValueError: if the model's policy is another one or does not normalise, or if a name is missing, unknown
-        or of another shape; the model is unchanged then
+    :raises ValueError: if the model has another policy or does not normalise, or if a parameter is missing, unknown or
+        of another shape; the model is unchanged then
     """
     policy = model.policy
     if not isinstance(policy, PopSANPolicy) or not policy.normalize_observations:
@@ -52,7 +52,7 @@ def load_popsan_checkpoint(
 
 
 def _names(layers: int) -> dict[str, str]:
-    """Return the published name of each parameter and ours."""
+    """Map the published name of each parameter to ours."""
     names = {
         "encoder.mean": "encoder.mean",
         "encoder.std": "encoder.std",

@@ -1,41 +1,42 @@
-"""SAC, and what the stochastic actors of its relatives (TQC, CrossQ) share: a spiking mean."""
+"""SAC: a stochastic actor with a spiking mean, also for TQC and CrossQ."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.distributions import StateDependentNoiseDistribution
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import create_mlp
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import nn
 
-from sb3_spiking.policies.observations import AnnTorso, Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.policies.off_policy import SpikingActor, SpikingActorPolicy
+from sb3_spiking.policies.presets import Dictionaries, DirectCurrent, Images, PopulationCoded
+from sb3_spiking.policies.torso import AnnTorso
 from sb3_spiking.snn import NetworkSpec, Part
 
+if TYPE_CHECKING:
+    SB3Actor = Actor
+else:
+    SB3Actor = BasePolicy
 
-class GaussianSpikingActor(SpikingActor):
+
+class GaussianSpikingActor(SpikingActor, SB3Actor):
     """
-    Mean of the actions from a spiking network, their deviation from an ANN of its own (PopSAN-SAC, Tang et al., 2020).
+    Mean of the actions from a spiking network, their standard deviation from an ANN (PopSAN-SAC, Tang et al., 2020).
 
     With gSDE the noise is a linear map of the features, that is, of the normalised observation. Only the mean is
     needed to act deterministically, so only the spiking network is deployed.
     """
 
-    # What SB3's actor class, behind this one, sets.
+    # SB3 declares other types.
     action_dist: Any
-    action_space: Any
-    activation_fn: Any
-    clip_mean: float
-    features_dim: int
-    latent_pi: nn.Module
+    latent_pi: Any
     log_std: Any
-    log_std_init: float
-    net_arch: list[int]
 
-    def __init__(self, *args: Any, spiking: NetworkSpec, **kwargs: Any) -> None:
-        super().__init__(*args, spiking=spiking, **kwargs)
+    def __init__(self, *args: Any, network_spec: NetworkSpec, **kwargs: Any) -> None:
+        super().__init__(*args, network_spec=network_spec, **kwargs)
         action_dim, features_dim = get_action_dim(self.action_space), self.features_dim
-        # Mean and deviation read the features, not a latent that they would share.
+        # Mean and deviation both read the features: no shared hidden layers.
         self.latent_pi = nn.Identity()
         limit = None
         if isinstance(self.action_dist, StateDependentNoiseDistribution):
@@ -44,14 +45,14 @@ class GaussianSpikingActor(SpikingActor):
             )
             limit = nn.Hardtanh(-self.clip_mean, self.clip_mean) if self.clip_mean > 0 else None
         else:
-            parts = spiking.parts or (Part("", (features_dim,)),)
-            torso = AnnTorso(parts, spiking.options.conv_arch)
+            parts = network_spec.parts or (Part("", (features_dim,)),)
+            torso = AnnTorso(parts, network_spec.options.conv_arch)
             mlp = create_mlp(torso.features, action_dim, self.net_arch, self.activation_fn)
             self.log_std = nn.Sequential(torso, *mlp)
-        self.mu = spiking.build(features_dim, action_dim, self.net_arch, limit)
+        self.mu = network_spec.build(features_dim, action_dim, self.net_arch, limit)
 
 
-class SpikingSACActor(GaussianSpikingActor, Actor):  # type: ignore[misc]
+class SpikingSACActor(GaussianSpikingActor, Actor):
     """SAC's actor with a spiking mean."""
 
 

@@ -1,4 +1,4 @@
-"""Observation spaces, and observations, at which SB3 would fail without a reason or take something else."""
+"""Checks of observation spaces, and of observations, that SB3 would misread or reject without a reason."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ from torch import nn
 
 def check_space(space: spaces.Space) -> None:
     """
-    Refuse spaces that SB3's preprocessing or torch cannot handle, whatever the policy.
+    Check that SB3's preprocessing and torch can handle an observation space.
 
     :param space: observation space
-    :raises ValueError: if it is one of these; the message names the entry of a Dict, and the way out
+    :raises ValueError: if they cannot; the message names the entry of a Dict, and the way out
     """
     if isinstance(space, spaces.Dict) and not space.spaces:
         raise ValueError("the observation space is a Dict without entries: there is nothing to observe")
@@ -25,10 +25,10 @@ def check_space(space: spaces.Space) -> None:
 
 def check_names(space: spaces.Dict) -> None:
     """
-    Refuse entries under whose names torch would store no module.
+    Check that torch can store modules under the names of a Dict's entries.
 
     :param space: observation space
-    :raises ValueError: if there is one; the message names it
+    :raises ValueError: if it cannot; the message names the entry
     """
     taken = nn.ModuleDict()
     for name in space.spaces:
@@ -57,10 +57,10 @@ def _problem(space: spaces.Space) -> str | None:
 
 def check_observation(space: spaces.Space, observation: Any) -> None:
     """
-    Refuse observations that SB3 would cut to integers, or would not find in a Dict.
+    Check that an observation has the entries of its space, and integers in the range of discrete spaces.
 
     :param space: observation space of the policy
-    :param observation: an observation or a batch, raw
+    :param observation: raw observation, or a batch
     :raises ValueError: if entries are missing or unknown, or a discrete observation is no number of its space
     """
     if isinstance(space, spaces.Dict):
@@ -82,7 +82,7 @@ def _check_integers(space: Any, values: np.ndarray) -> None:
     if values.dtype.kind not in "biuf" or (values.dtype.kind == "f" and not (values == np.floor(values)).all()):
         raise ValueError(f"an observation of {space} is an integer, not {values.tolist()}")
     fits = values.ndim >= len(space.shape) and values.shape[values.ndim - len(space.shape) :] == space.shape
-    if fits and ((values < 0) | (values >= sizes)).any():  # SB3 tells of other shapes
+    if fits and ((values < 0) | (values >= sizes)).any():  # SB3 rejects other shapes
         raise ValueError(f"an observation of {space} lies outside of it: {values.tolist()}")
 
 

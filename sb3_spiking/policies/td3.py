@@ -6,18 +6,18 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.td3.policies import Actor, TD3Policy
 from torch import nn
 
-from sb3_spiking.policies.observations import Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.policies.off_policy import SpikingActor, SpikingActorPolicy
+from sb3_spiking.policies.presets import Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.snn import NetworkSpec
 
 
-class SpikingTD3Actor(SpikingActor, Actor):  # type: ignore[misc]
-    """Features, a spiking network, a tanh."""
+class SpikingTD3Actor(SpikingActor, Actor):
+    """TD3's actor: a spiking network behind the features, and a tanh."""
 
-    def __init__(self, *args: Any, spiking: NetworkSpec, **kwargs: Any) -> None:
-        super().__init__(*args, spiking=spiking, **kwargs)
+    def __init__(self, *args: Any, network_spec: NetworkSpec, **kwargs: Any) -> None:
+        super().__init__(*args, network_spec=network_spec, **kwargs)
         action_dim = get_action_dim(self.action_space)
-        self.mu = spiking.build(self.features_dim, action_dim, self.net_arch, nn.Tanh())
+        self.mu = network_spec.build(self.features_dim, action_dim, self.net_arch, nn.Tanh())
 
 
 class SpikingTD3Policy(SpikingActorPolicy, TD3Policy):

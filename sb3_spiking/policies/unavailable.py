@@ -1,4 +1,4 @@
-"""Names that say why there is no spiking policy for an algorithm; SB3 would say "unknown"."""
+"""Placeholders for policies that an algorithm cannot have; SB3 would call their names unknown."""
 
 from typing import Any, NoReturn
 
@@ -7,7 +7,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 
 class UnavailablePolicy(BasePolicy):
-    """Stands in for a policy that there is not: making one raises an error with the reason."""
+    """Placeholder for a policy: making one raises an error with the reason."""
 
     message: str
 
@@ -17,12 +17,12 @@ class UnavailablePolicy(BasePolicy):
 
 def unavailable(name: str, algorithm: type[BaseAlgorithm], reason: str) -> type[UnavailablePolicy]:
     """
-    Return what an algorithm finds under the name of a policy that it cannot have.
+    Make the placeholder for a policy that an algorithm cannot have.
 
     :param name: name of the policy
-    :param algorithm: the algorithm
-    :param reason: why, and what to use
-    :return: a class that cannot be instantiated
+    :param algorithm: algorithm without the policy
+    :param reason: reason, and alternative
+    :return: class that cannot be instantiated
     """
     message = f"there is no {name} for {algorithm.__name__}: {reason}"
     return type(name, (UnavailablePolicy,), {"message": message, "__module__": __name__})

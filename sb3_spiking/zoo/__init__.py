@@ -1,5 +1,5 @@
 """
-Hyperparameters for rl_zoo3, one YAML file for each algorithm: those of the runs in docs/results.md, and no others.
+Hyperparameters for rl_zoo3, one YAML file per algorithm: exactly those of the runs in docs/results.md.
 
 ``python -m rl_zoo3.train --gym-packages sb3_spiking --conf-file FILE`` takes them as well.
 """
@@ -7,4 +7,4 @@ Hyperparameters for rl_zoo3, one YAML file for each algorithm: those of the runs
 from pathlib import Path
 
 FILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yml"))}
-"""Name of an algorithm, as rl_zoo3 writes it -> its file."""
+"""rl_zoo3's name of an algorithm -> its file."""

@@ -1,4 +1,4 @@
-"""rl_zoo3's experiments, which search the arguments of spiking policies too. Needs rl_zoo3."""
+"""rl_zoo3's experiments, with a search of the spiking policies' arguments. Needs rl_zoo3."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,10 @@ from sb3_spiking.zoo.search import SearchSpace, split
 
 class SpikingExperimentManager(ExperimentManager):
     """
-    An experiment of rl_zoo3 whose trials have spiking arguments beside rl_zoo3's own.
+    An experiment of rl_zoo3 that searches the arguments of spiking policies too.
 
-    rl_zoo3 replaces ``policy_kwargs`` by those that it samples. Here they are joined: what the hyperparameters set
-    stays, except for the sizes of the layers.
+    rl_zoo3 replaces ``policy_kwargs`` by sampled ones. Here the two are joined: arguments set by the hyperparameters
+    stay, except for the sizes of the layers.
     """
 
     trial_id: int | None
@@ -35,9 +35,9 @@ class SpikingExperimentManager(ExperimentManager):
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """
-        Read the hyperparameters, joined with those of a trial if one is asked for.
+        Read the hyperparameters, joined with those of a trial if one is given.
 
-        :return: the hyperparameters, to work on and to save
+        :return: hyperparameters, to use and to save
         """
         trial, self.trial_id = self.trial_id, None  # rl_zoo3 would drop policy_kwargs, and take trial 0 for none
         hyperparams, saved = super().read_hyperparameters()
@@ -58,10 +58,10 @@ class SpikingExperimentManager(ExperimentManager):
         """
         Load the hyperparameters of a trial.
 
-        :param storage: the study's storage
+        :param storage: storage of the study
         :param study_name: name of the study
         :param trial_id: number of the trial; the best one if None
-        :param convert: whether to make arguments of the algorithm of them
+        :param convert: convert the trial's parameters to arguments of the algorithm
         :return: hyperparameters
         """
         params: dict[str, Any] = super().load_trial(storage, study_name, trial_id, convert=False)
@@ -75,14 +75,14 @@ class SpikingExperimentManager(ExperimentManager):
         return loaded
 
     def _policy(self) -> type[SpikingPolicy] | None:
-        """Return the spiking policy of the experiment, None if it does not spike."""
+        """Return the spiking policy of the experiment; None for another policy."""
         name = self._hyperparams["policy"]
         policy = ALGOS[self.algo].policy_aliases.get(name) if isinstance(name, str) else name
         return policy if isinstance(policy, type) and issubclass(policy, SpikingPolicy) else None
 
 
 def _joined(sampler: Callable[..., dict[str, Any]], space: SearchSpace) -> Callable[..., dict[str, Any]]:
-    """Return a sampler that keeps the fixed arguments and adds the spiking ones."""
+    """Make a sampler that keeps the fixed arguments and adds spiking ones."""
 
     def sample(trial: Any, *args: Any) -> dict[str, Any]:
         sampled = sampler(trial, *args)

@@ -1,4 +1,4 @@
-"""The search space of the spiking policies, beside rl_zoo3's own, for ``sb3-spiking train -optimize``."""
+"""Search space of the spiking policies, beside rl_zoo3's own, for ``sb3-spiking train -optimize``."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from sb3_spiking.snn.surrogates import SURROGATES
 
 NEURONS = ("cuba_lif", "lif", "plif", "if")
 STEEPNESS = {"width": (0.1, 2.0), "slope": (1.0, 20.0)}
-"""The constants of surrogates, and the range in which each is searched."""
-PLAIN = ("time_steps", "neuron", "encoder_population", "actor_lr_scale")
-"""Parameters of a trial that are arguments of the policy as they are."""
+"""Constant of a surrogate -> range in which it is searched."""
+UNCHANGED = ("time_steps", "neuron", "encoder_population", "actor_lr_scale")
+"""Parameters of a trial that are also arguments of the policy."""
 
 
 class Trial(Protocol):
-    """The part of Optuna's trials that the search uses."""
+    """Methods of Optuna's trials that the search uses."""
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
 
@@ -30,11 +30,11 @@ class Trial(Protocol):
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
     """
-    The arguments of a spiking policy that are searched.
+    Searched arguments of a spiking policy.
 
-    :param policy: the policy's class
-    :param fixed: ``policy_kwargs`` that the user has set: they are kept, and not searched
-    :param observation_space: the environment's, after its wrappers
+    :param policy: policy class
+    :param fixed: ``policy_kwargs`` set by the user, which are not searched
+    :param observation_space: observation space of the wrapped environment
     """
 
     policy: type[SpikingPolicy]
@@ -45,7 +45,7 @@ class SearchSpace:
         """
         Suggest values.
 
-        :param trial: a trial of Optuna
+        :param trial: trial of Optuna
         :return: arguments for ``policy_kwargs``, beside the fixed ones
         """
         found: dict[str, Any] = {}
@@ -76,13 +76,13 @@ class SearchSpace:
 
 def split(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """
-    Take the parameters of a trial apart.
+    Separate the parameters of a trial.
 
-    :param params: all of them, as Optuna has stored them
-    :return: those of rl_zoo3, and the arguments for ``policy_kwargs`` that `SearchSpace.suggest` made of the others
+    :param params: all the parameters, as Optuna has stored them
+    :return: parameters of rl_zoo3, and arguments for ``policy_kwargs`` as `SearchSpace.suggest` returned them
     """
     rest = dict(params)
-    found = {name: rest.pop(name) for name in PLAIN if name in rest}
+    found = {name: rest.pop(name) for name in UNCHANGED if name in rest}
     for constant in STEEPNESS:
         if f"surrogate_{constant}" in rest:
             found["surrogate_kwargs"] = {constant: rest.pop(f"surrogate_{constant}")}

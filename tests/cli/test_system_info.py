@@ -11,7 +11,8 @@ import torch as th
 import sb3_spiking
 from sb3_spiking.cli import main
 from sb3_spiking.cli.system_info import system_info
-from sb3_spiking.policies.registry import ALGORITHMS, NAMES
+from sb3_spiking.policies.presets import NAMES
+from sb3_spiking.policies.registry import ALGORITHMS
 
 
 def test_every_algorithm_is_listed_with_its_policies():

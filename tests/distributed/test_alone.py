@@ -10,9 +10,9 @@ from stable_baselines3 import PPO, TD3
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from sb3_spiking.distributed import DataParallelCallback, drift, group, statistics
-from sb3_spiking.distributed.average import Average
+from sb3_spiking.distributed import DataParallelCallback, drift, group, norm_statistics
 from sb3_spiking.distributed.callback import _silence
+from sb3_spiking.distributed.gradient_average import GradientAverage
 from sb3_spiking.distributed.settings import check_equal
 from tests.distributed.batches import make
 
@@ -89,7 +89,7 @@ def test_what_may_differ_is_a_group_or_an_attribute():
 
 
 def test_a_nan_is_farther_than_any_number(monkeypatch):
-    monkeypatch.setattr(group, "copy_first", lambda tensors: None)
+    monkeypatch.setattr(group, "broadcast", lambda tensors: None)
     network = th.nn.Sequential(th.nn.Linear(2, 2), th.nn.Linear(2, 2))
     assert drift.measure(network).size == 0.0
     network[1].weight.data[0, 0] = float("nan")
@@ -137,14 +137,14 @@ def test_gradients_that_are_not_finite_are_named(one_rank):
     weight, bias = th.zeros(2, requires_grad=True), th.zeros(2, requires_grad=True)
     weight.grad, bias.grad = th.ones(2), th.tensor([1.0, th.nan])
     with pytest.raises(FloatingPointError, match=r"^the gradient of policy\.bias is NaN or infinite"):
-        Average({"policy.weight": weight, "policy.bias": bias})()
+        GradientAverage({"policy.weight": weight, "policy.bias": bias})()
 
 
 def test_a_sum_of_gradients_that_overflows_is_no_error(one_rank):
     group.join(10.0)
     weight = th.zeros(2, requires_grad=True)
     weight.grad = th.full((2,), 3e38)
-    Average({"weight": weight})()
+    GradientAverage({"weight": weight})()
     assert weight.grad.tolist() == pytest.approx([3e38, 3e38])
 
 
@@ -152,7 +152,7 @@ def test_a_parameter_without_a_gradient_keeps_none(one_rank):
     group.join(10.0)
     used, unused = th.zeros(2, requires_grad=True), th.zeros(2, requires_grad=True)
     used.grad = th.ones(2)
-    Average({"used": used, "unused": unused})()
+    GradientAverage({"used": used, "unused": unused})()
     assert used.grad.tolist() == [1.0, 1.0]
     assert unused.grad is None
 
@@ -217,9 +217,9 @@ def test_moments_of_batch_normalisation_are_combined_and_not_averaged(monkeypatc
         norm.running_var.copy_(th.tensor(values.var(0)))
         norms.append(norm)
     moments = [th.stack([norm.running_mean, norm.running_var + norm.running_mean.square()]) for norm in norms]
-    monkeypatch.setattr(group, "add", lambda tensor: sum(moments))
+    monkeypatch.setattr(group, "all_reduce", lambda tensor: sum(moments))
     monkeypatch.setattr(group, "size", lambda: 2)
-    statistics.combine(statistics.layers_with_moments(norms[0]))
+    norm_statistics.synchronize(norm_statistics.batch_norms(norms[0]))
     together = np.concatenate(ranks)
     np.testing.assert_allclose(norms[0].running_mean, together.mean(0))
     np.testing.assert_allclose(norms[0].running_var, together.var(0))

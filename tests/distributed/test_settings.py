@@ -8,7 +8,7 @@ from stable_baselines3 import PPO, TD3
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from sb3_spiking.distributed.plain import plain
+from sb3_spiking.distributed.descriptions import describe
 from sb3_spiking.distributed.settings import check_equal, settings
 from tests.distributed.batches import make
 
@@ -42,23 +42,23 @@ def tasks():
 
 
 def test_functions_of_the_same_name_are_told_apart_by_what_they_do():
-    first, second, third = (plain({"selection": function})["selection"] for function in tasks())
+    first, second, third = (describe({"selection": function})["selection"] for function in tasks())
     assert len({first, second, third}) == 3
-    assert plain(tasks()[0]) == first
+    assert describe(tasks()[0]) == first
 
 
 def test_a_function_that_knows_itself_can_be_described():
     def again(n):
         return again(n - 1) if n else 0
 
-    assert plain(again) == plain(again)
+    assert describe(again) == describe(again)
 
 
 def test_no_description_holds_a_place_in_memory():
     class Odd:
         pass
 
-    described = [str(plain({"objects": [Odd(), Odd, len, Odd().__init__, {1, 2}]})) for _ in range(2)]
+    described = [str(describe({"objects": [Odd(), Odd, len, Odd().__init__, {1, 2}]})) for _ in range(2)]
     assert described[0] == described[1]
     assert "0x" not in described[0]
 

@@ -4,7 +4,7 @@ import torch as th
 from stable_baselines3 import DQN, PPO, SAC, TD3
 
 from sb3_spiking.callbacks import FiniteGradientsCallback
-from sb3_spiking.optimizers.gradient_hooks import before_use, optimizers
+from sb3_spiking.optimizers.gradient_hooks import on_gradients_ready, optimizers
 
 SMALL = {"net_arch": [8]}
 
@@ -51,7 +51,7 @@ def test_gradients_are_seen_before_they_are_clipped_or_used(make):
 
     if hasattr(model, "max_grad_norm"):
         model.max_grad_norm = 1e-3
-    detach = before_use(model, action)
+    detach = on_gradients_ready(model, action)
     model.learn(32)
     detach()
     assert len(seen) >= 1

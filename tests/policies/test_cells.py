@@ -111,7 +111,7 @@ def test_policy_saves_and_loads_with_every_argument(cell, tmp_path):
     expected, _ = model.predict(batch, deterministic=True)
     np.testing.assert_array_equal(loaded.predict(batch, deterministic=True)[0], expected)
     assert loaded._get_constructor_parameters().keys() == model.policy._get_constructor_parameters().keys()
-    assert loaded.spiking == model.policy.spiking
+    assert loaded.network_spec == model.policy.network_spec
     assert loaded.extractors == model.policy.extractors
 
 
@@ -294,7 +294,7 @@ WRONG = [
     ("SpikingCnnPolicy", spaces.Box(-1, 1, (3,)), "use PopSANPolicy or SpikingMlpPolicy"),
     ("SpikingCnnPolicy", DICT, "use SpikingMultiInputPolicy"),
     ("SpikingCnnPolicy", spaces.Box(0, 1, (10, 10, 4), bool), "make_minatar_env"),
-    ("SpikingMultiInputPolicy", IMAGE, "SpikingCnnPolicy for images"),
+    ("SpikingMultiInputPolicy", IMAGE, "use SpikingCnnPolicy"),
 ]
 
 

@@ -134,7 +134,18 @@ class Evaluating(BaseCallback):
         self.model.predict(np.zeros(3, np.float32))
 
 
-@pytest.mark.parametrize("algorithm", ON_POLICY, ids=lambda algorithm: algorithm.__name__)
+def prepared(algorithm):
+    """Return an algorithm that puts its policy into training mode before the update does."""
+
+    def train(self):
+        self.policy.set_training_mode(True)
+        super(changed, self).train()
+
+    changed = type(algorithm.__name__, (algorithm,), {"train": train})
+    return changed
+
+
+@pytest.mark.parametrize("algorithm", [*ON_POLICY, prepared(PPO)], ids=lambda algorithm: algorithm.__name__)
 def test_an_update_sees_the_features_that_its_rollout_saw(algorithm):
     model = student(algorithm)
     norm = model.policy.pi_features_extractor

@@ -14,10 +14,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
 import sb3_spiking
 from sb3_spiking.policies import on_policy
-from sb3_spiking.policies.families import FAMILIES, family_of
+from sb3_spiking.policies.families import ALGORITHMS_OF, family_of
 from sb3_spiking.policies.images import check_channels_first
 from sb3_spiking.policies.keywords import allowed_keywords
-from sb3_spiking.policies.registry import NAMES
+from sb3_spiking.policies.presets import NAMES
 from tests.policies.cells import ALGORITHMS, BOX, CELLS, CONTRIB, VALUE, VECTOR, AnyEnv, Cell
 
 
@@ -42,7 +42,7 @@ def test_the_class_of_another_family_is_told_to_be_passed_by_name(algorithm, pol
 
 
 def test_every_registered_policy_has_a_family_with_a_name():
-    assert {family_of(policy).__name__ for policy in CLASSES.values()} <= FAMILIES.keys()
+    assert {family_of(policy).__name__ for policy in CLASSES.values()} <= ALGORITHMS_OF.keys()
 
 
 @pytest.mark.skipif(not CONTRIB, reason="sb3-contrib is not installed")

@@ -10,8 +10,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from sb3_spiking import PopSANPolicy
 from sb3_spiking.policies import RunningNormExtractor
+from sb3_spiking.policies.td3 import PopSANPolicy
 from sb3_spiking.snn import SpikingNetwork
 from tests.conftest import TargetEnv, small_model
 

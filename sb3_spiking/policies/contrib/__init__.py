@@ -18,14 +18,14 @@ FAMILIES: dict[type[BasePolicy], ModuleType] = {
     MaskableActorCriticPolicy: maskable,
     QRDQNPolicy: qrdqn,
 }
-"""sb3-contrib's policy class of a family of algorithms -> the module with our policies for it."""
+"""sb3-contrib's policy class of a family of algorithms -> module with the spiking policies of the family."""
 
 ALGORITHMS: tuple[type[BaseAlgorithm], ...] = (TQC, CrossQ, TRPO, MaskablePPO, QRDQN)
-"""TRPO has SB3's own policy class."""
+"""Algorithms of sb3-contrib with spiking policies; TRPO's are those of PPO."""
 
 UNAVAILABLE: dict[type[BaseAlgorithm], str] = {
     RecurrentPPO: "its policies carry a state from step to step, while a decision of these spiking networks begins and "
     "ends at rest. Use PPO with the same name; where one observation does not say enough, stack frames (VecFrameStack)",
     ARS: "it searches among random weights, without gradients. Use PPO, SAC or TD3 with the same name",
 }
-"""Algorithms without a spiking policy, and why."""
+"""Algorithm without a spiking policy -> reason."""

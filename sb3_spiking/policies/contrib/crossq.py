@@ -6,12 +6,12 @@ from gymnasium import spaces
 from sb3_contrib.crossq.policies import Actor, CrossQPolicy
 
 from sb3_spiking.policies.common import NetArch
-from sb3_spiking.policies.observations import Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.policies.off_policy import SpikingActorPolicy
+from sb3_spiking.policies.presets import Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.policies.sac import GaussianSpikingActor
 
 
-class SpikingCrossQActor(GaussianSpikingActor, Actor):  # type: ignore[misc]
+class SpikingCrossQActor(GaussianSpikingActor, Actor):
     """
     CrossQ's actor with a spiking mean and without batch renormalisation.
 
@@ -44,9 +44,9 @@ class SpikingCnnPolicy(Images, SpikingCrossQPolicy):
 class SpikingMultiInputPolicy(Dictionaries, SpikingCrossQPolicy):
     """Refuses: CrossQ joins observations and next observations into one batch, which it cannot do with Dicts."""
 
-    @staticmethod
-    def check_observation_space(space: spaces.Space, normalized_image: bool) -> None:
-        Dictionaries.check_observation_space(space, normalized_image)
+    @classmethod
+    def check_observation_space(cls, space: spaces.Space, normalized_image: bool) -> None:
+        super().check_observation_space(space, normalized_image)
         raise ValueError(
             "CrossQ cannot take Dict observations, with any policy: its critic joins observations and next "
             "observations into one batch. Use TQC or SAC, or wrap the environment in "

@@ -2,8 +2,8 @@
 
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 
-from sb3_spiking.policies.observations import Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.policies.on_policy import SpikingActorCritic
+from sb3_spiking.policies.presets import Dictionaries, DirectCurrent, Images, PopulationCoded
 
 
 class SpikingMaskablePolicy(SpikingActorCritic, MaskableActorCriticPolicy):

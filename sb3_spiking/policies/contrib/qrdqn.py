@@ -5,7 +5,7 @@ from typing import Any
 
 from sb3_contrib.qrdqn.policies import QRDQNPolicy, QuantileNetwork
 
-from sb3_spiking.policies.observations import Dictionaries, DirectCurrent, Images, PopulationCoded
+from sb3_spiking.policies.presets import Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.policies.value import SpikingValueNetwork, SpikingValuePolicy
 
 
@@ -23,8 +23,8 @@ class SpikingQRDQNPolicy(SpikingValuePolicy, QRDQNPolicy):
     def make_quantile_net(self) -> Any:
         return self.make_network()
 
-    def _online(self) -> SpikingQuantileNetwork:
-        return self.quantile_net  # type: ignore[return-value]
+    def _online(self) -> Any:
+        return self.quantile_net
 
 
 class PopSANPolicy(PopulationCoded, SpikingQRDQNPolicy):

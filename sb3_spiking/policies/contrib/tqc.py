@@ -2,12 +2,12 @@
 
 from sb3_contrib.tqc.policies import Actor, TQCPolicy
 
-from sb3_spiking.policies.observations import Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.policies.off_policy import SpikingActorPolicy
+from sb3_spiking.policies.presets import Dictionaries, DirectCurrent, Images, PopulationCoded
 from sb3_spiking.policies.sac import GaussianSpikingActor
 
 
-class SpikingTQCActor(GaussianSpikingActor, Actor):  # type: ignore[misc]
+class SpikingTQCActor(GaussianSpikingActor, Actor):
     """TQC's actor with a spiking mean."""
 
 

@@ -1,4 +1,4 @@
-"""Statistics of normalisation layers over all the ranks: what they see together, not the average of what each sees."""
+"""Statistics of normalisation layers, computed over the batches of all the ranks."""
 
 from collections.abc import Callable
 
@@ -9,32 +9,27 @@ from sb3_spiking.distributed import group
 from sb3_spiking.policies.normalization import Exchange, RunningNormExtractor, only_own
 
 MOMENTS = (("running_mean", "running_var"), ("ra_mean", "ra_var"))
-"""What torch's batch normalisation calls its means and variances, and what CrossQ's does."""
+"""Buffers with the running means and variances of torch's batch normalisation, and of CrossQ's."""
 
 
-def attach(policy: nn.Module) -> Callable[[], None]:
+def share_observations(policy: nn.Module) -> Callable[[], None]:
     """
-    Let observation statistics take in the batches of all the ranks, in their order, so that they stay equal.
+    Update observation statistics by the batches of all the ranks, in the order of the ranks, so that they stay equal.
 
-    :param policy: any policy
-    :return: a function that ends it
+    :return: function that ends the sharing
     """
     extractors = [module for module in policy.modules() if isinstance(module, RunningNormExtractor)]
 
-    def exchange_by(function: Exchange) -> None:
+    def exchange_with(function: Exchange) -> None:
         for extractor in extractors:
             extractor.exchange = function
 
-    exchange_by(group.stack)
-    return lambda: exchange_by(only_own)
+    exchange_with(group.all_gather)
+    return lambda: exchange_with(only_own)
 
 
-def layers_with_moments(policy: nn.Module) -> list[nn.Module]:
-    """
-    Return the other layers with running means and variances: batch normalisation.
-
-    :param policy: any policy
-    """
+def batch_norms(policy: nn.Module) -> list[nn.Module]:
+    """Return the batch normalisation layers: all but the observation statistics that have running moments."""
     return [
         module
         for module in policy.modules()
@@ -43,17 +38,15 @@ def layers_with_moments(policy: nn.Module) -> list[nn.Module]:
 
 
 @th.no_grad()
-def combine(layers: list[nn.Module]) -> None:
+def synchronize(batch_norms: list[nn.Module]) -> None:
     """
-    Give layers with running means and variances those of all the ranks' values.
+    Replace running means and variances by those over all the ranks.
 
     With equally many values on each rank, ``variance = mean of (variance_r + mean_r^2) - mean^2``.
-
-    :param layers: see [`layers_with_moments`][sb3_spiking.distributed.statistics.layers_with_moments]
     """
-    for layer in layers:
+    for layer in batch_norms:
         for mean, var in filter(None, (_moments(layer, names) for names in MOMENTS)):
-            moments = group.add(th.stack([mean, var + mean.square()])) / group.size()
+            moments = group.all_reduce(th.stack([mean, var + mean.square()])) / group.size()
             mean.copy_(moments[0])
             var.copy_((moments[1] - moments[0].square()).clamp(min=0.0))
 

@@ -1,4 +1,4 @@
-"""Values of settings as plain ones: they can be sent to another process, compared there, and shown."""
+"""Descriptions of settings by plain values, which can be sent to another process, compared there, and printed."""
 
 import dataclasses
 import functools
@@ -15,18 +15,15 @@ import torch as th
 from stable_baselines3.common.noise import ActionNoise
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-"""What Python's representations say of the place in memory, which differs between processes."""
+"""Memory address in a ``repr``, which differs between processes."""
 
 
-def plain(value: Any) -> Any:
+def describe(value: Any) -> Any:
     """
-    Describe a value by plain ones: two descriptions are equal where the values mean the same.
+    Describe a value by None, booleans, numbers and strings, and tuples and dicts of them.
 
-    Functions are compared by their code, defaults and closures; of an object that is none of the known ones only the
-    class is.
-
-    :param value: anything
-    :return: None, a boolean, a number or a string, or a tuple or dict of them
+    Values with the same meaning have equal descriptions. Functions are described by their code, defaults and closures,
+    objects of unknown classes by their class alone.
     """
     match value:
         case None | bool() | int() | str():
@@ -34,17 +31,17 @@ def plain(value: Any) -> Any:
         case float():
             return float(value) if value == value else "nan"
         case np.generic():
-            return plain(value.item())
+            return describe(value.item())
         case np.ndarray():
-            return plain(value.tolist())
+            return describe(value.tolist())
         case th.Tensor():
             return f"tensor {tuple(value.shape)} of {value.dtype}"
         case Mapping():
-            return {str(key): plain(part) for key, part in value.items()}
+            return {str(key): describe(part) for key, part in value.items()}
         case list() | tuple():
-            return tuple(plain(part) for part in value)
+            return tuple(describe(part) for part in value)
         case set() | frozenset():
-            return tuple(sorted(str(plain(part)) for part in value))
+            return tuple(sorted(str(describe(part)) for part in value))
         case Enum():
             return value.name
         case type():
@@ -58,24 +55,36 @@ def plain(value: Any) -> Any:
 
 
 def _object(value: Any) -> Any:
-    name = plain(type(value))
+    name = describe(type(value))
     match value:
         case FunctionType():
-            parts = (_code(value.__code__), plain(value.__defaults__), plain(value.__kwdefaults__), _closure(value))
+            parts = (
+                _code(value.__code__),
+                describe(value.__defaults__),
+                describe(value.__kwdefaults__),
+                _closure(value),
+            )
             return f"{value.__qualname__} (code {hashlib.sha256(repr(parts).encode()).hexdigest()[:8]})"
         case MethodType():
-            return plain(value.__func__)
+            return describe(value.__func__)
         case functools.partial():
-            return {"function": plain(value.func), "args": plain(value.args), "keywords": plain(value.keywords)}
+            return {
+                "function": describe(value.func),
+                "args": describe(value.args),
+                "keywords": describe(value.keywords),
+            }
         case ActionNoise():
-            return {"type": name, **plain(vars(value))}
+            return {"type": name, **describe(vars(value))}
     if dataclasses.is_dataclass(value):
-        return {"type": name, **{field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}}
+        return {
+            "type": name,
+            **{field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)},
+        }
     return name
 
 
 def _code(code: CodeType) -> tuple[Any, ...]:
-    constants = tuple(_code(part) if isinstance(part, CodeType) else repr(plain(part)) for part in code.co_consts)
+    constants = tuple(_code(part) if isinstance(part, CodeType) else repr(describe(part)) for part in code.co_consts)
     return code.co_code, code.co_names, constants
 
 
@@ -84,14 +93,10 @@ def _closure(function: FunctionType) -> tuple[Any, ...]:
     for cell in function.__closure__ or ():
         with suppress(ValueError):  # a variable without a value yet
             variables.append(cell.cell_contents)
-    # A function may well know itself.
-    return tuple(_code(part.__code__) if isinstance(part, FunctionType) else plain(part) for part in variables)
+    # By code alone: a recursive function is in its own closure.
+    return tuple(_code(part.__code__) if isinstance(part, FunctionType) else describe(part) for part in variables)
 
 
 def without_address(text: str) -> str:
-    """
-    Return a representation without places in memory.
-
-    :param text: what ``repr`` returns
-    """
+    """Remove memory addresses from a ``repr``."""
     return ADDRESS.sub("", text)

@@ -1,0 +1,38 @@
+"""Names of the policies, as ``sb3_spiking`` exports them."""
+
+from typing import Any, NoReturn
+
+from sb3_spiking.policies.presets import Preset
+
+
+class PolicyName(str):
+    """
+    Name of a policy, under which SB3's algorithms find the class of their family.
+
+    It is a string: ``PPO(sb3_spiking.PopSANPolicy, env)`` is ``PPO("PopSANPolicy", env)``. In ``isinstance`` it stands
+    for the classes of all the families. The classes themselves are in ``sb3_spiking.policies.<family>``.
+    """
+
+    __slots__ = ()
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return self.__subclasscheck__(type(instance))
+
+    def __subclasscheck__(self, subclass: type) -> bool:
+        return issubclass(subclass, Preset) and subclass.policy_name == self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(self._class_needed("be called"))
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
+        raise TypeError(self._class_needed("be subclassed"))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(self._class_needed(f"have {name!r}"))
+
+    def _class_needed(self, needed: str) -> str:
+        return (
+            f"sb3_spiking.{self} is the name under which each algorithm finds its own class, TD3({str(self)!r}, env); "
+            f"a name cannot {needed}. The classes are in sb3_spiking.policies, that of TD3 is "
+            f"sb3_spiking.policies.td3.{self}"
+        )
