@@ -1,10 +1,17 @@
 """Fixtures of all the tests: one thread and seed, a small environment, small agents, short trainings."""
 
+import json
 import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch as th
+from filelock import FileLock
 from spikingjelly.activation_based.base import MemoryModule
 from stable_baselines3 import TD3
 from stable_baselines3.common import evaluation
@@ -17,6 +24,9 @@ from tests.envs import TargetEnv
 if not th.cuda.is_available():
     # Triton looks at it where a kernel is defined: those for GPUs then run on the CPU, one program after the other.
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+ROOT = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items):
@@ -67,6 +77,38 @@ def spiking_modules(network):
 def trained(env):
     """Return an agent right after gradient steps."""
     return small_model(env).learn(60)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A built site: its folder, and how ``mkdocs`` ended."""
+
+    folder: Path
+    code: int
+    printed: str
+
+
+def build_site(source, folder):
+    """Build a site as ``make docs`` does."""
+    (flags,) = re.findall(r"mkdocs build (.*)", (ROOT / "Makefile").read_text())
+    command = [sys.executable, "-m", "mkdocs", "build", *flags.split(), "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    return Site(folder, done.returncode, done.stdout + done.stderr)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """Return the documentation, built once, however many processes share the tests."""
+    pytest.importorskip("mkdocs", reason="mkdocs is an extra")
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    ended = shared / "site.json"
+    with FileLock(shared / "site.lock"):
+        if not ended.exists():
+            built = build_site(ROOT, shared / "site")
+            ended.write_text(json.dumps([built.code, built.printed]))
+    return Site(shared / "site", *json.loads(ended.read_text()))
 
 
 @pytest.fixture
