@@ -29,8 +29,16 @@ if not th.cuda.is_available():
 ROOT = Path(__file__).parents[1]
 
 
+FAMILIES = ("TD3", "SAC", "PPO", "DQN")
+"""One algorithm of each: deterministic and stochastic off-policy actors, on-policy actors, value networks."""
+
+
 def pytest_collection_modifyitems(items):
-    """Begin with the longest: processes that share the tests then end together."""
+    """Mark twins; put the slow tests first, so that processes that share the tests end together."""
+    for item in items:
+        cell = item.callspec.params.get("cell") if hasattr(item, "callspec") else None
+        if cell is not None and cell.name not in FAMILIES:
+            item.add_marker("twin")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

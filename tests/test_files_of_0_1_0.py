@@ -25,7 +25,7 @@ from sb3_spiking.cli import main
 from sb3_spiking.conversion import SpikingQPolicy, load_dqn
 from sb3_spiking.reading.inspection import inspect_zip
 from sb3_spiking.reading.spiking_model import read_spiking_model
-from tests.policies.cells import AnyEnv
+from tests.envs import AnyEnv
 
 FILES = Path(__file__).parent / "fixtures" / "0.1.0"
 CONVERTED = sorted(path.stem for path in FILES.glob("converted-*.zip"))

@@ -21,7 +21,8 @@ from stable_baselines3.common.monitor import Monitor
 from sb3_spiking.policies import RunningNormExtractor
 from sb3_spiking.policies.common import SpikingPolicy
 from tests.conftest import Logged, spiking_modules
-from tests.policies.cells import CELLS, CONTRIB, DICT, IMAGE, OBSERVATIONS, ON_POLICY, VALUE, VECTOR, AnyEnv, Cell
+from tests.envs import AnyEnv
+from tests.policies.cells import CELLS, CONTRIB, DICT, IMAGE, OBSERVATIONS, ON_POLICY, VALUE, VECTOR, Cell
 
 
 def each_of(cells):
