@@ -1,4 +1,4 @@
-"""Errors in user input, whose texts name arguments: as keywords in Python, as options at the command line."""
+"""Errors in user input that name arguments: keywords in Python, options at the command line."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from sb3_spiking.printable import one_line
 @dataclass(frozen=True)
 class Argument:
     """
-    Argument in the text of an error: ``env='CartPole-v9'``, or ``env=`` alone.
+    Argument in the text of an error: ``env='CartPole-v9'``, or ``env=`` without a value.
 
     :param name: name of the argument in Python
     :param value: value of the argument, ``...`` for none
@@ -24,9 +24,9 @@ class Argument:
 
 class InputError(ValueError):
     """
-    Input that is not as it should be; the text is one printable line, whatever a stranger's file holds.
+    Error in user input; its text is one printable line, whatever is in an untrusted file.
 
-    :param parts: the text in parts, with each `Argument` and each cause of its own, to be spelled in another way
+    :param parts: texts, arguments and causes that make the text
     """
 
     def __init__(self, *parts: object) -> None:

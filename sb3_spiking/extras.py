@@ -1,11 +1,6 @@
-"""The optional packages, which the extras of pyproject.toml name."""
+"""Extras of pyproject.toml: optional packages."""
 
 
 def install_hint(extra: str) -> str:
-    """
-    Return how to install an extra. The package is on no index: only its clone knows its extras.
-
-    :param extra: name of the extra
-    :return: the end of an error message
-    """
+    """Return the command that installs an extra, for error messages. The package is on no index, only in a clone."""
     return f'in the clone of sb3-spiking: pip install -e ".[{extra}]"'

@@ -1,4 +1,4 @@
-"""Writing files so that what was there stays until the new ones are complete."""
+"""Atomic writing of files: old ones stay until the new ones are complete."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from pathlib import Path
 @contextmanager
 def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """
-    Write files under other names, and give them theirs once all of them are complete.
+    Write files under temporary names and rename them once all of them are complete.
 
-    After an error nothing is left of them, and the files that were there are as they were.
+    After an error the temporary files are removed, and existing files are unchanged.
 
-    :param paths: where they shall be
-    :return: where to write each of them, in the same folder and with the same suffix
+    :param paths: final paths
+    :return: temporary paths, in the same folders and with the same suffixes
     """
     partials = tuple(map(_partial, paths))
     try:
@@ -27,10 +27,10 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
 
 def check_writable(path: Path) -> None:
     """
-    Check that a file can be written, before the work that it is for.
+    Check that a file can be written, before any work starts.
 
-    :param path: where it shall be, in a folder that exists
-    :raises ValueError: if it cannot
+    :param path: path of the file, in an existing folder
+    :raises ValueError: if the file cannot be written
     """
     partial = _partial(path)
     try:

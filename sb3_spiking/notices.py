@@ -1,4 +1,4 @@
-"""Warnings whose place is the user's own line, not one of this package or of what calls it."""
+"""Warnings that point at the user's own line, not at one of a library."""
 
 import sys
 import warnings
@@ -11,16 +11,14 @@ LIBRARIES = frozenset(
         *("sb3_spiking", "sb3_spiking_cli"),
     )
 )
-"""Packages between a user's line and a warning of this package."""
+"""Packages whose lines are not the user's."""
 
 
 def warn(message: str) -> None:
     """
-    Warn of something in the user's program.
+    Warn at the user's own line; Python 3.12 has ``skip_file_prefixes`` of ``warnings.warn`` for this.
 
-    ``skip_file_prefixes`` of ``warnings.warn`` would do this from Python 3.12 on.
-
-    :param message: what is wrong, and what helps
+    :param message: problem and remedy
     """
     frame = _users_frame(sys._getframe(1))
     registry = frame.f_globals.setdefault("__warningregistry__", {})
@@ -29,7 +27,7 @@ def warn(message: str) -> None:
 
 
 def _users_frame(frame: FrameType) -> FrameType:
-    """Return the innermost frame that is not a library's; the outermost one if all of them are."""
+    """Return the innermost frame outside the libraries, or else the outermost one."""
     while frame.f_back is not None and _package(frame) in LIBRARIES:
         frame = frame.f_back
     return frame

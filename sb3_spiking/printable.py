@@ -1,18 +1,16 @@
-"""Text of unknown origin, as a terminal may show it."""
+"""Printable form of untrusted text, for terminals."""
 
 LENGTH = 600
-"""Characters of such a text, unless more are asked for."""
+"""Default length of a text in characters."""
 
 
 def printable(text: str, length: int = LENGTH) -> str:
     """
-    Return a text as one line that a terminal shows as it is.
-
-    Line breaks and control characters become spaces: escape sequences, and what reverses the direction of writing.
+    Replace unprintable characters of a text by spaces: line breaks, escape sequences, changes of writing direction.
 
     :param text: any text
-    :param length: characters at most
-    :return: the text, with ``...`` where it was cut
+    :param length: largest number of characters
+    :return: one line, with ``...`` where it was cut
     """
     shown = "".join(char if char.isprintable() else " " for char in text[:length])
     return shown + ("..." if len(text) > length else "")
@@ -20,10 +18,10 @@ def printable(text: str, length: int = LENGTH) -> str:
 
 def one_line(text: str, length: int = LENGTH) -> str:
     """
-    Return a message as one printable line: its line breaks and indentation become single spaces.
+    Join the lines of a message with single spaces, and make it `printable`.
 
     :param text: any text
-    :param length: characters at most
-    :return: the text, with ``...`` where it was cut
+    :param length: largest number of characters
+    :return: one line, with ``...`` where it was cut
     """
     return printable(" ".join(text[: 2 * length].split()), length)

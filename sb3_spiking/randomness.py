@@ -1,4 +1,4 @@
-"""Random states of NumPy and torch, given back after use."""
+"""Restoring the random states of NumPy and torch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import torch as th
 
 @contextmanager
 def randomness_untouched() -> Iterator[None]:
-    """Restore the random states that sampling a replay buffer and Poisson encoders draw from."""
+    """Restore the global random states: replay buffers draw from NumPy's, Poisson encoders from torch's."""
     state = np.random.get_state()  # noqa: NPY002 (SB3 samples from it)
     try:
         with th.random.fork_rng():

@@ -1,4 +1,4 @@
-"""Versions of this package and of those that it builds on."""
+"""Versions of this package and of its dependencies."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -7,13 +7,13 @@ OPTIONAL = ("triton", "sb3-contrib", "mujoco", "ale-py", "MinAtar", "rl_zoo3")
 
 
 def versions() -> dict[str, str | None]:
-    """Return the version of each package, None where it is not installed."""
+    """Return the version of each package, None if it is not installed."""
     return {name: _version(name) for name in (*REQUIRED, *OPTIONAL)}
 
 
 def _version(package: str) -> str | None:
     if package == "sb3-spiking":
-        # A clone may be newer than what pip noted about it.
+        # A clone may be newer than pip's metadata.
         from sb3_spiking import __version__
 
         return __version__

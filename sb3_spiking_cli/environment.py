@@ -1,4 +1,4 @@
-"""The options that name the environment an agent lives in."""
+"""Options that name the environment of an agent."""
 
 import argparse
 import json
@@ -11,11 +11,7 @@ MAX_STEPS = 100_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add the options.
-
-    :param parser: the parser of a command
-    """
+    """Add the options to the parser of a command."""
     group = parser.add_argument_group("environment")
     group.add_argument(
         "--env",
@@ -39,12 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def seed(text: str) -> int:
-    """
-    Read a seed.
-
-    :param text: an integer that environments and NumPy take, with those of the episodes after it
-    :return: the seed
-    """
+    """Read a seed that environments and NumPy take, and that leaves room for the seeds of further episodes."""
     value = int(text) if text.lstrip("-").isdecimal() and len(text) < 12 else -1
     if not 0 <= value < MAX_SEED:
         raise argparse.ArgumentTypeError(f"{text!r} must be an integer from 0 to {MAX_SEED - 1}")
@@ -52,11 +43,7 @@ def seed(text: str) -> int:
 
 
 def add_step_limit(group: argparse._ActionsContainer) -> None:
-    """
-    Add the option that ends episodes which would not end themselves.
-
-    :param group: options of a command that plays episodes
-    """
+    """Add the option that cuts long episodes."""
     group.add_argument(
         "--max-episode-steps",
         type=int,

@@ -1,4 +1,4 @@
-"""The environment an agent lives in: the one that the options name, or else its file."""
+"""Environment of an agent: named by the options, or else by its file."""
 
 import argparse
 import dataclasses
@@ -21,15 +21,11 @@ from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.printable import one_line
 
 OPTIONS = {"kwargs": "env-kwargs"}
-"""Argument of the library -> option, where their names differ."""
+"""Argument of the library -> option, where the names differ."""
 
 
 def in_options(*parts: object) -> str:
-    """
-    Return a text with options in place of the library's arguments.
-
-    :param parts: texts, arguments, environments and errors
-    """
+    """Join texts, arguments, environments and errors of the library to a text that names options."""
     return "".join(map(_in_options, parts))
 
 
@@ -53,12 +49,7 @@ def _option(argument: Argument) -> str:
 
 
 def cut_text(episodes: int, steps: int) -> str:
-    """
-    Return what to say of episodes that were cut.
-
-    :param episodes: number of episodes
-    :param steps: number of steps after which they were cut
-    """
+    """Return a warning about episodes that were cut after so many steps."""
     return (
         f"episodes that did not end within {steps} steps and were cut: {episodes}; "
         "their returns are what they had until then (--max-episode-steps)"
@@ -67,13 +58,9 @@ def cut_text(episodes: int, steps: int) -> str:
 
 def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvRecipe | None:
     """
-    Return the environment that the options name, or else the agent's file.
+    Return the environment named by the options, or else by the agent's file ``args.path``; None if neither names one.
 
-    :param args: parsed options; ``args.path`` is the agent's file
-    :param observation_space: the agent's
-    :param action_space: the agent's
-    :return: the environment, checked; None if nothing names a usable one
-    :raises ValueError: if the options name one that is not the agent's
+    :raises ValueError: if the environment of the options does not fit the agent
     """
     if args.env is not None:
         find_module(args.env)
@@ -91,19 +78,17 @@ def env_of(args: argparse.Namespace, observation_space: spaces.Space, action_spa
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options beside --env that the user has given; a stack of 0 frames is one."""
+    """Return the options beside --env that the user has given, a stack of 0 frames among them."""
     options = {name: getattr(args, name) for name in ("env_kwargs", "atari", "frame_stack", "vec_normalize")}
     return {name: value for name, value in options.items() if value is not None and value is not False and value != {}}
 
 
 def find_module(env: str) -> None:
     """
-    Let the module in ``module:id`` be found in the working directory, as it is by ``python -m``.
+    Let the module of an id ``module:id``, given by the user, be imported from the working directory.
 
-    Only a module that the user has named is looked for there, and one that is installed comes first: a folder of
-    strangers' files runs nothing unasked.
+    Only that module is looked for there, and an installed one comes first: other files in the folder run nothing.
 
-    :param env: an environment's id, of the user's own words
     :raises ValueError: if there is no such module
     """
     module, colon, _ = env.partition(":")
@@ -113,12 +98,7 @@ def find_module(env: str) -> None:
 
 
 def offer_module(module: str) -> bool:
-    """
-    Let a module in the working directory be imported, if it is not installed.
-
-    :param module: its name, of the user's own words or of a file that the user trusts
-    :return: whether there is one
-    """
+    """Let a trusted module be imported from the working directory, if it is not installed; return whether it exists."""
     top = module.partition(".")[0]
     if top in sys.modules or (top.isidentifier() and find_spec(top) is not None):
         return True
@@ -131,12 +111,9 @@ def offer_module(module: str) -> bool:
 
 def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvRecipe:
     """
-    Return the environment that the options name, or else the one of the conversion, or that of the file's name.
+    Return the environment named by the options, or else by the note of the conversion, or else by the file's path.
 
-    :param args: parsed options; ``args.path`` is the policy's file
-    :param snn: the converted policy
-    :return: the environment, checked
-    :raises ValueError: if there is none, or it is not the agent's
+    :raises ValueError: if there is none, or it does not fit the agent
     """
     noted = snn.origin.get("env")
     if args.env is None and noted is not None:
@@ -150,13 +127,9 @@ def env_of_converted(args: argparse.Namespace, snn: SpikingQPolicy) -> EnvRecipe
 
 def known_env_of(args: argparse.Namespace, observation_space: spaces.Space, action_space: spaces.Space) -> EnvRecipe:
     """
-    Return what `env_of` does where an environment is needed.
+    Return the environment of `env_of`.
 
-    :param args: parsed options
-    :param observation_space: the agent's
-    :param action_space: the agent's
-    :return: the environment, checked
-    :raises ValueError: if there is none, or it is not the agent's
+    :raises ValueError: if there is none, or it does not fit the agent
     """
     found = env_of(args, observation_space, action_space)
     if found is None:

@@ -1,4 +1,4 @@
-"""Environments: games with their wrappers, recipes of environments, and the environments that files name."""
+"""Environments: MinAtar and Atari games, recipes that make environments, and environments named by files."""
 
 from sb3_spiking.environments.games import (
     MINATAR_GAMES,

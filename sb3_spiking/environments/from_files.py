@@ -1,4 +1,4 @@
-"""Which environment an agent's file names: by the settings that rl_zoo3 keeps beside it, or by its path."""
+"""Environments named by agents' files: in rl_zoo3's settings beside them, or in their paths."""
 
 import re
 from collections.abc import Iterable
@@ -17,18 +17,18 @@ from sb3_spiking.reading.regular_files import read_file
 ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers.AtariWrapper"
 ATARI_FRAME = (84, 84)
 MAX_SETTINGS = 2**16
-"""Bytes of a file of settings; rl_zoo3's have some 1000, and a megabyte would keep PyYAML busy for a minute."""
+"""Bytes of a settings file; rl_zoo3's have some 1000, and PyYAML takes a minute for a megabyte."""
 STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
-"""As rl_zoo3 calls them in its folders, and on the Hub."""
+"""Names of statistics in rl_zoo3's folders, and on the Hub."""
 
 
 @dataclass(frozen=True)
-class Found:
+class FileEnv:
     """
-    Environment that an agent's file names.
+    Environment named by an agent's file.
 
-    :param recipe: the environment, None if it cannot be used
-    :param parts: one line in the parts of an `InputError`: the place of the name, and why the environment is not used
+    :param recipe: recipe of the environment, None if it cannot be used
+    :param parts: explanation in the parts of an `InputError`: the place of the name, and the reason against its use
     """
 
     recipe: EnvRecipe | None
@@ -36,26 +36,25 @@ class Found:
 
     @property
     def text(self) -> str:
-        """The line."""
+        """The explanation in one line."""
         return one_line("".join(map(str, self.parts)))
 
 
-def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.Space) -> Found | None:
+def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.Space) -> FileEnv | None:
     """
-    Find the environment that the folder of rl_zoo3 around a file names, or else its path; nothing is executed.
+    Find the environment named by rl_zoo3's folder around an agent's file, or else by the path of the file.
 
-    :param path: the agent's file
-    :param observation_space: the agent's
-    :param action_space: the agent's
-    :return: what was found, None if nothing names an environment
+    Nothing is executed.
+
+    :return: the environment, None if nothing names one
     """
     run = _zoo_folder(path)
     if run is not None:
-        # The path would name the same environment, but not what goes around it.
+        # The path would name the same environment, but not its wrappers.
         try:
             return _judge(str(run / "args.yml"), _zoo_recipe(run), observation_space, action_space)
         except EnvError as error:
-            return Found(None, error.parts)
+            return FileEnv(None, error.parts)
     refused = None
     ids = known_ids()
     for name in [path.name, *(parent.name for parent in path.absolute().parents)]:
@@ -68,16 +67,16 @@ def find_env(path: Path, observation_space: spaces.Space, action_space: spaces.S
     return refused
 
 
-def _judge(source: str, recipe: EnvRecipe, observation_space: spaces.Space, action_space: spaces.Space) -> Found:
+def _judge(source: str, recipe: EnvRecipe, observation_space: spaces.Space, action_space: spaces.Space) -> FileEnv:
     try:
         check_spaces(recipe, observation_space, action_space)
     except EnvError as error:
-        return Found(None, (f"{source} names ", recipe, ", not used: ", error))
-    return Found(recipe, (f"{source} names ", recipe))
+        return FileEnv(None, (f"{source} names ", recipe, ", not used: ", error))
+    return FileEnv(recipe, (f"{source} names ", recipe))
 
 
 def _id_in(name: str, ids: Iterable[str]) -> str | None:
-    """Return the longest id in a file's name, where a known environment may be of another version."""
+    """Return the longest id in a file's name; known environments count in any version."""
     words = {env_id: env_id.replace("/", "-") for env_id in ids}
     bounded = r"(?<![A-Za-z0-9]){}(?![A-Za-z0-9])"
     named = [key for key, word in words.items() if word in name and re.search(bounded.format(re.escape(word)), name)]
@@ -87,7 +86,7 @@ def _id_in(name: str, ids: Iterable[str]) -> str | None:
 
 
 def _recipe_by_name(env_id: str, observation_space: spaces.Space) -> EnvRecipe:
-    """Return what an id alone tells; an agent that sees frames of AtariWrapper had it."""
+    """Return the recipe of an id alone; observations of AtariWrapper's shape tell that it was applied."""
     registered = gym.registry.get(env_id)
     shape: tuple[int, ...] = observation_space.shape or ()
     if registered is not None and "AtariEnv" in str(registered.entry_point) and shape[1:] == ATARI_FRAME:
@@ -96,7 +95,7 @@ def _recipe_by_name(env_id: str, observation_space: spaces.Space) -> EnvRecipe:
 
 
 def _zoo_folder(path: Path) -> Path | None:
-    """Return where rl_zoo3 keeps the settings: ``<id>`` in the run ``<id>_<number>``; beside the file on the Hub."""
+    """Return rl_zoo3's folder of settings: ``<id>`` in the run ``<id>_<number>``, or the file's folder on the Hub."""
     run = path.absolute().parent
     inside = [file.parent for file in run.glob("*/args.yml") if run.name.startswith(f"{file.parent.name}_")]
     folders = [run / path.stem, *sorted(inside), run]
@@ -140,10 +139,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         ) from error
 
     class InertLoader(yaml.SafeLoader):
-        """Reads ordered mappings and tuples as such; what else is Python's stays an unread node."""
+        """Reads ordered mappings and tuples as such; other tags of Python stay unread nodes."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            # A few lines of them can stand for gigabytes.
+            # A few lines of aliases can expand to gigabytes.
             if self.check_event(yaml.AliasEvent):
                 raise ValueError("it has aliases, as rl_zoo3 writes none")
             return super().compose_node(parent, index)
@@ -156,7 +155,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         )
     try:
         content = yaml.load(read_file(path, MAX_SETTINGS).decode("utf-8"), InertLoader)
-    except Exception as error:  # a stranger's file may fail in any way
+    except Exception as error:  # an untrusted file may fail in any way
         raise EnvError(f"{path} is not read: {reason_of(error)}") from error
     if not isinstance(content, dict):
         raise EnvError(f"{path} holds no settings; pass ", ENV)

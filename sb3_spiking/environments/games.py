@@ -1,4 +1,4 @@
-"""MinAtar and Atari environments as spiking convolutions want them."""
+"""MinAtar and Atari environments for convolutional policies."""
 
 from typing import Any
 
@@ -19,10 +19,10 @@ PUBLISHED_FRAME_SKIP = 4
 
 class GridToImage(gym.ObservationWrapper, RecordConstructorArgs):
     """
-    Boolean grids, channels last, as images that SB3 recognises: uint8 of 0 and 255, channels first.
+    Convert boolean grids, channels last, to images that SB3 recognises: uint8 of 0 and 255, channels first.
 
-    :param env: an environment whose observations are boolean ``[height, width, channels]``, such as MinAtar's
-    :raises ValueError: if its observations are others
+    :param env: environment with boolean observations ``[height, width, channels]``, such as MinAtar's
+    :raises ValueError: if the observations are others
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -36,10 +36,10 @@ class GridToImage(gym.ObservationWrapper, RecordConstructorArgs):
 
     def observation(self, observation: np.ndarray) -> np.ndarray:
         """
-        Turn a grid into an image.
+        Convert a grid to an image.
 
-        :param observation: ``[height, width, channels]``
-        :return: ``[channels, height, width]``
+        :param observation: grid ``[height, width, channels]``
+        :return: image ``[channels, height, width]``
         """
         return np.ascontiguousarray(observation.transpose(2, 0, 1)).astype(np.uint8) * np.uint8(255)
 
@@ -50,10 +50,10 @@ def make_minatar_env(game: str, n_envs: int = 1, seed: int | None = None, **kwar
 
     :param game: ``"asterix"``, ``"breakout"``, ``"freeway"``, ``"seaquest"`` or ``"space_invaders"``
     :param n_envs: number of environments
-    :param seed: seed of the first; the others follow
-    :param kwargs: MinAtar's own: ``sticky_action_prob`` (0.1), ``difficulty_ramping`` (True)
+    :param seed: seed of the first environment; the others follow
+    :param kwargs: arguments of MinAtar: ``sticky_action_prob`` (0.1), ``difficulty_ramping`` (True)
     :return: monitored environments with uint8 images of 10 x 10 and the game's minimal action set
-    :raises ValueError: if there is no such game
+    :raises ValueError: if the game is unknown
     :raises ImportError: if MinAtar is not installed
     """
     if game not in MINATAR_GAMES:
@@ -63,13 +63,10 @@ def make_minatar_env(game: str, n_envs: int = 1, seed: int | None = None, **kwar
 
 def minatar_game(game: str, sticky_action_prob: float = 0.1, difficulty_ramping: bool = True, **kwargs: Any) -> gym.Env:
     """
-    Make a MinAtar game with its minimal action set; boolean grids, channels last.
+    Make a MinAtar game with its minimal action set and boolean grids, channels last.
 
-    :param game: one of ``MINATAR_GAMES``
-    :param sticky_action_prob: probability of repeating the last action
-    :param difficulty_ramping: whether the game becomes harder
-    :param kwargs: further arguments of MinAtar
-    :return: the game
+    Its signature names the arguments that files may set, see `guarded`.
+
     :raises ImportError: if MinAtar is not installed
     """
     try:
@@ -104,18 +101,18 @@ def make_atari_env(
     **kwargs: Any,
 ) -> VecEnv:
     """
-    Make Atari environments with SB3's ``make_atari_env`` and a stack of frames, and look at the frame skip.
+    Make Atari environments with SB3's ``make_atari_env``, stack their frames and check the frame skip.
 
-    ``ALE/...-v5`` skips 4 frames itself and SB3's ``AtariWrapper`` skips 4 more: 16 frames pass for each action, which
-    no published figure means. That is warned about.
+    ``ALE/...-v5`` skips 4 frames itself and SB3's ``AtariWrapper`` skips 4 more. Results are published for 4 frames per
+    action, so a warning tells of 16.
 
-    :param env_id: for example ``"PongNoFrameskip-v4"``
+    :param env_id: id of the game, for example ``"PongNoFrameskip-v4"``
     :param n_envs: number of environments
-    :param seed: seed of the first; the others follow
-    :param n_stack: frames that the agent sees at once
-    :param env_kwargs: for the environment
-    :param wrapper_kwargs: for ``AtariWrapper``
-    :param kwargs: for SB3's ``make_atari_env``
+    :param seed: seed of the first environment; the others follow
+    :param n_stack: number of stacked frames
+    :param env_kwargs: arguments of the environment
+    :param wrapper_kwargs: arguments of ``AtariWrapper``
+    :param kwargs: further arguments of SB3's ``make_atari_env``
     :return: environments with uint8 images of 84 x 84
     :raises ImportError: if ale-py is not installed
     """
@@ -138,14 +135,13 @@ def frames_per_action(
     env_id: str, env_kwargs: dict[str, Any] | None = None, wrapper_kwargs: dict[str, Any] | None = None
 ) -> int:
     """
-    Tell how many frames of a game pass for each action of the agent under SB3's ``AtariWrapper``.
+    Return the number of frames per action: the environment's own frame skip times the one of ``AtariWrapper``.
 
-    :param env_id: an Atari environment that is registered
-    :param env_kwargs: for the environment
-    :param wrapper_kwargs: for ``AtariWrapper``
-    :return: the environment's own frame skip times the wrapper's
+    :param env_id: id of a registered Atari environment
+    :param env_kwargs: arguments of the environment
+    :param wrapper_kwargs: arguments of ``AtariWrapper``
     """
     own = {**gym.spec(env_id).kwargs, **(env_kwargs or {})}.get("frameskip", PUBLISHED_FRAME_SKIP)
-    # A range, from which the old environments draw, counts by its longest skip.
+    # Old environments draw the skip from a range: count the longest.
     own = max(own) if isinstance(own, tuple) else own
     return own * (wrapper_kwargs or {}).get("frame_skip", PUBLISHED_FRAME_SKIP)

@@ -1,4 +1,4 @@
-"""Environments that a file names: which of them are made, and with which arguments."""
+"""Guard for environments named by files: registered ids and plain arguments only."""
 
 import inspect
 import re
@@ -15,12 +15,13 @@ from sb3_spiking.reading.archive import reading
 from sb3_spiking.reading.fields import Record
 
 PACKAGES = ("gymnasium.envs.", "ale_py.", "minatar.", "sb3_spiking.environments.")
-"""Whose environments may get arguments from a file: what they do with them is known."""
+"""Modules whose environments may get arguments from a file: their use of them is known."""
 MAX_STEPS, MAX_NUMBER, MAX_FRAME_SKIP, MAX_ITEMS, MAX_PATH = 1_000_000, 1e6, 100, 64, 4096
+"""Bounds of arguments: steps of an episode, numbers, frame skips, items of a list; characters of a path."""
 ADAPTERS = "GymV"
-"""How the ids of gymnasium's adapters to gym begin; they import what their arguments name."""
+"""Prefix of gymnasium's adapters to gym, which import modules that their arguments name."""
 WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""A text that is no path and no module."""
+"""Texts that are neither a path nor a module."""
 
 
 def named_recipe(
@@ -32,18 +33,14 @@ def named_recipe(
     vec_normalize: Path | None = None,
 ) -> EnvRecipe:
     """
-    Return the environment that a file names; nothing that the file names is imported or opened for it.
+    Return the recipe of an environment that a file names, without importing or opening anything for it.
 
     :param source: the file, for the error
-    :param env_id: must be registered, and nobody's adapter to something else
-    :param kwargs: must be plain values for arguments that the environment has, None for none
-    :param atari: see `EnvRecipe`
-    :param frame_stack: see `EnvRecipe`
-    :param vec_normalize: a file that was found beside the agent's
-    :return: the environment
-    :raises EnvError: if it is not made from files, or gets something from them that it should not
+    :param env_id: id, to be registered and no adapter to gym
+    :param kwargs: plain values for arguments of the environment, None for none
+    :raises EnvError: if the id or an argument is not allowed in files
     """
-    # gymnasium would import the package that a stranger names, here or in the kwargs of its adapters to gym.
+    # gymnasium would import a package named here, or in the kwargs of its adapters to gym.
     if not isinstance(env_id, str) or len(env_id) > 200 or ":" in env_id or env_id.startswith(ADAPTERS):
         raise EnvError(f"{source} names the environment {env_id!r}, not used; pass ", ENV, " if you trust it")
     if not isinstance(kwargs, Mapping | None):
@@ -55,13 +52,12 @@ def named_recipe(
 
 def noted_recipe(path: Path, noted: Any, vec_normalize: Path | None = None) -> EnvRecipe:
     """
-    Return the environment that was noted in a converted file.
+    Return the recipe of the environment that a converted file notes.
 
-    :param path: the file
-    :param noted: what is noted of it
-    :param vec_normalize: statistics that the user names; those that are noted are taken only from the file's own folder
-    :return: the environment
-    :raises ValueError: if it is not made from files, or its statistics are elsewhere
+    :param path: the converted file
+    :param noted: the note, JSON
+    :param vec_normalize: statistics given by the user; noted ones must lie in the folder of the file or below it
+    :raises ValueError: if the note is not allowed in files, or its statistics lie elsewhere
     """
     with reading(path):
         record = Record(noted, "origin.env")
@@ -73,7 +69,7 @@ def noted_recipe(path: Path, noted: Any, vec_normalize: Path | None = None) -> E
 
 
 def _beside(path: Path, noted: Path) -> Path:
-    """Return statistics in the folder of a file, or below it; others may be anything on this machine."""
+    """Return noted statistics that lie in the folder of a file or below it; a note may name any file of a machine."""
     folder = path.resolve().parent
     for place in (folder / noted, noted, folder / noted.name):
         if place.is_file() and place.resolve().is_relative_to(folder):
@@ -96,7 +92,7 @@ def _check_arguments(source: object, env_id: str, kwargs: Mapping[Any, Any]) -> 
 
 
 def _arguments(env_id: str) -> set[str]:
-    """Return which arguments an environment takes; of unknown packages, none."""
+    """Return the arguments that a file may give an environment; none for unknown packages."""
     registered = gym.registry.get(env_id) if env_id in known_ids() else None
     creator = None if registered is None else registered.entry_point
     if not isinstance(creator, str) or not creator.startswith(PACKAGES):
@@ -110,7 +106,7 @@ def _arguments(env_id: str) -> set[str]:
 
 
 def _is_plain(name: str, value: Any) -> bool:
-    """Return whether a value is short, no path, and makes no step take for ever."""
+    """Return whether a value is short, no path, and too small to make a step endless."""
     if name == "max_episode_steps":
         return type(value) is int and 1 <= value <= MAX_STEPS
     if isinstance(value, list | tuple):

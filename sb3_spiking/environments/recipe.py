@@ -1,4 +1,4 @@
-"""The environment an agent lives in: how to make it, and whether it is the agent's."""
+"""Recipes of environments: make them as SB3 shows them to an agent, and check that they fit it."""
 
 import difflib
 import json
@@ -22,27 +22,25 @@ from sb3_spiking.extras import install_hint
 from sb3_spiking.reading.vec_normalize import NormalizationStatistics, read_vec_normalize
 
 MAX_FRAMES = 256
-"""That are stacked; published agents see 4."""
+"""Upper bound of a frame stack; published agents use 4."""
 KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
-
-
 ENV, PACKAGE = Argument("env"), Argument("env", "package:id")
 
 
 class EnvError(InputError):
-    """No such environment, or not the agent's."""
+    """An environment that is unknown, cannot be made or does not fit the agent."""
 
 
 @dataclass(frozen=True)
 class EnvRecipe:
     """
-    How to make the environment an agent lives in; as a string, the options that say so.
+    Recipe of an environment.
 
     :param id: id of gymnasium, also ``package:id``; ``minatar-<game>`` for MinAtar's games as images
-    :param kwargs: for the environment; what JSON can hold
-    :param atari: whether SB3's ``AtariWrapper`` goes around it
-    :param frame_stack: observations that the agent sees at once; 0 and 1 stack none
-    :param vec_normalize: what ``VecNormalize.save`` wrote
+    :param kwargs: arguments of the environment, as JSON has them
+    :param atari: whether to apply SB3's ``AtariWrapper``
+    :param frame_stack: number of stacked observations; 0 and 1 stack none
+    :param vec_normalize: file of ``VecNormalize.save``
     :raises EnvError: if a value is not allowed
     """
 
@@ -63,20 +61,20 @@ class EnvRecipe:
         return ", ".join(map(str, self.arguments()))
 
     def arguments(self) -> list[Argument]:
-        """Return the arguments that differ from their defaults."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        """Return the arguments that differ from their defaults; the id is called ``env``."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
         return [Argument("env", self.id), *(Argument(name, value) for name, value in values.items() if value)]
 
     def make(self, n_envs: int, seed: int) -> VecEnv:
         """
-        Make it, monitored, with the observations that SB3's algorithm shows its policy.
+        Make monitored environments with the observations that SB3's algorithms show their policies.
 
-        Normalisation is frozen, rewards are left alone, images have their channels first.
+        Normalisation is frozen, rewards are unchanged, images have their channels first.
 
         :param n_envs: number of environments
-        :param seed: seed of the first; the others follow
-        :return: the environments
-        :raises EnvError: if it is unknown, or refuses to be made this way
+        :param seed: seed of the first environment; the others follow
+        :return: vectorised environments
+        :raises EnvError: if the environment is unknown or cannot be made in this way
         """
         _register_atari()
         try:
@@ -101,12 +99,12 @@ class EnvRecipe:
 
 def check_spaces(env: EnvRecipe | VecEnv, observation_space: spaces.Space, action_space: spaces.Space) -> None:
     """
-    Check that an agent can live in an environment: bounds and precision may differ, all else not.
+    Check that an environment has an agent's spaces; bounds and precision may differ.
 
-    :param env: the environment, or how to make it
-    :param observation_space: the agent's
-    :param action_space: the agent's
-    :raises EnvError: if it cannot, or if there is no such environment
+    :param env: environment, or its recipe
+    :param observation_space: the agent's observation space
+    :param action_space: the agent's action space
+    :raises EnvError: if the spaces differ, or the environment cannot be made
     """
     if isinstance(env, EnvRecipe):
         with closing(env.make(n_envs=1, seed=0)) as made:
@@ -122,7 +120,7 @@ def check_spaces(env: EnvRecipe | VecEnv, observation_space: spaces.Space, actio
 
 
 def _layout(space: spaces.Space) -> str:
-    """Describe what of a space a network depends on."""
+    """Describe a space by its type, shape and kind of numbers, on which a network depends."""
     match space:
         case spaces.Dict():
             return f"Dict({', '.join(f'{key}: {_layout(part)}' for key, part in sorted(space.spaces.items()))})"
@@ -136,14 +134,14 @@ def _layout(space: spaces.Space) -> str:
 
 
 def _observed(env: VecEnv, frame_stack: int, statistics: NormalizationStatistics | None) -> VecEnv:
-    # rl_zoo3 normalises before it stacks, others afterwards: the statistics' shape tells.
+    # rl_zoo3 normalises before it stacks, others afterwards: the shape of the statistics tells the order.
     if statistics is not None and statistics.fits(env.observation_space):
         env, statistics = statistics.normalize(env), None
     if frame_stack > 1:
         env = VecFrameStack(env, frame_stack)
     if statistics is not None:
         env = statistics.normalize(env)
-    return BaseAlgorithm._wrap_env(env)  # what every algorithm does to its environment
+    return BaseAlgorithm._wrap_env(env)  # as every algorithm of SB3 does
 
 
 def _register_atari() -> None:
@@ -152,7 +150,7 @@ def _register_atari() -> None:
 
 
 def known_ids() -> list[str]:
-    """Return what `EnvRecipe` can name without a package."""
+    """Return the registered ids, Atari's included where ale-py is installed."""
     _register_atari()
     return [*gym.registry]
 
@@ -181,14 +179,14 @@ def environments(
     env: VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
 ) -> Iterator[VecEnv]:
     """
-    Make environments for a while; those that are there already stay as they are.
+    Make environments and close them at the end; given ones are used as they are, and stay open.
 
-    :param env: environments, how to make them, or their id
-    :param observation_space: the agent's
-    :param action_space: the agent's
-    :param n_envs: how many to make
-    :param seed: of the first
-    :raises EnvError: if there is no such environment, or it is not the agent's
+    :param env: environments, their recipe, or their id
+    :param observation_space: the agent's observation space
+    :param action_space: the agent's action space
+    :param n_envs: number of environments to make
+    :param seed: seed of the first environment
+    :raises EnvError: if the environment cannot be made or does not fit the agent
     """
     if isinstance(env, VecEnv):
         check_spaces(env, observation_space, action_space)

@@ -1,10 +1,9 @@
 """
-One number for an agent on several environments, and how sure it is.
+Interquartile mean of an agent's scores on several environments, with a bootstrap interval.
 
-The interquartile mean is the mean of the middle half of all the scores: outliers do not move it as they move the mean,
-and it uses more of the scores than the median. Its interval is a percentile bootstrap that draws seeds anew within
-each environment. Source: Agarwal et al., Deep Reinforcement Learning at the Edge of the Statistical Precipice,
-NeurIPS 2021.
+The interquartile mean is the mean of the middle half of all the scores. It is less sensitive to outliers than the mean
+and uses more of the scores than the median. The interval is a percentile bootstrap, stratified by environment.
+Source: Agarwal et al., Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS 2021.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from sb3_spiking.arguments import positive_int
 @dataclass(frozen=True)
 class Interval:
     """
-    An estimate and where it may lie.
+    Estimate with its confidence interval.
 
     :param value: the estimate
     :param low: lower end
@@ -32,12 +31,10 @@ class Interval:
 
 def interquartile_mean(scores: Sequence[Sequence[float]] | np.ndarray) -> float:
     """
-    Return the mean of the middle half of the scores.
+    Return the mean of the middle half of ``n`` scores, without the ``n // 4`` lowest and the ``n // 4`` highest.
 
-    Of ``n`` scores the ``n // 4`` lowest and the ``n // 4`` highest do not count.
-
-    :param scores: normalised, so that environments can be compared, ``[environments, seeds]``
-    :return: the interquartile mean
+    :param scores: scores, normalised so that environments can be compared, ``[environments, seeds]``
+    :return: interquartile mean
     :raises ValueError: if the scores are no such table, or one is not finite
     """
     return float(_middle(_table(scores).reshape(1, -1))[0])
@@ -49,17 +46,18 @@ def interquartile_mean_interval(
     """
     Return the interquartile mean with its stratified bootstrap interval.
 
-    :param scores: normalised, so that environments can be compared, ``[environments, seeds]``
+    :param scores: scores, normalised so that environments can be compared, ``[environments, seeds]``
     :param confidence: share of the bootstrap's means inside the interval, in (0, 1)
-    :param resamples: how often seeds are drawn anew, >= 1
-    :param seed: of these draws
-    :return: mean and interval
+    :param resamples: number of bootstrap samples, >= 1
+    :param seed: seed of the bootstrap
+    :return: interquartile mean with its interval
     :raises ValueError: if the scores are no such table, one is not finite, or another value is not allowed
     """
     table = _table(scores)
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence={confidence!r} must lie in (0, 1)")
     environments, seeds = table.shape
+    # Draw seeds with replacement within each environment: [resamples, environments, seeds].
     drawn = np.random.default_rng(seed).integers(
         seeds, size=(positive_int("resamples", resamples), environments, seeds)
     )

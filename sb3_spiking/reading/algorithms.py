@@ -1,4 +1,4 @@
-"""The algorithm that a saved agent is trained with: named by its policy class, or else by what SB3 saved beside it."""
+"""Algorithm of a saved agent: told by its policy class, or else by the attributes that SB3 saved with it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ OF_POLICIES = {
     "sb3_spiking.policies.contrib.qrdqn": "QRDQN",
     "sb3_spiking.policies.contrib.tqc": "TQC",
 }
-"""The modules whose policies are for one algorithm."""
+"""Modules whose policies belong to one algorithm."""
 
 OF_ATTRIBUTES = {
     "ARS": {"delta_std"},
@@ -35,20 +35,14 @@ OF_ATTRIBUTES = {
     "QRDQN": {"exploration_rate", "n_quantiles"},
     "DQN": {"exploration_rate"},
 }
-"""Attributes of an algorithm that none behind it in this table has."""
+"""Attributes that an algorithm has, and those after it in this table do not."""
 
 OWN = ("stable_baselines3.", "sb3_contrib.", "sb3_spiking.")
-"""Packages whose policies are known; others are of the user's own."""
+"""Packages with known policies."""
 
 
 def algorithm_of(policy_class: Name | None, data: Mapping[str, Any]) -> str | None:
-    """
-    Return the algorithm of an agent.
-
-    :param policy_class: the class of its policy
-    :param data: the agent's JSON
-    :return: the algorithm's name; None if nothing tells
-    """
+    """Return the name of an agent's algorithm, None if neither its policy class nor its JSON tells."""
     module = "" if policy_class is None else policy_class.module
     if module in OF_POLICIES:
         return OF_POLICIES[module]
@@ -58,9 +52,5 @@ def algorithm_of(policy_class: Name | None, data: Mapping[str, Any]) -> str | No
 
 
 def is_known_policy(policy_class: Name) -> bool:
-    """
-    Tell whether a policy class is SB3's, sb3-contrib's or this package's.
-
-    :param policy_class: the class
-    """
+    """Return whether a policy class is SB3's, sb3-contrib's or this package's."""
     return policy_class.module.startswith(OWN)

@@ -1,4 +1,4 @@
-"""SB3's zip files read as data: within bounds, and with nothing in them executed."""
+"""Members of SB3's zip files, read as data and within bounds."""
 
 import base64
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from sb3_spiking.reading.saved_tensors import read_tensors
 from sb3_spiking.reading.zip_files import Archive
 
 MAX_DATA = 64 * 2**20
-"""Bytes of the agent's JSON; it has some 10 kB, and megabytes where image bounds are in it."""
+"""Bytes of the agent's JSON; usually 10 kB, megabytes with the bounds of images."""
 MAX_FIELDS = 1000
 """Attributes of the agent; SB3's have some 60."""
 MAX_WEIGHTS = 2**30
-"""Bytes of the weights; Atari's network and its target have 14 MB."""
+"""Bytes of the weights; an Atari network and its target take 14 MB."""
 LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
-"""A pickled number: with it torch's files began before they were zip files."""
+"""Pickled magic number at the start of torch's files before 1.6, which are no zip files."""
 
 
 class CheckpointError(InputError):
@@ -30,25 +30,20 @@ class CheckpointError(InputError):
 
 
 class NeedsCodeError(CheckpointError):
-    """A file that only SB3 can read, running the code in it."""
+    """A file that SB3 alone can read, by running code in it."""
 
 
 TRUST = ("if you trust its author, ", Argument("trust", True), " loads it with SB3, which runs code in the file")
-"""The way out of `NeedsCodeError`, in parts."""
+"""Advice at the end of a `NeedsCodeError`, in parts."""
 
 
 @contextmanager
 def reading(what: object) -> Iterator[None]:
-    """
-    Turn whatever hostile bytes provoke in zipfile, json, torch and gymnasium into one error.
-
-    :param what: what is read, the start of the message
-    :raises CheckpointError: if anything fails
-    """
+    """Raise any exception, of zipfile, json, torch or gymnasium, as a `CheckpointError` that begins with ``what``."""
     try:
         yield
     except Exception as error:
-        # Our own refusals and those of json are ValueErrors; the text of any other error needs its name.
+        # ValueErrors, our own and those of json, explain themselves; other errors need the name of their type.
         reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         kind = NeedsCodeError if isinstance(error, NeedsCodeError) else CheckpointError
         raise kind(what, ": ", reason) from error
@@ -56,11 +51,9 @@ def reading(what: object) -> Iterator[None]:
 
 def read_data(archive: Archive) -> dict[str, Any]:
     """
-    Read the JSON that describes the agent.
+    Read the agent's attributes, some of which hold pickles for `read_pickle`.
 
-    :param archive: the open zip file
-    :return: its values, some of which hold pickles for `read_pickle`
-    :raises ValueError: if it is missing, too large or no JSON object
+    :raises ValueError: if the member is missing, too large or no JSON object
     """
     content = archive.read("data", MAX_DATA)
     with reading("the member 'data' is no JSON"):
@@ -74,12 +67,10 @@ def read_data(archive: Archive) -> dict[str, Any]:
 
 def read_weights(archive: Archive) -> dict[str, th.Tensor]:
     """
-    Read the policy's state dict.
+    Read the policy's state dict, target networks included.
 
-    :param archive: the open zip file
-    :return: tensors by name, networks and target networks
-    :raises ValueError: if it is missing, too large, damaged or holds more than tensors
-    :raises NeedsCodeError: if torch wrote it before 1.6
+    :raises ValueError: if the member is missing, too large, damaged or holds more than tensors
+    :raises NeedsCodeError: if a torch before 1.6 wrote it
     """
     content = archive.read("policy.pth", MAX_WEIGHTS)
     if content.startswith(LEGACY_TORCH):
@@ -89,13 +80,7 @@ def read_weights(archive: Archive) -> dict[str, th.Tensor]:
 
 
 def read_version(archive: Archive) -> str | None:
-    """
-    Read which version of SB3 wrote the file.
-
-    :param archive: the open zip file
-    :return: the version, None where the file does not say
-    :raises ValueError: if it is there more than once or too long
-    """
+    """Read the version of SB3 that wrote the file, None where it is not noted."""
     if "_stable_baselines3_version" not in archive.members:
         return None
     return printable(archive.read("_stable_baselines3_version", 100).decode())
@@ -103,12 +88,11 @@ def read_version(archive: Archive) -> str | None:
 
 def read_pickle(item: Any, opcodes: Budget | None = None) -> InertPickle | None:
     """
-    Read one of the agent's attributes, which SB3 pickles where JSON has no word for it.
+    Read the pickle in one of the agent's attributes; SB3 pickles values that JSON does not know.
 
-    :param item: a value of the agent's JSON
-    :param opcodes: how many there may be; if None, as many as in one pickle
-    :return: what the pickle says; None where there is none, and the item speaks for itself
-    :raises ValueError: if the item announces a pickle and holds none
+    :param opcodes: budget of opcodes, that of one pickle if None
+    :return: the pickle, None if the attribute is plain JSON
+    :raises ValueError: if a pickle is announced and missing
     """
     if not isinstance(item, dict) or ":serialized:" not in item:
         return None

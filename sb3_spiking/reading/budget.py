@@ -1,12 +1,12 @@
-"""How much may be spent on a file of unknown origin."""
+"""Budget of memory and time for an untrusted file."""
 
 
 class Budget:
     """
-    An amount that all the parts of a file share.
+    Amount shared by all the parts of a file.
 
-    :param limit: how much there is in all
-    :param what: of what, for the error
+    :param limit: total amount
+    :param what: unit, for the error
     """
 
     def __init__(self, limit: int, what: str) -> None:
@@ -15,10 +15,10 @@ class Budget:
 
     def take(self, amount: int) -> None:
         """
-        Spend some of it, before it is spent.
+        Take an amount off the budget, before it is allocated or computed.
 
-        :param amount: how much, >= 0
-        :raises ValueError: if there is not so much left
+        :param amount: amount, >= 0
+        :raises ValueError: if less is left
         """
         self._left -= amount
         if self._left < 0:

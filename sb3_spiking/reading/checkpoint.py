@@ -1,4 +1,4 @@
-"""A trained DQN or QR-DQN read from its zip file, without running the code that may be in it."""
+"""Trained DQN or QR-DQN, read from its zip file as data."""
 
 import math
 import re
@@ -37,37 +37,37 @@ from sb3_spiking.snn.convolutions import ConvArch
 __all__ = ["Checkpoint", "CheckpointError", "NeedsCodeError", "read_checkpoint"]
 
 NETWORKS = {"DQN": "q_net", "QRDQN": "quantile_net"}
-"""The algorithms that can be read, and what their online network and its last layers are both called."""
+"""Algorithms that can be read -> name of the online network, and of the stack of layers at its end."""
 
 EXTRACTORS = {"MlpPolicy": "FlattenExtractor", "CnnPolicy": "NatureCNN", "MultiInputPolicy": "CombinedExtractor"}
-"""The policies that can be read, each with the extractor it has unless told otherwise."""
+"""Policies that can be read -> their default features extractor."""
 
 WEIGHTS = re.compile(r"(q_net|quantile_net)\.(features_extractor\..+|(q_net|quantile_net)\.\d+\.(weight|bias))")
-"""Names of what the online network of SB3 consists of."""
+"""Names of the weights in an online network of SB3."""
 
 MAX_LAYERS, MAX_NUMBER = 100, 2**16
-"""Convolutions, and the numbers that describe one: more than any agent has."""
+"""Bounds of a network: its convolutions, and the numbers that describe one of them."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """
-    A trained agent as data.
+    Trained agent as data.
 
     :param algorithm: ``"DQN"`` or ``"QRDQN"``
     :param policy: ``"MlpPolicy"``, ``"CnnPolicy"`` or ``"MultiInputPolicy"``
-    :param observation_space: what the agent sees, after the environment's wrappers
-    :param action_space: its actions
-    :param net_arch: hidden layers behind the features extractor
-    :param activation: name of their activation function in ``torch.nn``
+    :param observation_space: observation space, behind the environment's wrappers
+    :param action_space: action space
+    :param net_arch: sizes of the hidden layers behind the features extractor
+    :param activation: name of the activation function in ``torch.nn``
     :param features_extractor: ``"FlattenExtractor"``, ``"NatureCNN"``, ``"CombinedExtractor"`` or ``"ConvExtractor"``
     :param normalize_images: whether images are divided by 255
     :param n_quantiles: quantiles per action; None for DQN
-    :param weights: the online network's parameters, named as in ``model.q_net`` or ``model.quantile_net``
-    :param strides: of the convolutions, by their names in ``weights`` and in their order: what weights do not tell
-    :param sb3_version: which version of Stable-Baselines3 wrote the file; None where it does not say
+    :param weights: parameters of the online network, named as in ``model.q_net`` or ``model.quantile_net``
+    :param strides: strides of the convolutions in their order, by their names in ``weights``
+    :param sb3_version: version of Stable-Baselines3 that wrote the file; None if it is not noted
     :param sha256: checksum of the file
-    :param timesteps: how long the agent was trained; None where the file does not say
+    :param timesteps: number of training steps; None if it is not noted
     """
 
     algorithm: str
@@ -90,10 +90,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     Read a trained DQN or QR-DQN; nothing in the file is unpickled or executed.
 
-    :param path: a zip file written by ``model.save``, by SB3 1.0 or later
-    :return: what is in it, checked: the weights are finite and fit the spaces
-    :raises NeedsCodeError: if the file needs code of its own
-    :raises CheckpointError: if it is damaged or of another algorithm
+    :param path: zip file of ``model.save``, SB3 1.0 or later
+    :return: the agent, with finite weights that fit its spaces
+    :raises NeedsCodeError: if the file can only be read by running code in it
+    :raises CheckpointError: if the file is damaged or of another algorithm
     """
     path = Path(path)
     with reading(path), open_archive(path) as archive:
@@ -138,7 +138,7 @@ def _read(archive: Archive, data: Mapping[str, Any]) -> Checkpoint:
 
 
 def _refused_anyway(archive: Archive, data: Mapping[str, Any]) -> str | None:
-    """Return why an agent could not be converted even if the code in its file ran; None if it might."""
+    """Return the reason why an agent could not be converted even if the code in its file ran, None if it might be."""
     try:
         kwargs = _policy_kwargs(data)
         _features_extractor(kwargs, "MlpPolicy", normalize_images=True)
@@ -186,7 +186,7 @@ def _timesteps(data: Mapping[str, Any]) -> int | None:
 
 
 def _attribute(data: Mapping[str, Any], key: str) -> Any:
-    """Return one of the agent's attributes, with `Name` and `Made` for what unpickling would import and make."""
+    """Return one of the agent's attributes, with `Name` and `Construction` in place of pickled objects."""
     with reading(key):
         pickle = read_pickle(data.get(key))
         if pickle is None:
@@ -217,12 +217,12 @@ def _features_extractor(kwargs: Mapping[str, Any], policy: str, normalize_images
                 f"has a features extractor {_shown(saved)}; "
                 "only those of SB3 and sb3_spiking.policies.ConvExtractor can be converted"
             )
-    # Without normalize_images SB3 tells its own extractors that any three dimensions are an image.
+    # With normalize_images=False SB3 takes any three dimensions for an image in its own extractors.
     return Extractor(name, normalized_image or not normalize_images, "nature")
 
 
 def _conv_arch(saved: Any) -> ConvArch:
-    """Return which convolutions, with their form checked: others could take forever to make, or to show in an error."""
+    """Return the architecture of the convolutions, checked: others could take forever to make, or to print."""
     if saved is None or isinstance(saved, str):
         return saved
     layers = saved if isinstance(saved, list | tuple) else ()
@@ -252,7 +252,7 @@ def _checked(name: str, value: Any, kind: type) -> Any:
 
 
 def _number(name: str, value: Any, *kinds: type) -> Any:
-    """Return a number, Python's or NumPy's; no subclasses: JSON's true would be an int."""
+    """Return a number of Python or NumPy, of these types exactly: True would be an int."""
     number: Any = pickled_number(value)
     if type(number) not in kinds or not math.isfinite(number):
         raise ValueError(f"{name} is no {kinds[0].__name__}")

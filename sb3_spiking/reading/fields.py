@@ -1,4 +1,4 @@
-"""JSON of unknown origin: each field is taken with its type and its bounds."""
+"""Untrusted JSON: every field is read with its type and its bounds."""
 
 import json
 import reprlib
@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MAX_VALUES, MAX_DEPTH = 200_000, 64
-"""Values of a JSON text, and how deep they may be nested: each takes far more memory than its letters."""
+"""Bounds of a JSON text: values, which take far more memory than their letters, and depth of nesting."""
 MAX_KEY = 200
 """Characters of a name."""
 
 
 def read_json(content: bytes) -> Any:
     """
-    Read a JSON text.
+    Read a JSON text in UTF-8.
 
-    :param content: the text, UTF-8
-    :return: what it stands for
     :raises ValueError: if it is no JSON, has too many values, is nested too deep or names a field twice
     """
     if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
@@ -45,11 +43,10 @@ def _inner(value: Any) -> Sequence[Any]:
 
 class Record:
     """
-    A JSON object whose fields are taken one by one.
+    JSON object whose fields are read one by one; a missing field, or one of another type, is a ValueError.
 
-    :param value: what is to be one
-    :param name: what it is called, for the errors; empty for the outermost
-    :raises ValueError: if it is none
+    :param value: the object
+    :param name: name in the errors; empty for the outermost object
     """
 
     def __init__(self, value: Any, name: str) -> None:
@@ -57,57 +54,50 @@ class Record:
         self.fields: Mapping[str, Any] = _expect(isinstance(value, dict), name or "it", value, "a JSON object")
 
     def whole(self, key: str, least: int, most: int) -> int:
-        """
-        Return an integer.
-
-        :param key: name of the field
-        :param least: the smallest that is allowed
-        :param most: the largest
-        :raises ValueError: if the field is missing or anything else
-        """
+        """Return an integer in ``[least, most]``."""
         return whole(self._name(key), self._value(key), least, most)
 
     def number(self, key: str, least: float, most: float) -> float:
-        """See `whole`; of a real number, which is finite."""
+        """Return a finite number in ``[least, most]``."""
         value = self._value(key)
         # NaN is in no interval; integers are compared as they are, however large.
         allowed = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
         return float(_expect(allowed, self._name(key), value, f"a number in [{least:g}, {most:g}]"))
 
     def flag(self, key: str) -> bool:
-        """See `whole`; of true or false."""
+        """Return a boolean."""
         value = self._value(key)
         return bool(_expect(isinstance(value, bool), self._name(key), value, "true or false"))
 
     def text(self, key: str, most: int = MAX_KEY) -> str:
-        """See `whole`; of a text with so many characters at most."""
+        """Return a text of at most ``most`` characters."""
         value = self._value(key)
         allowed = isinstance(value, str) and len(value) <= most
         return str(_expect(allowed, self._name(key), value, f"a text of at most {most} characters"))
 
     def items(self, key: str, least: int, most: int) -> list[Any]:
-        """See `whole`; of a list with so many entries."""
+        """Return a list of ``least`` to ``most`` entries."""
         value = self._value(key)
         allowed = isinstance(value, list) and least <= len(value) <= most
         return list(_expect(allowed, self._name(key), value, f"a list of {least} to {most} entries"))
 
     def wholes(self, key: str, length: int, least: int, most: int) -> list[int]:
-        """See `whole`; of a list of 1 to ``length`` integers."""
+        """Return a list of 1 to ``length`` integers in ``[least, most]``."""
         entries = enumerate(self.items(key, 1, length))
         return [whole(f"{self._name(key)}[{index}]", value, least, most) for index, value in entries]
 
     def record(self, key: str) -> "Record":
-        """See `whole`; of an object."""
+        """Return an object."""
         return Record(self._value(key), self._name(key))
 
     def records(self, key: str, least: int, most: int) -> list["Record"]:
-        """See `whole`; of a list with so many objects."""
+        """Return a list of ``least`` to ``most`` objects."""
         return [
             Record(value, f"{self._name(key)}[{index}]") for index, value in enumerate(self.items(key, least, most))
         ]
 
     def get(self, key: str) -> Any:
-        """Return a field as it is, None where it is missing; to ask what it is, not to use it."""
+        """Return an unchecked field, None where it is missing; for comparisons only."""
         return self.fields.get(key)
 
     def _value(self, key: str) -> Any:
@@ -121,14 +111,9 @@ class Record:
 
 def whole(name: str, value: Any, least: int, most: int) -> int:
     """
-    Check an integer.
+    Check an integer in ``[least, most]``.
 
-    :param name: what it is called, for the error
-    :param value: what is to be one
-    :param least: the smallest that is allowed
-    :param most: the largest
-    :return: the value
-    :raises ValueError: if it is anything else
+    :raises ValueError: if the value is anything else
     """
     allowed = type(value) is int and least <= value <= most
     return int(_expect(allowed, name, value, f"an integer in [{least}, {most}]"))

@@ -1,4 +1,4 @@
-"""Pickles read as data: what one would import, call and build, with nothing imported, called or built."""
+"""Pickles read as data: a note of every import and call, with nothing imported and nothing called."""
 
 import pickletools
 from dataclasses import dataclass, field
@@ -8,37 +8,37 @@ from sb3_spiking.printable import printable
 from sb3_spiking.reading.budget import Budget
 
 MAX_OPCODES = 200_000
-"""The pickles in SB3's files have some hundreds to thousands; the limit bounds the time a hostile one can take."""
+"""Opcodes of a pickle, which bound the time to read it; those in SB3's files have hundreds to thousands."""
 MAX_NAME = 500
-"""Characters of a module and a class: a pickle names one as often as it likes, and each is shown."""
+"""Characters of a module and a class; a pickle may name any number of them."""
 
 
 @dataclass(frozen=True)
 class Name:
     """
-    A class or function that a pickle names.
+    Class or function that a pickle names.
 
-    :param module: its module
-    :param name: its name there
+    :param module: name of the module
+    :param name: name in the module
     """
 
     module: str
     name: str
 
     def __str__(self) -> str:
-        # A dot in the name reaches through the module for what it has imported itself, ``os`` for example.
+        # With a dot in the name, unpickling reaches modules that the module has imported, ``os`` for example.
         return printable(f"{self.module}{':' if '.' in self.name else '.'}{self.name}")
 
 
 @dataclass(eq=False)
-class Made:
+class Construction:
     """
-    What a pickle would make by calling something.
+    Object that unpickling would construct.
 
-    :param maker: what it would call, usually a `Name`
-    :param arguments: with what
-    :param state: what it would then set
-    :param entries: what it would then store under strings, as in a dict
+    :param maker: callable, usually a `Name`
+    :param arguments: arguments of the call
+    :param state: state that would be set afterwards
+    :param entries: items with string keys that would be set afterwards, as in a dict
     """
 
     maker: Any
@@ -50,9 +50,9 @@ class Made:
 @dataclass(frozen=True, eq=False)
 class Persistent:
     """
-    What a pickle leaves to its file, as torch's do with the numbers of a tensor.
+    Object that a pickle leaves to its file, such as the storage of a tensor in torch's files.
 
-    :param id: how the file knows it
+    :param id: persistent id
     """
 
     id: Any
@@ -60,22 +60,22 @@ class Persistent:
 
 class InertPickle:
     """
-    A pickle's values, as far as they are plain, with `Name`, `Made` and `Persistent` for the rest.
+    Plain values of a pickle, with `Name`, `Construction` and `Persistent` in place of the others.
 
-    The stack and the memo are those of `pickle.Unpickler`; where that one imports or calls, this one takes a note.
-    A dict keeps its string keys only: hashing what a hostile pickle nests could take forever.
+    Stack and memo are those of `pickle.Unpickler`; imports and calls become notes. A dict keeps its string keys only:
+    hashing nested keys could take forever.
 
     :param pickled: the pickle
-    :param opcodes: how many it may take, where there are others in its file; if None, ``MAX_OPCODES``
+    :param opcodes: budget of opcodes, shared with other pickles of a file; ``MAX_OPCODES`` if None
     """
 
     def __init__(self, pickled: bytes, opcodes: Budget | None = None) -> None:
         self.value: Any = None
-        """What the pickle stands for; None where it is broken."""
+        """Value of the pickle; None where it is broken."""
         self.names: list[Name] = []
-        """What unpickling would import, up to where the pickle breaks."""
+        """Classes and functions that unpickling would import, up to where the pickle breaks."""
         self.problem: str | None = None
-        """Why the rest could not be read."""
+        """Reason why the rest could not be read."""
         self._stack: list[Any] = []
         self._below_marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
@@ -127,19 +127,19 @@ class InertPickle:
             case "EXT1" | "EXT2" | "EXT4":
                 stack.append(self._name("copyreg", f"extension {argument}"))
             case "INST":
-                self._push(Made(self._name(*argument.split(" ", 1)), tuple(self._pop_mark())))
+                self._push(Construction(self._name(*argument.split(" ", 1)), tuple(self._pop_mark())))
             case "OBJ":
                 maker, *arguments = self._pop_mark()
-                self._push(Made(maker, tuple(arguments)))
+                self._push(Construction(maker, tuple(arguments)))
             case "REDUCE" | "NEWOBJ":
                 arguments, maker = stack.pop(), stack.pop()
-                stack.append(Made(maker, arguments))
+                stack.append(Construction(maker, arguments))
             case "NEWOBJ_EX":
                 _, arguments, maker = stack.pop(), stack.pop(), stack.pop()
-                stack.append(Made(maker, arguments))
+                stack.append(Construction(maker, arguments))
             case "BUILD":
                 state = stack.pop()
-                if isinstance(stack[-1], Made):
+                if isinstance(stack[-1], Construction):
                     stack[-1].state = state
             case "BINPERSID":
                 stack[-1] = Persistent(stack[-1])
@@ -174,7 +174,7 @@ class InertPickle:
 
     def _update(self, values: list[Any]) -> None:
         target = self._stack[-1]
-        if isinstance(target, Made):
+        if isinstance(target, Construction):
             target.entries.update(_string_keys(values))
         elif isinstance(target, dict):
             target.update(_string_keys(values))

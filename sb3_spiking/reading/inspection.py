@@ -1,4 +1,4 @@
-"""What is in a zip file of SB3, of any algorithm, for a person to see before anything in it runs."""
+"""Inspection of SB3's zip files of any algorithm, before anything in them runs."""
 
 import io
 import json
@@ -27,26 +27,26 @@ from sb3_spiking.reading.zip_files import Archive, open_archive
 
 SPACES = ("observation_space", "action_space")
 MAX_OPCODES = 500_000
-"""Of all the pickles in a file."""
+"""Opcodes of all the pickles in a file."""
 
 
 @dataclass(frozen=True)
 class Contents:
     """
-    What a zip file of SB3 says of itself; every text is printable.
+    Contents of a zip file of SB3; every text is printable.
 
-    :param members: names and unpacked sizes of its members
+    :param members: names and unpacked sizes of the members
     :param sha256: checksum of the file
-    :param sb3_version: which version of Stable-Baselines3 wrote it
-    :param algorithm: the algorithm that it was trained with; None if nothing tells
+    :param sb3_version: version of Stable-Baselines3 that wrote the file; None if it is not noted
+    :param algorithm: name of the algorithm; None if nothing in the file tells
     :param policy_class: full name of the policy class
     :param spaces: observation and action space
-    :param policy_kwargs: arguments of the policy, from their clear text
-    :param timesteps: how long the agent was trained
+    :param policy_kwargs: arguments of the policy, as SB3 writes them beside their pickle
+    :param timesteps: number of training steps; None if it is not noted
     :param tensors: shapes of the policy's tensors
-    :param pickles: where there are pickles, and what loading each would import: nothing suspicious in a good file,
+    :param pickles: place of each pickle -> names that loading it would import: nothing suspicious in a good file,
         ``posix.system`` in a bad one
-    :param problems: what could not be read, and why
+    :param problems: parts that could not be read, and the reasons
     """
 
     members: tuple[tuple[str, int], ...]
@@ -64,11 +64,11 @@ class Contents:
 
 def inspect_zip(path: str | Path) -> Contents:
     """
-    Look into a zip file of SB3; nothing in it is unpickled or executed.
+    Read the contents of a zip file of SB3; nothing in it is unpickled or executed.
 
-    :param path: a zip file written by ``model.save``, whatever the algorithm
-    :return: what can be read of it
-    :raises CheckpointError: if it is no zip file
+    :param path: zip file of ``model.save``, of any algorithm
+    :return: the readable contents
+    :raises CheckpointError: if the file is no zip file
     """
     path = Path(path)
     problems: list[str] = []
@@ -111,7 +111,7 @@ def _noting(problems: list[str], what: str) -> Iterator[None]:
 
 
 def _clear_text(item: Any) -> str:
-    """Return what SB3 writes beside a pickle, or in place of it."""
+    """Return the text that SB3 writes beside a pickle, or in place of it."""
     if isinstance(item, dict):
         item = {key: value for key, value in item.items() if key not in (":type:", ":serialized:")}
     return printable(json.dumps(item))

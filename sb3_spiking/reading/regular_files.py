@@ -1,4 +1,4 @@
-"""Opening files of unknown origin: regular ones alone, and none larger than expected."""
+"""Opening untrusted files: regular ones only, with bounded sizes."""
 
 import io
 import os
@@ -13,12 +13,9 @@ KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a soc
 @contextmanager
 def open_file(path: Path, limit: int) -> Iterator[tuple[io.BufferedReader, int]]:
     """
-    Open a file: no folder, and no pipe or device, which may wait or give bytes for ever.
+    Open a regular file, or a link to one, and yield it with its size; a pipe or device may block or never end.
 
-    :param path: where it is; a link to a file is one
-    :param limit: bytes at most
-    :return: the file, and its size
-    :raises ValueError: if it is not there, cannot be read, is another kind of file or too large
+    :raises ValueError: if the file is missing, cannot be read, is no regular file or has more than ``limit`` bytes
     """
     try:
         _check_regular(path.stat())  # before it is opened: some devices act upon that
@@ -37,15 +34,12 @@ def open_file(path: Path, limit: int) -> Iterator[tuple[io.BufferedReader, int]]
 
 def read_file(path: Path, limit: int) -> bytes:
     """
-    Read a whole file.
+    Read a whole file of at most ``limit`` bytes.
 
-    :param path: where it is
-    :param limit: bytes at most
-    :return: its content
     :raises ValueError: as `open_file` does
     """
     with open_file(path, limit) as (file, _):
-        content = file.read(limit + 1)  # what the kernel makes up has no size
+        content = file.read(limit + 1)  # files of the kernel, as in /proc, have no size
     if len(content) > limit:
         raise ValueError(f"it has more bytes than any such file needs ({limit})")
     return content

@@ -1,4 +1,4 @@
-"""NumPy's arrays and numbers out of inert pickles, and out of its own files."""
+"""NumPy's arrays and numbers, from inert pickles and from ``.npy`` files."""
 
 import io
 import math
@@ -9,26 +9,25 @@ from typing import Any
 import numpy as np
 
 from sb3_spiking.reading.budget import Budget
-from sb3_spiking.reading.inert_pickles import Made, Name
+from sb3_spiking.reading.inert_pickles import Construction, Name
 
 MAX_DIMENSIONS = 16
 
 
 def pickled_array(value: Any, numbers: Budget) -> np.ndarray:
     """
-    Return the array that a pickle would make.
+    Return a copy of a pickled array.
 
-    :param value: what `InertPickle` found
-    :param numbers: how many numbers there may be; a pickle can name the same ones again and again
-    :return: the array, its own memory
+    :param value: value in an `InertPickle`
+    :param numbers: budget of numbers: a pickle can repeat the same ones any number of times
     :raises ValueError: if it is no array of plain numbers, or too large
     """
     match value:
-        case Made(Name(_, "_frombuffer"), (bytes() | bytearray() as buffer, dtype, shape, order)):
+        case Construction(Name(_, "_frombuffer"), (bytes() | bytearray() as buffer, dtype, shape, order)):
             pass
-        case Made(Name(_, "_reconstruct"), state=(_, shape, dtype, fortran, bytes(buffer))):
+        case Construction(Name(_, "_reconstruct"), state=(_, shape, dtype, fortran, bytes(buffer))):
             order = "F" if fortran else "C"
-        case Made(Name(_, "scalar"), (dtype, bytes(buffer))):
+        case Construction(Name(_, "scalar"), (dtype, bytes(buffer))):
             shape, order = (), "C"
         case _:
             raise ValueError("values that are no plain numbers")
@@ -40,12 +39,7 @@ def pickled_array(value: Any, numbers: Budget) -> np.ndarray:
 
 
 def pickled_number(value: Any) -> bool | int | float | None:
-    """
-    Return the number that a pickle, or JSON, holds: Python's or NumPy's, which SB3 takes alike.
-
-    :param value: what `InertPickle` found, or a value of JSON
-    :return: the number as Python's; None if it is none
-    """
+    """Return a number of Python or NumPy, from an `InertPickle` or JSON, as Python's; None if it is none."""
     if isinstance(value, bool | int | float):
         return value
     try:
@@ -57,14 +51,12 @@ def pickled_number(value: Any) -> bool | int | float | None:
 
 def pickled_dtype(value: Any) -> np.dtype:
     """
-    Return the type of numbers that a pickle would make.
+    Return a pickled dtype.
 
-    :param value: what `InertPickle` found
-    :return: bool, integers or floats of 1 to 8 bytes
-    :raises ValueError: if it is anything else
+    :raises ValueError: if it is not that of bool, integers or floats of 1 to 8 bytes
     """
     match value:
-        case Made(Name("numpy", "dtype"), (str(code), *_), (_, "<" | ">" | "|" | "=" as byteorder, *_)):
+        case Construction(Name("numpy", "dtype"), (str(code), *_), (_, "<" | ">" | "|" | "=" as byteorder, *_)):
             if re.fullmatch(r"b1|[iuf][1248]", code):
                 return np.dtype(code).newbyteorder(byteorder)
     raise ValueError("values that are no plain numbers")
@@ -78,12 +70,9 @@ HEADERS: dict[tuple[int, int], Callable[[Any], tuple[tuple[int, ...], bool, np.d
 
 def read_npy(content: bytes) -> np.ndarray:
     """
-    Read what ``numpy.save`` wrote.
+    Read a file of ``numpy.save``; nothing is allocated for numbers that the file does not hold.
 
-    Nothing is allocated for what the header promises and the file does not hold.
-
-    :param content: the file
-    :return: an array of bool, integers or floats in the machine's byte order; it may not be written to
+    :return: array of bool, integers or floats in the machine's byte order, read-only
     :raises ValueError: if the file holds anything else
     """
     file = io.BytesIO(content)

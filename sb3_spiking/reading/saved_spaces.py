@@ -1,4 +1,4 @@
-"""Observation and action spaces out of inert pickles, from gym as well as gymnasium."""
+"""Observation and action spaces of gym and gymnasium, from inert pickles."""
 
 import math
 import re
@@ -8,22 +8,20 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_spiking.reading.budget import Budget
-from sb3_spiking.reading.inert_pickles import Made, Name
+from sb3_spiking.reading.inert_pickles import Construction, Name
 from sb3_spiking.reading.saved_arrays import pickled_array, pickled_dtype, pickled_number
 
 MAX_FEATURES = 2**24
-"""Numbers that a network gets of one observation; an image of 1080 x 1920 pixels has 6 million."""
+"""Numbers in one observation; an image of 1080 x 1920 pixels has 6 million."""
 MAX_ENTRIES = 1000
-"""Entries of a Dict, and digits of a MultiDiscrete, which SB3 takes one by one."""
+"""Entries of a Dict and digits of a MultiDiscrete, over which SB3 loops."""
 
 
 def check_size(space: spaces.Space) -> spaces.Space:
     """
-    Refuse a space of more than any agent sees, before anything is made of its size.
+    Check the size of a space before anything of that size is allocated, and return the space.
 
-    :param space: the space
-    :return: the same
-    :raises ValueError: if an observation would be too large
+    :raises ValueError: if it has too many entries or numbers
     """
     entries = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
     size = sum(map(_features, entries))
@@ -45,27 +43,25 @@ def _features(space: spaces.Space) -> int:
 
 def read_space(value: Any) -> spaces.Space:
     """
-    Return the space that a pickle would make.
+    Return a pickled space as gymnasium's.
 
-    :param value: what `InertPickle` found
-    :return: a gymnasium space with the same bounds
-    :raises ValueError: if that is no Box, Discrete, MultiDiscrete, MultiBinary or flat Dict of gym or gymnasium, or one
-        of more numbers than any agent sees
+    :raises ValueError: if it is no Box, Discrete, MultiDiscrete, MultiBinary or flat Dict of gym or gymnasium, or is
+        too large
     """
     numbers = Budget(2 * MAX_FEATURES, "numbers in a space")
     match value:
-        case Made(Name(module, "Dict"), state={"spaces": entries}) if _is_space_module(module):
-            entries = entries.entries if isinstance(entries, Made) else entries
+        case Construction(Name(module, "Dict"), state={"spaces": entries}) if _is_space_module(module):
+            entries = entries.entries if isinstance(entries, Construction) else entries
             if not isinstance(entries, dict) or len(entries) > MAX_ENTRIES:
                 raise ValueError("a Dict space of no named spaces")
-            # Their order is that of the weights behind them, and of pairs alone no gymnasium sorts it anew.
+            # Their order is that of the weights; gymnasium keeps the order of pairs, and sorts a dict.
             return check_size(spaces.Dict([(key, _read_flat(space, numbers)) for key, space in entries.items()]))
     return check_size(_read_flat(value, numbers))
 
 
 def _read_flat(value: Any, numbers: Budget) -> spaces.Space:
     match value:
-        case Made(Name(module, name), state=dict(state)) if _is_space_module(module):
+        case Construction(Name(module, name), state=dict(state)) if _is_space_module(module):
             match name, state:
                 case "Box", {"low": low, "high": high}:
                     low = pickled_array(low, numbers)
@@ -84,7 +80,7 @@ def _read_flat(value: Any, numbers: Budget) -> spaces.Space:
 
 
 def _discrete(n: int, start: int, dtype: np.dtype) -> spaces.Discrete:
-    if dtype == np.int64:  # the only one that gymnasium before 1.2.2 has, and it takes no argument for it
+    if dtype == np.int64:  # gymnasium before 1.2.2 has no other, and no argument for it
         return spaces.Discrete(n, start=start)
     try:
         return spaces.Discrete(n, start=start, dtype=dtype)

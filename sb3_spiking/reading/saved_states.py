@@ -1,4 +1,4 @@
-"""States to calibrate on, from a file of NumPy."""
+"""Calibration states, from a file of NumPy."""
 
 from pathlib import Path
 
@@ -12,16 +12,15 @@ from sb3_spiking.reading.saved_arrays import read_npy
 from sb3_spiking.reading.zip_files import Archive
 
 MAX_BYTES, MAX_RATIO = 2**32, 1100
-"""Of the file, and of what it unpacks to; deflate makes empty grids 1032 times smaller."""
+"""Bytes of the file and of its unpacked arrays, and their ratio; deflate shrinks empty grids to 1 / 1032."""
 
 
 def read_states(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     """
-    Read states that ``numpy.save`` or ``numpy.savez`` wrote, whatever the file is called.
+    Read states from a file of ``numpy.save`` or ``numpy.savez``, of any name.
 
-    :param path: the file
-    :return: ``[N, *shape]``; of several arrays, these of each entry of a Dict
-    :raises CheckpointError: if it holds no arrays, or these are not of the same states
+    :return: ``[N, *shape]``, or several such arrays by their names, the entries of a Dict
+    :raises CheckpointError: if the file holds no arrays, or arrays of different lengths
     """
     with reading(Argument("observations", str(path))), open_file(path, MAX_BYTES) as (file, size):
         start = file.read(2)

@@ -1,4 +1,4 @@
-"""Torch's files of tensors, read as data: bytes and shapes, without the unpickler that could be kept busy forever."""
+"""State dicts in torch's files, read as bytes and shapes, without torch's unpickler: it could be kept busy forever."""
 
 import io
 from typing import Any
@@ -7,7 +7,7 @@ import torch as th
 
 from sb3_spiking.printable import printable
 from sb3_spiking.reading.budget import Budget
-from sb3_spiking.reading.inert_pickles import InertPickle, Made, Name, Persistent
+from sb3_spiking.reading.inert_pickles import Construction, InertPickle, Name, Persistent
 from sb3_spiking.reading.zip_files import Archive
 
 DTYPES = {
@@ -24,17 +24,15 @@ DTYPES = {
 }
 
 MAX_STORAGE, MAX_TENSORS, MAX_DIMENSIONS, MAX_NAME = 2**30, 10_000, 16, 200
-"""Bytes of numbers, tensors, their dimensions, and characters of a name in the file: each more than any agent has."""
+"""Bounds: bytes of a storage, number of tensors, dimensions of a tensor, characters of a name."""
 
 
 def read_tensors(content: bytes, budget: Budget | None = None) -> dict[str, th.Tensor]:
     """
-    Read a state dict that ``torch.save`` of torch 1.6 or later has written.
+    Read a state dict of ``torch.save``, torch 1.6 or later; tensors that share memory in the file share it here.
 
-    :param content: the file
-    :param budget: bytes that may be unpacked; if None, as many as of a file of this size
-    :return: tensors by name, on the CPU; those that share memory in the file share it here
-    :raises ValueError: if it is another file, or holds more than dense tensors by name
+    :param budget: bytes that may be unpacked, by the size of the file if None
+    :raises ValueError: if the file is of another kind, or holds anything but dense tensors by name
     """
     if not content.startswith(b"PK"):
         raise ValueError("no zip file")
@@ -49,7 +47,7 @@ def read_tensors(content: bytes, budget: Budget | None = None) -> dict[str, th.T
     saved = InertPickle(archive.read(f"{folder}/data.pkl", len(content)))
     if saved.problem:
         raise ValueError(saved.problem)
-    state = saved.value.entries if isinstance(saved.value, Made) else saved.value
+    state = saved.value.entries if isinstance(saved.value, Construction) else saved.value
     if not isinstance(state, dict) or len(state) > MAX_TENSORS:
         raise ValueError("no tensors by name")
     storages: dict[str, th.Tensor] = {}
@@ -58,7 +56,7 @@ def read_tensors(content: bytes, budget: Budget | None = None) -> dict[str, th.T
 
 def _tensor(name: str, value: Any, archive: Archive, folder: str, storages: dict[str, th.Tensor]) -> th.Tensor:
     match value:
-        case Made(
+        case Construction(
             Name("torch._utils", "_rebuild_tensor_v2"),
             (Persistent(("storage", Name("torch", kind), str(key), _, _)), int(offset), shape, strides, *_),
         ) if kind in DTYPES and len(key) <= MAX_NAME and _is_short(shape) and _is_short(strides):

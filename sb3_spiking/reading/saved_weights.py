@@ -1,4 +1,4 @@
-"""The weights of SB3's value networks: which there must be, in which shapes."""
+"""Weights of SB3's value networks: their names and shapes, checked against the spaces."""
 
 import math
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ Weights = dict[str, th.Tensor]
 Shapes = dict[str, tuple[int, ...]]
 
 MAX_NUMBERS = 2**28
-"""Weights of a network: a gigabyte of them."""
+"""Weights of a network: a gigabyte."""
 
 
 @dataclass(frozen=True)
 class Extractor:
     """
-    A features extractor as data.
+    Features extractor as data.
 
     :param name: ``"FlattenExtractor"``, ``"NatureCNN"``, ``"CombinedExtractor"`` or ``"ConvExtractor"``
-    :param normalized_image: whether its images are scaled already, and so may have any bounds
-    :param conv_arch: the convolutions for an image
+    :param normalized_image: whether images are scaled already, and may have any bounds
+    :param conv_arch: convolutions for an image
     """
 
     name: str
@@ -38,11 +38,11 @@ class Extractor:
 @dataclass(frozen=True)
 class Torso:
     """
-    What an image goes through.
+    Layers for an image.
 
-    :param convolutions: by their names in the weights; without values, on torch's meta device
+    :param convolutions: convolutions by their names in the weights, on torch's meta device
     :param dense: name of the fully connected layer behind them
-    :param inputs: how many numbers that layer gets
+    :param inputs: number of inputs of that layer
     """
 
     convolutions: dict[str, nn.Conv2d]
@@ -52,16 +52,13 @@ class Torso:
 
 def online_weights(state: Mapping[str, th.Tensor], network: str) -> Weights:
     """
-    Return the weights of the network that acts, leaving out its target.
+    Return the weights of the online network from the policy's state dict, without the network's name.
 
-    :param state: the policy's state dict
-    :param network: what the network is called
-    :return: its weights, without the network's name in front
-    :raises ValueError: if one is no plain tensor or not finite
+    :raises ValueError: if a weight is no plain tensor or not finite
     """
     prefix = f"{network}."
     weights = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    # Any number of them may share the same memory.
+    # Any number of tensors may share the same memory.
     numbers = Budget(MAX_NUMBERS, "weights")
     for name, tensor in weights.items():
         if not _is_plain(tensor):
@@ -73,7 +70,7 @@ def online_weights(state: Mapping[str, th.Tensor], network: str) -> Weights:
 
 
 def _is_plain(tensor: th.Tensor) -> bool:
-    """Return whether a tensor is what ``state_dict`` gives, and takes no more memory than it does in the file."""
+    """Return whether a tensor is as in a state dict, and takes no more memory than in the file."""
     return (
         type(tensor) is th.Tensor
         and tensor.layout is th.strided
@@ -87,13 +84,7 @@ def _is_plain(tensor: th.Tensor) -> bool:
 
 
 def hidden_sizes(weights: Weights, network: str) -> tuple[int, ...]:
-    """
-    Return the hidden layers behind the features extractor.
-
-    :param weights: the online network's
-    :param network: what its last layers are called
-    :return: their sizes
-    """
+    """Return the sizes of the hidden layers behind the features extractor."""
     sizes: list[int] = []
     while (name := f"{network}.{2 * len(sizes)}.weight") in weights:
         sizes.append(len(weights[name]))
@@ -102,11 +93,10 @@ def hidden_sizes(weights: Weights, network: str) -> tuple[int, ...]:
 
 def check_entries(space: spaces.Space, images: bool) -> None:
     """
-    Refuse observations that a ``ConvExtractor`` takes apart: it has a branch for each entry, and normalises vectors.
+    Check that a ``ConvExtractor`` is a stack of layers; it has a branch per entry of a Dict, and normalises vectors.
 
-    :param space: observation space
-    :param images: whether there are images in it
-    :raises ValueError: if it is a Dict, but not one of a single image
+    :param images: whether the space has images
+    :raises ValueError: if the space is a Dict, but not of a single image
     """
     if isinstance(space, spaces.Dict) and not (images and len(space) == 1):
         raise ValueError(
@@ -117,11 +107,8 @@ def check_entries(space: spaces.Space, images: bool) -> None:
 
 def image_torsos(space: spaces.Space, extractor: Extractor) -> dict[str, Torso]:
     """
-    Return what the images of an observation go through.
+    Return the layers for each image of an observation, by its name in a Dict; without a Dict the name is empty.
 
-    :param space: observation space
-    :param extractor: the features extractor
-    :return: a torso for each image, by its name in a Dict; without a Dict the name is empty
     :raises ValueError: if the extractor does not take the space, or its convolutions do not fit the images
     """
     if extractor.name != "ConvExtractor" and isinstance(space, spaces.Dict) != (extractor.name == "CombinedExtractor"):
@@ -158,21 +145,16 @@ def check_shapes(
     weights: Weights, network: str, space: spaces.Space, torsos: Mapping[str, Torso], outputs: int
 ) -> None:
     """
-    Refuse weights that do not fit each other, the spaces and the features extractor.
+    Check that weights fit each other, the observation space and the features extractor.
 
-    :param weights: the online network's
-    :param network: what its last layers are called
-    :param space: observation space
-    :param torsos: what its images go through
-    :param outputs: how many numbers the network returns
-    :raises ValueError: if they do not fit; the message names what is missing, unknown or of another shape
+    :raises ValueError: if they do not fit; the message names weights that are missing, unknown or of another shape
     """
     needed: Shapes = {}
     features = 0
     for key, part in _entries(space).items():
         if key in torsos:
             torso = torsos[key]
-            size = len(weights.get(f"{torso.dense}.weight", ()))  # which only the weights tell
+            size = len(weights.get(f"{torso.dense}.weight", ()))  # known from the weights alone
             needed |= _layer(torso.dense, size, torso.inputs)
             for name, layer in torso.convolutions.items():
                 needed |= _layer(name, *layer.weight.shape)

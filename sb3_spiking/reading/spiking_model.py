@@ -1,4 +1,4 @@
-"""A model with one of this package's policies, described from its zip file: nothing in it is unpickled or executed."""
+"""Description of a saved model with one of this package's policies: nothing in its file is unpickled or executed."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from sb3_spiking.policies.keywords import OPTIONS
 from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.printable import printable
 from sb3_spiking.reading.archive import CheckpointError, read_data, read_pickle, reading
-from sb3_spiking.reading.inert_pickles import Made, Name
+from sb3_spiking.reading.inert_pickles import Construction, Name
 from sb3_spiking.reading.inspection import SPACES, Contents
 from sb3_spiking.reading.saved_spaces import read_space
 from sb3_spiking.reading.zip_files import open_archive
@@ -22,9 +22,9 @@ from sb3_spiking.snn import SpikingOptions
 
 FIRST_LAYER = "layers.0.synapses.weight"
 MAX_VALUES = 300
-"""In ``policy_kwargs``, lists within lists counted; an agent has some ten."""
+"""Values in ``policy_kwargs``, those of nested lists included; an agent has some ten."""
 MAX_SYSTEM_INFO = 10_000
-"""Bytes; SB3 writes some 300."""
+"""Bytes of SB3's notes on the machine; usually 300."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class SpikingModel:
 
 
 def spiking_policies() -> Iterator[tuple[str, type[SpikingPolicy]]]:
-    """Return the full names of the spiking policies and their classes, in the order of the algorithms."""
+    """Yield the full names of the spiking policies and their classes, in the order of the algorithms."""
     for algorithm in ALGORITHMS:
         for policy in algorithm.policy_aliases.values():
             if issubclass(policy, SpikingPolicy):
@@ -62,12 +62,11 @@ def spiking_policies() -> Iterator[tuple[str, type[SpikingPolicy]]]:
 
 def read_spiking_model(path: str | Path, contents: Contents) -> SpikingModel | None:
     """
-    Describe the spiking network of a model.
+    Describe the spiking network of a saved model, None if the policy is not of this package.
 
-    :param path: a zip file written by ``model.save``
-    :param contents: what `inspect_zip` found in it
-    :return: the description; None if the policy is none of this package's
-    :raises CheckpointError: if it cannot be read
+    :param path: zip file of ``model.save``
+    :param contents: contents of the file
+    :raises CheckpointError: if the file cannot be read
     """
     policy = dict(spiking_policies()).get(contents.policy_class or "")
     if policy is None:
@@ -99,12 +98,7 @@ def read_spiking_model(path: str | Path, contents: Contents) -> SpikingModel | N
 
 
 def read_spaces(path: str | Path) -> tuple[spaces.Space, spaces.Space] | None:
-    """
-    Read an agent's spaces.
-
-    :param path: a zip file written by ``model.save``
-    :return: observation and action space; None where they cannot be read as data
-    """
+    """Read an agent's observation and action space, None where they cannot be read as data."""
     try:
         with reading(path), open_archive(Path(path)) as archive:
             data = read_data(archive)
@@ -116,7 +110,7 @@ def read_spaces(path: str | Path) -> tuple[spaces.Space, spaces.Space] | None:
 
 
 class _Plain:
-    """Copies what is plain of a pickle's or JSON's values, and few of them: a few bytes can stand for gigabytes."""
+    """Copies plain values of a pickle or JSON, a bounded number of them: a few bytes can expand to gigabytes."""
 
     def __init__(self) -> None:
         self._left = MAX_VALUES
@@ -136,14 +130,14 @@ class _Plain:
                 return [self.copy(entry) for entry in value]
             case dict():
                 return {printable(str(key), 100): self.copy(entry) for key, entry in value.items()}
-            case Made(maker=Name() as maker):
+            case Construction(maker=Name() as maker):
                 return printable(f"{maker}(...)", 100)
             case _:
                 return "..."
 
 
 def _names_a_class(value: Any) -> bool:
-    """Return whether `SpikingOptions` might import a value, ``"package.module:Class"``: a stranger's file may not."""
+    """Return whether `SpikingOptions` might import a value, ``"package.module:Class"``; a file may not ask for that."""
     match value:
         case dict():
             return any(map(_names_a_class, value.values()))
@@ -161,11 +155,11 @@ def _options(policy: type[SpikingPolicy], kwargs: Mapping[str, Any]) -> tuple[Sp
 
 
 def _network(tensors: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Return the tensors of the spiking network, the decoder behind the layers."""
+    """Return the tensors of the spiking network, the decoder's last."""
     firsts = [name for name in tensors if name.endswith(FIRST_LAYER) and not _is_target(name)]
     if not firsts:
         return {}
-    prefix = min(firsts, key=len).removesuffix(FIRST_LAYER)  # the others are of its convolutions
+    prefix = min(firsts, key=len).removesuffix(FIRST_LAYER)  # the longer ones belong to its convolutions
     found = {name.removeprefix(prefix): shape for name, shape in tensors.items() if name.startswith(prefix)}
     return dict(sorted(found.items(), key=lambda item: item[0].startswith("decoder.")))
 

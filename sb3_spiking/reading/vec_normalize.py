@@ -1,4 +1,4 @@
-"""The statistics in a file of SB3's ``VecNormalize``, read as data: nothing that the file names is imported."""
+"""Statistics in a file of SB3's ``VecNormalize``, read as data: nothing that the file names is imported."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,15 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_spiking.reading.archive import CheckpointError
 from sb3_spiking.reading.budget import Budget
-from sb3_spiking.reading.inert_pickles import InertPickle, Made, Name
+from sb3_spiking.reading.inert_pickles import Construction, InertPickle, Name
 from sb3_spiking.reading.regular_files import read_file
 from sb3_spiking.reading.saved_arrays import pickled_array, pickled_number
 from sb3_spiking.reading.saved_spaces import MAX_FEATURES
 
 MAX_BYTES = 2**28
-"""Bytes of the file: an environment's last observations are in it as well."""
+"""Bytes of the file, which holds the last observations too."""
 PACKAGES = ("stable_baselines3", "gymnasium", "gym", "numpy", "collections")
-"""What the files of every SB3 name, with the environment's spaces and random generators in them."""
+"""Packages that the files name, with the spaces and random generators of their environments."""
 
 Moments = np.ndarray | dict[str, np.ndarray]
 
@@ -27,13 +27,13 @@ Moments = np.ndarray | dict[str, np.ndarray]
 @dataclass(frozen=True, eq=False)
 class NormalizationStatistics:
     """
-    What normalises observations.
+    Statistics that normalise observations.
 
-    :param mean: mean of the observations, of each normalised entry where they are a Dict; finite
-    :param var: their variance, finite and >= 0
-    :param epsilon: added to the variance, finite and >= 0; > 0 where a variance is 0
+    :param mean: mean of the observations, of each normalised entry of a Dict; finite
+    :param var: variance of the observations, finite and >= 0
+    :param epsilon: constant added to the variance, finite and >= 0; > 0 where a variance is 0
     :param clip_obs: largest absolute value after normalisation, > 0
-    :raises ValueError: if a value is not allowed: with it all observations would look alike, or be NaN
+    :raises ValueError: if a value would make all observations alike or NaN
     """
 
     mean: Moments
@@ -53,22 +53,15 @@ class NormalizationStatistics:
                 raise ValueError("var has values that are NaN, infinite or negative, or 0 without an epsilon")
 
     def fits(self, space: spaces.Space) -> bool:
-        """
-        Tell whether these are statistics of such observations.
-
-        :param space: observation space
-        :return: whether the shapes are equal
-        """
+        """Return whether the statistics have the shapes of an observation space."""
         if isinstance(self.mean, dict):
             return isinstance(space, spaces.Dict) and _shapes(self.mean).items() <= _shapes(space.spaces).items()
         return isinstance(space, spaces.Box) and self.mean.shape == space.shape
 
     def normalize(self, env: VecEnv) -> VecNormalize:
         """
-        Normalise an environment's observations, never the rewards; the statistics stay as they are.
+        Wrap an environment in SB3's ``VecNormalize`` with frozen statistics, for observations only.
 
-        :param env: environment with raw observations
-        :return: SB3's own wrapper
         :raises ValueError: if the statistics are of other observations
         """
         space = env.observation_space
@@ -87,12 +80,9 @@ class NormalizationStatistics:
 
 def read_vec_normalize(path: Path) -> NormalizationStatistics | None:
     """
-    Read what ``VecNormalize.save`` wrote, without executing anything.
+    Read the statistics in a file of ``VecNormalize.save``, None where only rewards were normalised.
 
-    :param path: the file
-    :return: statistics of the observations, None where only rewards were normalised
-    :raises CheckpointError: if the file is not there, is none of ``VecNormalize``, wants to import anything else, or
-        its statistics are none
+    :raises CheckpointError: if the file is missing, of another kind, names other packages or has no valid statistics
     """
     try:
         pickled = InertPickle(read_file(path, MAX_BYTES))
@@ -105,15 +95,15 @@ def read_vec_normalize(path: Path) -> NormalizationStatistics | None:
         )
     try:
         return _statistics(pickled.value)
-    except Exception as error:  # a hostile file can fail in any way
+    except Exception as error:  # an untrusted file may fail in any way
         raise CheckpointError(f"{path} is no file of VecNormalize: {pickled.problem or error}") from error
 
 
 def _statistics(value: Any) -> NormalizationStatistics | None:
     match value:
-        case Made(Name(_, "VecNormalize"), state={"norm_obs": False}):
+        case Construction(Name(_, "VecNormalize"), state={"norm_obs": False}):
             return None
-        case Made(Name(_, "VecNormalize"), state={"obs_rms": rms, "epsilon": epsilon, "clip_obs": clip_obs}):
+        case Construction(Name(_, "VecNormalize"), state={"obs_rms": rms, "epsilon": epsilon, "clip_obs": clip_obs}):
             numbers = Budget(2 * MAX_FEATURES, "numbers of statistics")
             mean, var = _moments(rms, "mean", numbers), _moments(rms, "var", numbers)
         case _:

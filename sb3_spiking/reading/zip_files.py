@@ -1,4 +1,4 @@
-"""Zip files of unknown origin: how much may be in them, and how much of it is unpacked."""
+"""Untrusted zip files, with bounds on their members and on the bytes that they unpack to."""
 
 import hashlib
 import io
@@ -11,23 +11,23 @@ from sb3_spiking.reading.budget import Budget
 from sb3_spiking.reading.regular_files import open_file
 
 MAX_RATIO = 100
-"""How far a member may be compressed; SB3 does not compress at all."""
+"""Compression ratio of a member; SB3 does not compress."""
 MAX_FILE = 2**32
 """Bytes of a file."""
 MAX_SMALL, MAX_GROWTH = 2**24, 4
-"""Bytes that may be unpacked of any file, and how many times its own size of a large one; torch's files nest."""
+"""Bytes that a file may unpack to, beside so many times its size: torch's nested files are unpacked twice."""
 MAX_MEMBERS, MAX_DIRECTORY = 10_000, 2**21
-"""Members of a zip file, torch's have one for each tensor; and bytes of its directory."""
+"""Members of a zip file, of which torch's have one for each tensor, and bytes of its directory."""
 ENCRYPTED = 1
-"""Flag of a member."""
+"""Flag of an encrypted member."""
 
 
 class _TooLargeError(ValueError):
-    """A directory of a zip file that no agent has."""
+    """A directory larger than that of any agent's zip file."""
 
 
 class _Directory(io.BufferedReader):
-    """A zip file that is being opened: its directory is the only large part that zipfile asks for."""
+    """File with bounded reads: the directory is the only large part that zipfile reads while it opens a zip file."""
 
     most = MAX_DIRECTORY
 
@@ -39,13 +39,13 @@ class _Directory(io.BufferedReader):
 
 class Archive:
     """
-    A zip file of unknown origin; what is unpacked of it counts against one budget.
+    Untrusted zip file, with one budget for all that is unpacked from it.
 
     :param file: the zip file
-    :param size: its bytes
-    :param budget: bytes that may be unpacked of it; for one that is nested in another, the budget of that
-    :param ratio: how far a member may be compressed
-    :raises ValueError: if it is no complete zip file, has too many members, or two in the same place
+    :param size: number of bytes of the file
+    :param budget: bytes that may be unpacked; for a nested zip file, the budget of the outer one
+    :param ratio: largest compression ratio of a member
+    :raises ValueError: if the zip file is incomplete, or has too many or overlapping members
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(directory)
             infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)
-            # Torch's files are zip files too, so what is left of ours may end in the directory of one of them.
+            # A truncated zip file may end with the directory of an embedded .pth, which is a zip file too.
             complete = infos[0].header_offset == 0
         except _TooLargeError:
             raise
@@ -75,7 +75,7 @@ class Archive:
 
     @property
     def sizes(self) -> list[tuple[str, int]]:
-        """Names and unpacked sizes of the members, as the directory has them."""
+        """Names and unpacked sizes of the members, from the directory."""
         return [(info.filename, info.file_size) for info in self._zip.infolist()]
 
     def sha256(self) -> str:
@@ -85,12 +85,9 @@ class Archive:
 
     def read(self, name: str, limit: int) -> bytes:
         """
-        Read one member.
+        Read a member of at most ``limit`` bytes.
 
-        :param name: its exact name
-        :param limit: bytes at most
-        :return: its content
-        :raises ValueError: if it is not there exactly once, too large, compressed too well or damaged
+        :raises ValueError: if it is missing, there twice, too large, compressed too well or damaged
         """
         found = self.members.get(name, [])
         if len(found) != 1:
@@ -98,7 +95,7 @@ class Archive:
         info = found[0]
         if info.file_size > min(limit, self._ratio * info.compress_size):
             raise ValueError(f"{name!r} would unpack to {info.file_size} bytes, more than any agent needs")
-        # Of the other methods a small part may unpack to anything.
+        # Other methods may unpack a few bytes to gigabytes.
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{name!r} is compressed in a way that SB3 does not use")
         if info.flag_bits & ENCRYPTED:
@@ -106,7 +103,7 @@ class Archive:
         self.budget.take(info.file_size)
         try:
             with self._zip.open(info) as member:
-                # Without a size it would unpack all there is, whatever the header says.
+                # Bound the read: the header may lie about the size.
                 return member.read(info.file_size)
         except Exception as error:
             raise ValueError(f"{name!r} is damaged; save or download the file again") from error
@@ -124,9 +121,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """
     Open a zip file.
 
-    :param path: where it is
-    :return: the archive
-    :raises ValueError: if there is no complete zip file
+    :raises ValueError: if it is missing or incomplete
     """
     with open_file(path, MAX_FILE) as (file, size):
         yield Archive(file, size)

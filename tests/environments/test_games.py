@@ -90,6 +90,12 @@ def test_recipes_of_rl_zoo3_name_the_wrapper_where_it_is():
     assert [load_env_creator(name[::-1].replace(".", ":", 1)[::-1]) for name in named] == [GridToImage]
 
 
+def test_sb3_makes_a_game_by_its_id():
+    pytest.importorskip("minatar", reason="MinAtar is an extra")
+    model = DQN("SpikingCnnPolicy", "minatar-breakout", buffer_size=10, device="cpu")
+    assert model.observation_space == sb3_spiking.make_minatar_env("breakout").observation_space
+
+
 def test_a_game_has_an_id_of_gymnasium():
     minatar = pytest.importorskip("minatar.gym", reason="MinAtar is an extra")
     env = gym.make("minatar-space_invaders", sticky_action_prob=0.0)

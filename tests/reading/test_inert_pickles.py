@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sb3_spiking.reading import inert_pickles
-from sb3_spiking.reading.inert_pickles import InertPickle, Made, Name
+from sb3_spiking.reading.inert_pickles import Construction, InertPickle, Name
 from sb3_spiking.reading.saved_spaces import read_space
 
 DISCRETE_TAKES_DTYPE = "dtype" in inspect.signature(spaces.Discrete.__init__).parameters
@@ -185,11 +185,11 @@ def test_spaces_of_gym_are_read_as_gymnasiums(name):
         None,
         "Discrete(3)",
         Name("gymnasium.spaces.discrete", "Discrete"),
-        Made(Name("evil.spaces.discrete", "Discrete"), (), {"n": 3}),
-        Made(Name("gymnasium.spaces.text", "Text"), (), {"max_length": 3}),
-        Made(Name("gymnasium.spaces.box", "Box"), (), {"low": 1, "high": 2}),
-        Made(Name("gymnasium.spaces.dict", "Dict"), (), {"spaces": [1]}),
-        Made(Name("gymnasium.spaces.multi_binary", "MultiBinary"), (), {"n": True}),
+        Construction(Name("evil.spaces.discrete", "Discrete"), (), {"n": 3}),
+        Construction(Name("gymnasium.spaces.text", "Text"), (), {"max_length": 3}),
+        Construction(Name("gymnasium.spaces.box", "Box"), (), {"low": 1, "high": 2}),
+        Construction(Name("gymnasium.spaces.dict", "Dict"), (), {"spaces": [1]}),
+        Construction(Name("gymnasium.spaces.multi_binary", "MultiBinary"), (), {"n": True}),
     ],
     ids=str,
 )
