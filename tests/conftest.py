@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -104,19 +105,32 @@ def build_site(source, folder):
     return Site(folder, done.returncode, done.stdout + done.stderr)
 
 
+def once(tmp_path_factory, name, make):
+    """Return a folder that ``make`` fills, once for all the processes that share the tests."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, done = root / name, root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """Return the documentation, built once, however many processes share the tests."""
+    """Return the documentation, built once."""
     pytest.importorskip("mkdocs", reason="mkdocs is an extra")
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    ended = shared / "site.json"
-    with FileLock(shared / "site.lock"):
-        if not ended.exists():
-            built = build_site(ROOT, shared / "site")
-            ended.write_text(json.dumps([built.code, built.printed]))
-    return Site(shared / "site", *json.loads(ended.read_text()))
+
+    def make(folder):
+        built = build_site(ROOT, folder / "site")
+        (folder / "ended.json").write_text(json.dumps([built.code, built.printed]))
+
+    folder = once(tmp_path_factory, "documentation", make)
+    return Site(folder / "site", *json.loads((folder / "ended.json").read_text()))
 
 
 @pytest.fixture
