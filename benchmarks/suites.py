@@ -201,7 +201,7 @@ def conversion(watch: Stopwatch) -> Iterator[Case]:
     policies: dict[str, DQN | SpikingQPolicy] = {
         "dqn": dqn,
         "ternary, T = 10": convert(dqn, states),
-        "rate, T = 64": convert(dqn, states, coding="rate", time_steps=64),
+        "rate, T = 64": convert(dqn, states, method="rate", time_steps=64),
     }
     for batch in (1, 256):
         decisions = {

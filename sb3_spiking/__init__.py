@@ -15,7 +15,7 @@ from sb3_spiking.policies.popsan_checkpoint import load_popsan_checkpoint
 from sb3_spiking.policies.registry import ALGORITHMS, register
 
 if TYPE_CHECKING:
-    from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, compare, convert
+    from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, compare, convert, study
 
 __version__ = "0.1.0"
 
@@ -38,6 +38,7 @@ __all__ = [
     "make_atari_env",
     "make_minatar_env",
     "register",
+    "study",
 ]
 
 PopSANPolicy = PolicyName("PopSANPolicy")
@@ -50,7 +51,7 @@ register(*ALGORITHMS)
 
 def __getattr__(name: str) -> Any:
     # Import the converter lazily: training should not pay for it.
-    if name in ("ConversionCallback", "SpikingQPolicy", "compare", "convert"):
+    if name in ("ConversionCallback", "SpikingQPolicy", "compare", "convert", "study"):
         from sb3_spiking import conversion
 
         return getattr(conversion, name)

@@ -1,7 +1,14 @@
 """Batches of observations: an array, or a dict of arrays for Dict spaces."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+Observation = np.ndarray | dict[str, np.ndarray]
+"""Observations as environments give them: ``[N, *shape]``, or one such array for each entry of a Dict."""
 
 
 def each_entry(observations: Any, function: Callable[[Any], Any]) -> Any:
@@ -15,3 +22,48 @@ def each_entry(observations: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(observations, dict):
         return {name: function(entry) for name, entry in observations.items()}
     return function(observations)
+
+
+def rows(observations: Any, index: Any) -> Any:
+    """
+    Select some observations of a batch.
+
+    :param observations: ``[N, *shape]``, or a dict of such arrays
+    :param index: index of the first dimension: a slice, integers or a mask
+    :return: the selected observations, in the same form
+    """
+    return each_entry(observations, lambda entry: entry[index])
+
+
+def length(observations: Any) -> int:
+    """Return the number of observations of a batch."""
+    return len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
+
+
+def concatenate(batches: Sequence[Any]) -> Any:
+    """
+    Join batches of observations.
+
+    :param batches: at least one batch, ``[N, *shape]`` or a dict of such arrays
+    :return: one batch
+    """
+    if isinstance(batches[0], dict):
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    return np.concatenate(batches)
+
+
+def features_shape(space: spaces.Space) -> tuple[int, ...]:
+    """
+    Return the shape of one observation after SB3's preprocessing; several entries of a Dict are joined to a vector.
+
+    :param space: observation space
+    """
+    match space:
+        case spaces.Dict():
+            entries = [features_shape(part) for part in space.spaces.values()]
+            return entries[0] if len(entries) == 1 else (sum(map(math.prod, entries)),)
+        case spaces.Discrete():
+            return (int(space.n),)
+        case spaces.MultiDiscrete():
+            return (int(space.nvec.sum()),)
+    return tuple(space.shape or ())

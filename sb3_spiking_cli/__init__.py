@@ -1,10 +1,10 @@
 """
-The words of the command line. What they do is in `sb3_spiking.cli`, imported once a command is known to run.
+Parser of the command line; the commands themselves are in `sb3_spiking.cli`, imported once one of them runs.
 
-A package of its own, of the standard library alone: importing anything of `sb3_spiking` imports torch, which takes
-seconds, and ``--help``, a misspelt option and completion need none of it.
+This is a package of its own that needs the standard library alone: importing any part of `sb3_spiking` imports torch,
+which takes seconds, and ``--help``, misspelt options and completion do not need it.
 
-Exit codes: 0, done; 2, the input is not as it should be, said in one line; 130, interrupted; 143, terminated.
+Exit codes: 0, done; 2, invalid input, with an error of one line; 130, interrupted; 143, terminated.
 """
 
 import argparse
@@ -21,14 +21,14 @@ COMMANDS = (convert, evaluate, inspect, watch, train, enjoy, info)
 
 def command() -> int:
     """
-    Run the command that the process was started with.
+    Run the command of the process.
 
-    :return: the exit code
+    :return: exit code
     """
     prepare()
     try:
         return settle(main())
-    except SystemExit:  # of argparse, or of a signal
+    except SystemExit:  # raised by argparse, or on a signal
         if settle(0):
             return 2
         raise
@@ -38,15 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     Run a command.
 
-    :param argv: its words; those of the process if None
-    :return: the exit code
+    :param argv: words of the command; those of the process if None
+    :return: exit code
     """
     words = sys.argv[1:] if argv is None else list(argv)
     parser = make_parser()
     if file := enjoy.misplaced_file(words):
         parser.error(f"enjoy takes no file but --algo and --env; evaluate plays {file}, and watch films it")
     args, rest = parser.parse_known_args(words)
-    if rest and not getattr(args, "hands_on", False):
+    if rest and not getattr(args, "forwards", False):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     try:
@@ -58,28 +58,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in characters that a terminal shows as they are: a file's name may hold others."""
+    """Parser whose errors hold printable characters only: file names may contain control sequences."""
 
     def error(self, message: str) -> NoReturn:
         super().error("".join(char if char.isprintable() or char == "\n" else " " for char in message))
 
 
 class Paragraphs(argparse.HelpFormatter):
-    """Keeps the paragraphs of a description apart."""
+    """Formatter that keeps the paragraphs of a description."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n\n".join(super(Paragraphs, self)._fill_text(part, width, indent) for part in text.split("\n\n"))
 
 
 class PrintVersion(argparse.Action):
-    """``--version``: print it, and leave."""
+    """Action of ``--version``."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        """
-        Print and leave.
-
-        :param parser: the parser of all the commands
-        """
+        """Print the version, and exit."""
         from importlib.metadata import version  # imports half of the standard library
 
         print(f"sb3-spiking {version('sb3-spiking')}")

@@ -1,4 +1,4 @@
-"""Completion for shells, written by shtab: an extra, imported when it is asked for."""
+"""Completion for shells by shtab, an extra that is imported on use."""
 
 import argparse
 from collections.abc import Iterator
@@ -9,17 +9,10 @@ SHELLS = ("bash", "zsh", "fish", "tcsh")
 
 
 class PrintCompletion(argparse.Action):
-    """``--print-completion SHELL``: print what the shell has to source, and leave."""
+    """Action of ``--print-completion SHELL``."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
-        """
-        Print and leave.
-
-        :param parser: the parser of all the commands
-        :param namespace: not used
-        :param values: the shell
-        :param option_string: not used
-        """
+        """Print the completion script of a shell, and exit."""
         try:
             import shtab
         except ImportError:
@@ -32,7 +25,7 @@ class PrintCompletion(argparse.Action):
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Return the options of all the commands."""
+    """Yield the options of all the commands."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):

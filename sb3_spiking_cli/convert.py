@@ -10,7 +10,7 @@ from pathlib import Path
 from sb3_spiking_cli import environment
 
 CODINGS = ("ternary", "few-spike", "rate", "signed", "residual", "tan2021")
-"""As `sb3_spiking.conversion.METHODS` has them, the default first."""
+"""Keys of `sb3_spiking.conversion.METHODS`, the default first."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

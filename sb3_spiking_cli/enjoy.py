@@ -7,22 +7,22 @@ rl_zoo3.enjoy --help` lists them. Loading a model runs what is in its file: file
 import argparse
 from collections.abc import Sequence
 
-from sb3_spiking_cli import zoo
+from sb3_spiking_cli import rl_zoo3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    zoo.add_arguments(parser)
-    # rl_zoo3's own default is the folder of agents that it downloads.
+    rl_zoo3.add_arguments(parser)
+    # rl_zoo3's own default is the folder of downloaded agents.
     parser.add_argument("-f", "--folder", default="logs", help="folder that train has written (default: %(default)s)")
-    zoo.add_quiet(parser)
+    rl_zoo3.add_quiet(parser)
 
 
 def misplaced_file(words: Sequence[str]) -> str | None:
     """
-    Return a model's file among the words of a command that takes none: ``watch`` and ``evaluate`` do.
+    Return a model's file among the words of ``enjoy``, which takes none.
 
-    :param words: the command and what follows
-    :return: the file; None if there is none, or an agent is named as well
+    :param words: the command and its options
+    :return: the file; None without one, or if ``--algo`` is given as well
     """
     if words[:1] != ["enjoy"] or "--algo" in words:
         return None

@@ -7,7 +7,7 @@ from typing import Any
 
 MAX_SEED = 2**31
 MAX_STEPS = 100_000
-"""As `sb3_spiking.conversion.rollout` has it."""
+"""As `sb3_spiking.evaluation.rollout` has it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

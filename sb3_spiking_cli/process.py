@@ -1,4 +1,4 @@
-"""The streams and signals of a command's process: closed streams, readers that leave, a full disk, a kill."""
+"""Streams and signals of the process: closed streams and pipes, full disks, termination."""
 
 import io
 import os
@@ -9,13 +9,13 @@ from typing import TextIO
 
 class Output(io.TextIOWrapper):
     """
-    An output stream whose reader may leave, as ``head`` does, and whose disk may be full.
+    Output stream that survives a closed pipe, as of ``head``, and a full disk.
 
-    The command goes on and finishes its work, and is heard no more.
+    The command finishes its work; the remaining output is dropped.
     """
 
     failure: OSError | None = None
-    """Why not everything was written; None if it was, or if nobody reads it."""
+    """Error of an incomplete output; None if it is complete, or if the reader closed the pipe."""
 
     def write(self, text: str) -> int:
         try:
@@ -31,7 +31,7 @@ class Output(io.TextIOWrapper):
             self._silence(error)
 
     def _silence(self, error: OSError) -> None:
-        """Send everything to nowhere from now on, and what is buffered as well."""
+        """Redirect the stream to the null device, with the content of its buffer."""
         if not isinstance(error, BrokenPipeError):
             self.failure = error
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -40,12 +40,12 @@ class Output(io.TextIOWrapper):
 
 
 def prepare() -> None:
-    """Give the process three open streams that can write any text, and let SIGTERM clean up what is half-written."""
+    """Open the three standard streams for any text, and turn SIGTERM into an exception, which removes partial files."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            # Or the next file that is opened, of the user perhaps, would be the standard output of C libraries.
+            # Otherwise the next opened file, perhaps the user's, would become the standard output of C libraries.
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 (for the life of the process)
     sys.stdout = sys.__stdout__ = _output(1, sys.stdout)  # type: ignore[misc]
@@ -55,10 +55,10 @@ def prepare() -> None:
 
 def settle(code: int) -> int:
     """
-    Write out what is buffered.
+    Flush the output.
 
-    :param code: the exit code
-    :return: the exit code: 2 in place of 0 where the output could not be written
+    :param code: exit code of the command
+    :return: exit code of the process: 2 in place of 0 if the output could not be written
     """
     sys.stdout.flush()
     failure = getattr(sys.stdout, "failure", None)
@@ -69,7 +69,7 @@ def settle(code: int) -> int:
 
 
 def _output(descriptor: int, stream: TextIO | None) -> Output:
-    """Return a stream for a descriptor, in the manner of Python's own, which may be missing."""
+    """Return a stream for a descriptor, with the settings of Python's own, which may be missing."""
     if not isinstance(stream, io.TextIOWrapper):
         return Output(open(descriptor, "wb", closefd=False), encoding="utf-8", errors="backslashreplace")
     manner = {name: getattr(stream, name) for name in ("encoding", "line_buffering", "write_through")}

@@ -7,12 +7,12 @@ lists them. Writes FOLDER/ALGO/ENV_1, then ENV_2 and so on.
 
 import argparse
 
-from sb3_spiking_cli import zoo
+from sb3_spiking_cli import rl_zoo3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    zoo.add_arguments(parser)
+    rl_zoo3.add_arguments(parser)
     parser.add_argument(
         "-conf", "--conf-file", metavar="FILE", help="hyperparameters, a YAML file (default: this package's)"
     )
-    zoo.add_quiet(parser)
+    rl_zoo3.add_quiet(parser)

@@ -1,4 +1,4 @@
-"""The commands: call the library, print. Their words are parsed by `sb3_spiking_cli`."""
+"""The commands: they call the library and print. `sb3_spiking_cli` parses their options."""
 
 import argparse
 import sys
@@ -13,15 +13,15 @@ from sb3_spiking_cli import main
 __all__ = ["main", "run"]
 
 MAX_ERROR = 2000
-"""Characters of an error."""
+"""Maximum number of characters of an error."""
 
 
 def run(args: argparse.Namespace) -> int:
     """
     Run a command.
 
-    :param args: its parsed words
-    :return: the exit code
+    :param args: parsed options
+    :return: exit code
     """
     console.out.quiet = console.err.quiet = getattr(args, "quiet", False)
     try:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"sb3-spiking {args.command}: error: {one_line(in_options(error), MAX_ERROR)}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
-        if not (isinstance(error, MemoryError) or "can't allocate memory" in str(error)):  # as torch says it
+        if not (isinstance(error, MemoryError) or "can't allocate memory" in str(error)):  # torch's words
             raise
         print(f"sb3-spiking {args.command}: error: out of memory: {printable(str(error), 200)}", file=sys.stderr)
         return 2

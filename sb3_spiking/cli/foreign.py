@@ -1,4 +1,4 @@
-"""Files that are no agents: what else they are, by their first bytes and the names in them."""
+"""Recognition of files that are no agents, by their first bytes and member names."""
 
 import zipfile
 from pathlib import Path
@@ -12,7 +12,7 @@ PICKLES = {
     b"ReplayBuffer": "is a replay buffer; pass the zip file that model.save has written",
     b"": "is a pickle, which is not read; pass the zip file that model.save has written",
 }
-"""What a pickle names first -> what it is."""
+"""Class named at the start of a pickle -> description."""
 
 STARTS = {
     b"\x93NUMPY": "is an array of NumPy; --observations of convert takes states",
@@ -22,15 +22,15 @@ STARTS = {
     b"\x1f\x8b": "is compressed with gzip; unpack it first",
 }
 HEAD = 2**16
-"""Bytes in which a pickle of SB3 has named its class."""
+"""Number of bytes within which a pickle of SB3 names its class."""
 
 
 def check_agent(path: Path) -> None:
     """
-    Check that a file may be an agent: a zip file that model.save or convert has written.
+    Check that a file may be an agent: a zip file written by model.save or convert.
 
     :param path: any path
-    :raises ValueError: if it is something else; the text says what
+    :raises ValueError: if it is something else; the message describes the file
     """
     found = foreign(path)
     if found is not None:
@@ -39,10 +39,10 @@ def check_agent(path: Path) -> None:
 
 def foreign(path: Path) -> str | None:
     """
-    Say what a file is that is no agent's.
+    Describe a file that is no agent.
 
     :param path: any path
-    :return: a verb and what follows; None for an agent, and for zip files too damaged to tell
+    :return: predicate of a sentence about the file; None for agents, and for zip files too damaged to recognise
     """
     if path.is_dir():
         inside = [file.name for file in sorted(path.glob("*.zip"))]

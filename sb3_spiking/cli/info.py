@@ -10,7 +10,7 @@ from sb3_spiking.cli.system_info import KernelInfo, SystemInfo, system_info
 
 def run(args: argparse.Namespace) -> None:
     """
-    Print it.
+    Print the information.
 
     :param args: parsed options
     """

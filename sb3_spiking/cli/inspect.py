@@ -1,4 +1,4 @@
-"""Show what is in an agent's file, without executing anything in it."""
+"""Print the content of an agent's file, without executing anything in it."""
 
 import argparse
 import dataclasses
@@ -22,19 +22,19 @@ EXPECTED = (
     *("torch.BFloat16Storage", "torch.LongStorage", "torch.IntStorage", "torch.ByteStorage", "torch.BoolStorage"),
     *("numpy.bool", "numpy.int", "numpy.uint", "numpy.float"),
 )
-"""What the names begin with that SB3's own pickles import."""
+"""Prefixes of the names that SB3's own pickles import."""
 MAX_NAMES, MAX_PROBLEMS, MAX_NAME = 10, 30, 80
-"""That are shown, of each pickle and of a file; and characters of a name."""
+"""Limits of the output: names of each pickle, problems of a file, characters of a name."""
 HARMLESS = ("builtins.float", "builtins.int", "builtins.bool", "builtins.set", "builtins.slice")
 
 
 FIRST_ROWS = 10
-"""Rows of a table that are shown unless all of them are asked for."""
+"""Number of rows of a table without --tensors."""
 
 
 def run(args: argparse.Namespace) -> None:
     """
-    Inspect.
+    Inspect a file.
 
     :param args: parsed options
     :raises ValueError: if the file is no zip file
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     model, problems = None, list(contents.problems)
     try:
         model = read_spiking_model(args.path, contents)
-    except ValueError as error:  # there is more to see in the file
+    except ValueError as error:  # the rest of the file is shown
         problems.append(str(error))
     _show_summary(args.path, contents, model)
     if model is not None:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _contents(path: Path, other: str | None) -> Contents:
-    """Look into a zip file of any kind; of another file, say what it is."""
+    """Read a zip file of any kind; describe another file in the error."""
     try:
         return inspect_zip(path)
     except ValueError:
@@ -105,7 +105,7 @@ def _show_network(model: SpikingModel) -> None:
 
 
 def _option_rows(options: SpikingOptions) -> list[tuple[str, str]]:
-    """Return a network's arguments in words, those without effect left out."""
+    """Return the arguments of a network as text, without those that have no effect."""
     shown = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
     constants = {
         "neuron": options.neuron_options(),
@@ -151,13 +151,13 @@ def _show_pickles(contents: Contents) -> None:
 
 
 def _some(names: Sequence[str]) -> str:
-    """Return some of the names, those first that are not expected."""
+    """Join some names, the unexpected ones first."""
     ordered = sorted(names, key=_is_expected)
     return ", ".join(map(_cut, ordered[:MAX_NAMES])) + _more(ordered, MAX_NAMES)
 
 
 def _cut(name: str) -> str:
-    """Shorten a name, so that it leaves room for others."""
+    """Shorten a name, to leave room for others."""
     return printable(name, MAX_NAME)
 
 
@@ -192,9 +192,5 @@ def _show_converted(path: Path, converted: Converted) -> None:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """
-    Return a shape as text.
-
-    :param shape: sizes
-    """
+    """Return a shape as text."""
     return " x ".join(map(str, shape)) or "1"

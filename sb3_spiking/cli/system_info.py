@@ -1,4 +1,4 @@
-"""What a bug report needs to know: versions, devices, threads, kernels, and which policies are registered where."""
+"""Information for bug reports: versions, devices, threads, kernels, and the registered policies."""
 
 import os
 import platform
@@ -19,13 +19,13 @@ from sb3_spiking.versions import versions
 @dataclass(frozen=True)
 class KernelInfo:
     """
-    The fused kernels for the CPU.
+    State of the fused kernels for the CPU.
 
-    :param fused: whether a layer of PopSAN's neurons would run in them, or else in SpikingJelly's own nodes
-    :param problem: why they cannot be imported; None if they can
-    :param cache: folder of the compiled kernels, with ``~`` for the user's; None where there is no place for one
-    :param writable: whether that folder can be written, so that they are compiled once only
-    :param compiled: whether it holds compiled kernels
+    :param fused: whether PopSAN's neurons run in them, or else in SpikingJelly's own nodes
+    :param problem: reason of a failed import; None without one
+    :param cache: folder of the compiled kernels, with ``~`` for the user's; None if no folder can be written
+    :param writable: whether the folder can be written, so that kernels are compiled only once
+    :param compiled: whether the folder holds compiled kernels
     """
 
     fused: bool
@@ -38,20 +38,19 @@ class KernelInfo:
 @dataclass(frozen=True)
 class SystemInfo:
     """
-    Everything at once; ``dataclasses.asdict`` makes JSON of it.
+    Information about this process and its machine.
 
     :param platform: operating system
     :param python: version of the interpreter
-    :param packages: version of each package, None where it is not installed
+    :param packages: version of each package; None if it is not installed
     :param processors: number of processors
-    :param threads: threads that torch uses
-    :param omp_num_threads: the variable ``OMP_NUM_THREADS``, None if it is not set
-    :param bfloat16: whether the processor multiplies in bfloat16, or else slowly by other instructions; None where
-        torch cannot say
-    :param gpus: names of the GPUs that torch sees
-    :param gpu_problem: why SpikingJelly's own nodes run on them; None if fused kernels do, or if there is no GPU
-    :param kernels: the fused kernels for the CPU
-    :param policies: names of the spiking policies that each algorithm knows
+    :param threads: number of threads of torch
+    :param omp_num_threads: environment variable ``OMP_NUM_THREADS``; None if it is not set
+    :param bfloat16: whether the processor has instructions for bfloat16; None if torch cannot tell
+    :param gpus: names of the GPUs
+    :param gpu_problem: reason why GPUs run SpikingJelly's own nodes; None if they run fused kernels, or without a GPU
+    :param kernels: state of the fused kernels for the CPU
+    :param policies: names of the spiking policies of each algorithm
     """
 
     platform: str
@@ -68,7 +67,7 @@ class SystemInfo:
 
 
 def system_info() -> SystemInfo:
-    """Look at this process and its machine; only where there is a GPU, a kernel is compiled to try it."""
+    """Collect the information; with a GPU, a kernel is compiled as a trial."""
     return SystemInfo(
         platform=platform.platform(),
         python=platform.python_version(),
@@ -88,7 +87,7 @@ def _kernels() -> KernelInfo:
     fused = fused_equations(CubaLif().build(Rect()), th.zeros(1)) is not None
     try:
         from sb3_spiking.snn.kernels import cpu
-    except ImportError as error:  # a numba that knows another numpy only, for instance
+    except ImportError as error:  # for instance a numba that needs another numpy
         return KernelInfo(False, " ".join(str(error).split()), None, False, False)
     folder = cpu.forward_loop.stats.cache_path
     if folder is None:

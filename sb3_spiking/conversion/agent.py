@@ -1,4 +1,4 @@
-"""The DQN to convert: from its zip file, or as it is."""
+"""Loading of DQNs to convert, from zip files or models in memory."""
 
 import copy
 from pathlib import Path
@@ -26,12 +26,12 @@ Source = OffPolicyAlgorithm | str | Path
 
 def load_dqn(source: Source, trust: bool = False) -> DenseQPolicy:
     """
-    Return a trained DQN or QRDQN as a policy of plain layers.
+    Load a trained DQN or QRDQN as a policy of plain layers.
 
-    :param source: a model, or the file of one, which is read as data
-    :param trust: where a file needs code to be read, load it with SB3, which runs it
-    :return: a policy that decides as the agent does
-    :raises ValueError: if it is another agent, or its network is no stack of ReLU layers
+    :param source: a model, or its file, which is read as data
+    :param trust: whether SB3 may load a file that needs code to be read, and run the code
+    :return: policy with the agent's decisions
+    :raises ValueError: if it is another algorithm's, or its network is no stack of ReLU layers
     """
     checkpoint = read_or_trust(source, trust) if isinstance(source, str | Path) else checkpoint_of(source)
     return policy_of(checkpoint)
@@ -39,10 +39,10 @@ def load_dqn(source: Source, trust: bool = False) -> DenseQPolicy:
 
 def policy_of(checkpoint: Checkpoint) -> DenseQPolicy:
     """
-    Return the policy that a checkpoint holds.
+    Return the policy of a checkpoint.
 
-    :param checkpoint: the agent
-    :return: a policy that decides as the agent does
+    :param checkpoint: content of the agent's file
+    :return: policy with the agent's decisions
     :raises ValueError: if its network is no stack of ReLU layers
     """
     network = dense_network(checkpoint)
@@ -55,9 +55,9 @@ def read_or_trust(path: str | Path, trust: bool = False) -> Checkpoint:
     """
     Read an agent's file.
 
-    :param path: a zip file written by ``model.save``
-    :param trust: where it cannot be read as data, load it with SB3, which runs code in the file
-    :return: the agent
+    :param path: zip file written by ``model.save``
+    :param trust: whether SB3 may load a file that cannot be read as data, and run the code in it
+    :return: content of the file
     :raises CheckpointError: if it cannot be read
     """
     try:
@@ -65,7 +65,7 @@ def read_or_trust(path: str | Path, trust: bool = False) -> Checkpoint:
     except NeedsCodeError:
         if not trust:
             raise
-    with reading(path):  # which may fail in any way, as its author pleases
+    with reading(path):  # code in the file may raise anything
         return checkpoint_of(_load(path))
 
 
@@ -79,11 +79,11 @@ def _load(path: str | Path) -> OffPolicyAlgorithm:
 
 def checkpoint_of(model: OffPolicyAlgorithm) -> Checkpoint:
     """
-    Describe a model that is in memory.
+    Return the checkpoint of a model in memory.
 
-    :param model: a DQN or QRDQN
-    :return: the agent; its weights are those of the model, not copies
-    :raises ValueError: if the model is another algorithm's, or has a network of its own
+    :param model: DQN or QRDQN
+    :return: the model as the content of a file; the weights are not copied
+    :raises ValueError: if the model is another algorithm's, or has a custom network
     """
     policy: Any = model.policy
     network: Any = getattr(policy, "quantile_net", getattr(policy, "q_net", None))
@@ -116,7 +116,7 @@ def checkpoint_of(model: OffPolicyAlgorithm) -> Checkpoint:
     return Checkpoint(
         algorithm=algorithm,
         policy=type(policy).__name__.replace(f"{algorithm}Policy", "MlpPolicy"),
-        # Copies: whoever plays seeds the spaces of its policy.
+        # Copies: playing seeds the spaces of a policy.
         observation_space=copy.deepcopy(model.observation_space),
         action_space=copy.deepcopy(model.action_space),
         net_arch=tuple(policy.net_arch),

@@ -1,4 +1,4 @@
-"""Thresholds: how large the activations of a network get on the states that its agent meets."""
+"""Thresholds of the neurons, from the activations of the DQN on calibration states."""
 
 import math
 import re
@@ -12,17 +12,18 @@ from sb3_spiking.conversion.dense import DenseNetwork
 _FORM = re.compile(r"(?:max|(?P<percent>\d+(?:\.\d+)?)%)(?:\*(?P<factor>\d+(?:\.\d+)?))?")
 
 BATCH = 256
+"""Number of states whose activations are held at once."""
 
 
 @dataclass(frozen=True)
 class Threshold:
     """
-    Which activation becomes the threshold.
+    Rule of the thresholds.
 
     :param percent: percentile of all the activations on the calibration states, zeros included, in (0, 100]; 100 is the
         maximum
-    :param factor: the threshold is this many times the percentile: room for states that the calibration has not met
-    :param per_neuron: a threshold for each neuron (each channel of a convolution) instead of each layer
+    :param factor: ratio of the threshold to the percentile; headroom for states outside the calibration
+    :param per_neuron: whether each neuron (channel of a convolution) has a threshold of its own, or else each layer
     """
 
     percent: float = 100.0
@@ -37,12 +38,12 @@ class Threshold:
     @staticmethod
     def parse(text: str, per_neuron: bool) -> "Threshold":
         """
-        Read the notation of the command line: ``max``, ``99.9%``, ``max*1.5``.
+        Parse a rule: ``max``, ``99.9%`` or ``max*1.5``.
 
-        :param text: the notation
-        :param per_neuron: see above
-        :return: what it stands for
-        :raises ValueError: if it has another form
+        :param text: text of the rule
+        :param per_neuron: whether each neuron has a threshold of its own, or else each layer
+        :return: the rule
+        :raises ValueError: if the text has another form
         """
         match = _FORM.fullmatch(text)
         if match is None:
@@ -57,20 +58,21 @@ class Threshold:
 @th.no_grad()
 def thresholds(network: DenseNetwork, features: th.Tensor, threshold: Threshold) -> list[th.Tensor]:
     """
-    Return the threshold of each neuron, from all the states.
+    Return the thresholds of all the neurons.
 
-    A neuron that is silent on these states gets the threshold of its layer (1 where the whole layer is silent), so that
-    it can speak up when it is needed. Percentiles are interpolated as numpy's. The last thresholds belong to the
-    outputs, one value for all the actions: where Q-values are negative, that of their absolute values.
+    A neuron that is silent on these states gets the threshold of its layer (1 if the whole layer is silent), so that it
+    can fire on other states. Percentiles are interpolated as numpy's. The last thresholds are those of the outputs, one
+    value for all the actions: if the Q-values are negative, it is that of their absolute values.
 
     :param network: the DQN
     :param features: preprocessed calibration states, ``[N, ...]``
-    :param threshold: which
-    :return: for each layer ``[neurons]``, or ``[channels]``; all of them > 0
+    :param threshold: rule of the thresholds
+    :return: thresholds of each layer, ``[neurons]`` or ``[channels]``, all of them > 0
     """
     layers = [_Percentile(threshold.percent, len(features)) for _ in network.layers]
     neurons = [_Percentile(threshold.percent, len(features)) for _ in network.layers[:-1] if threshold.per_neuron]
     sizes = _Percentile(threshold.percent, len(features))
+    # One pass over the states, with running percentiles of layers, neurons and absolute Q-values.
     for batch in features.split(BATCH):
         outputs = list(network.outputs(batch))
         for percentile, output in zip(layers, outputs, strict=True):
@@ -78,6 +80,7 @@ def thresholds(network: DenseNetwork, features: th.Tensor, threshold: Threshold)
         for percentile, output in zip(neurons, outputs, strict=False):
             percentile.add(output.transpose(0, 1).flatten(1), len(batch))
         sizes.add(outputs[-1].abs().reshape(1, -1), len(batch))
+    # Silent neurons take the threshold of their layer, silent layers 1.
     of_layers = [_first_positive(percentile.value(), th.ones(1)) for percentile in layers[:-1]]
     of_neurons = [percentile.value() for percentile in neurons] or of_layers
     of_outputs = _first_positive(layers[-1].value(), sizes.value(), th.ones(1))
@@ -95,10 +98,10 @@ def _first_positive(value: th.Tensor, *others: th.Tensor) -> th.Tensor:
 
 class _Percentile:
     """
-    A percentile of values that come in batches, row by row; only the largest of them are kept.
+    Running percentile of each row, over batches of values; only the largest values are kept.
 
-    :param percent: which, in (0, 100]
-    :param states: how many states there will be in all the batches together
+    :param percent: percentile, in (0, 100]
+    :param states: number of states of all the batches together
     """
 
     def __init__(self, percent: float, states: int) -> None:
@@ -109,10 +112,10 @@ class _Percentile:
 
     def add(self, values: th.Tensor, states: int) -> None:
         """
-        Take the values of a batch.
+        Add the values of a batch.
 
         :param values: ``[rows, n]``
-        :param states: how many states they come from
+        :param states: number of states of the batch
         """
         count = values.shape[1] // states * self._states
         self._rank = (count - 1) * (1.0 - self._percent / 100.0)

@@ -1,4 +1,4 @@
-"""Converting a DQN while it learns: what it would be worth as a spiking network."""
+"""Callback that converts a DQN during its training, and evaluates the spiking copy."""
 
 import copy
 import random
@@ -18,53 +18,55 @@ from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, un
 from sb3_spiking.arguments import positive_int
 from sb3_spiking.callbacks.training import can_be_sampled
 from sb3_spiking.conversion.agent import load_dqn
+from sb3_spiking.conversion.agreement import Agreement, agreement_of
 from sb3_spiking.conversion.converter import convert_policy
-from sb3_spiking.conversion.methods import DEFAULT, make_method
-from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy
-from sb3_spiking.conversion.report import MAX_ENVS, Agreement, agreement_of
-from sb3_spiking.conversion.rollout import MAX_STEPS, play
+from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
+from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
+from sb3_spiking.conversion.report import MAX_ENVS
 from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces
+from sb3_spiking.evaluation.rollout import MAX_STEPS, play
 from sb3_spiking.notices import warn
-from sb3_spiking.observations import each_entry
+from sb3_spiking.observations import Observation, rows
 from sb3_spiking.randomness import randomness_untouched
 
 BEST = "best_snn.zip"
 
 MAX_RECORDED = 32
-"""From how many decisions spikes are counted."""
+"""Number of decisions whose spikes are counted."""
 
 
 class ConversionCallback(BaseCallback):
     """
-    Convert a DQN or QRDQN every now and then while it learns, and keep the best spiking copy.
+    Convert a DQN or QRDQN at intervals during its training, and keep the best spiking copy.
 
-    Every ``eval_freq`` calls the agent is converted as it is, with thresholds from states of its replay buffer. The
-    copy plays ``n_eval_episodes``, the same ones each time, and these are logged:
+    Every ``eval_freq`` calls the agent is converted, with thresholds from states of its replay buffer. The copy plays
+    the same ``n_eval_episodes`` each time, and these values are logged:
 
     - ``conversion/snn_return``: mean return of the copy
     - ``conversion/agreement``: share of its decisions that are the DQN's greedy action on the same observation
     - ``conversion/q_error``: root of the mean squared difference of the Q-values, in standard deviations of the DQN's
     - ``conversion/spikes``: spikes per decision, on states of the replay buffer
 
-    The DQN learns what it would have learnt without the callback. As with SB3's ``EvalCallback``, each call is a step
-    of all the training environments: with several of them, ``eval_freq = max(eval_freq // n_envs, 1)`` counts steps.
+    Training is the same with and without the callback. As with SB3's ``EvalCallback``, each call is a step of all the
+    training environments: with several of them, ``eval_freq = max(eval_freq // n_envs, 1)`` counts steps.
 
     Attributes: ``best_snn``, None before the first evaluation, its ``best_mean_return`` and its ``best_agreement``.
 
-    :param eval_env: where the copy plays: an environment, an id of gymnasium, or how to make one; to be wrapped as the
-        training environment, from which it takes over the statistics of a ``VecNormalize``
-    :param eval_freq: calls between two evaluations, >= 1
-    :param n_eval_episodes: episodes of an evaluation, >= 1
-    :param coding: how spikes carry activations, a key of ``METHODS``
-    :param time_steps: steps in which a neuron can spike; the coding's default if None
-    :param threshold: ``"max"``, ``"99.9%"`` or ``"max*1.5"``; the coding's default if None
-    :param per_neuron: a threshold for each neuron (channel) instead of each layer; the coding's default if None
-    :param states: how many states to draw from the replay buffer; while it is empty, there is no evaluation
-    :param best_model_save_path: folder for the best copy, ``best_snn.zip``; one of another run is not replaced
-    :param seed: the i-th episode of every evaluation begins with seed ``seed + i``
+    :param eval_env: environment of the copy: an environment, its id or its recipe; wrapped as the training
+        environment, from which it takes over the statistics of a ``VecNormalize``
+    :param eval_freq: number of calls between two evaluations, >= 1
+    :param n_eval_episodes: number of episodes of an evaluation, >= 1
+    :param method: method of conversion, a key of ``METHODS``
+    :param time_steps: number of time steps in which a neuron can spike; the method's default if None
+    :param threshold: rule of the thresholds: ``"max"``, ``"99.9%"`` or ``"max*1.5"``; the method's default if None
+    :param per_neuron: whether each neuron (channel) has a threshold of its own, or else each layer; the method's
+        default if None
+    :param states: number of states to draw from the replay buffer; while it is empty, there is no evaluation
+    :param best_model_save_path: folder of the best copy, ``best_snn.zip``; one of another run is not replaced
+    :param seed: seed of the first episode of every evaluation; the i-th begins with ``seed + i``
     :param verbose: 0 or 1; 1 prints each evaluation
-    :param max_steps: where an episode is cut, with a warning, that does not end
-    :param constants: others of the coding's values, for example ``initial=0.0``
+    :param max_steps: limit of an episode, in steps; one that does not end is cut with a warning
+    :param constants: further constants of the coding, for example ``initial=0.0``
     :raises ValueError: if a value is not allowed, or, when training starts, if the agent cannot be converted,
         ``eval_env`` is not made for it, or ``best_snn.zip`` is there already
     """
@@ -74,7 +76,7 @@ class ConversionCallback(BaseCallback):
         eval_env: GymEnv | EnvRecipe | str,
         eval_freq: int = 10_000,
         n_eval_episodes: int = 5,
-        coding: str = DEFAULT,
+        method: str | Method = DEFAULT,
         time_steps: int | None = None,
         threshold: str | None = None,
         per_neuron: bool | None = None,
@@ -86,7 +88,7 @@ class ConversionCallback(BaseCallback):
         **constants: Any,
     ) -> None:
         super().__init__(verbose)
-        self.method = make_method(coding, time_steps, threshold, per_neuron, **constants)
+        self.method = make_method(method, time_steps, threshold, per_neuron, **constants)
         self.eval_freq = positive_int("eval_freq", eval_freq)
         self.n_eval_episodes = positive_int("n_eval_episodes", n_eval_episodes)
         self.states = positive_int("states", states)
@@ -124,18 +126,17 @@ class ConversionCallback(BaseCallback):
         try:
             dqn = _copy_of(self.model)
             snn = convert_policy(dqn, states, self.method)
-        except ValueError as error:  # A training may diverge; it is not for its evaluation to end it.
+        except ValueError as error:  # A diverged DQN skips this evaluation; it must not stop the training.
             warn(f"The DQN of step {self.num_timesteps} is not converted: {error}.")
             return
         snn.origin["timesteps"] = self.num_timesteps
         returns, decisions = self._play(dqn, snn)
         mean_return = float(np.mean(returns))
-        some = each_entry(states, lambda array: array[:MAX_RECORDED])
         self.logger.record("conversion/snn_return", mean_return)
         self.logger.record("conversion/agreement", decisions.agreement)
         self.logger.record("conversion/q_error", decisions.q_error)
-        self.logger.record("conversion/spikes", snn.cost(some).spikes)
-        # As EvalCallback does: with the step at which it was measured, and not at the end of some episode.
+        self.logger.record("conversion/spikes", snn.cost(rows(states, slice(MAX_RECORDED))).spikes)
+        # As in EvalCallback: dumped with the step of the measurement, not at the end of an episode.
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
         if self.verbose:
@@ -149,7 +150,7 @@ class ConversionCallback(BaseCallback):
                 snn.save(self.best_model_save_path / BEST)
 
     def _play(self, dqn: DenseQPolicy, snn: SpikingQPolicy) -> tuple[list[float], Agreement]:
-        """Return what the spiking copy gets, and how it decides where it gets to."""
+        """Return the returns of the spiking copy, and its agreement on the states that it meets."""
         values: list[tuple[np.ndarray, np.ndarray]] = []
 
         def watch(met: Observation, q_values: np.ndarray) -> None:
@@ -157,10 +158,10 @@ class ConversionCallback(BaseCallback):
 
         returns = list(play(snn, self.eval_env, self.n_eval_episodes, self.seed, watch=watch, max_steps=self.max_steps))
         of_dqn, of_snn = (np.concatenate(each) for each in zip(*values, strict=True))
-        return returns, agreement_of(of_dqn, of_snn, spikes=of_snn)  # what output spikes alone say is not asked for
+        return returns, agreement_of(of_dqn, of_snn, spikes=of_snn)  # spikes_agreement is not used
 
     def _calibration_states(self) -> Observation | None:
-        """Return states as the policy sees them, None if there are none yet."""
+        """Return states of the replay buffer as the policy sees them; None if there are none yet."""
         model: Any = self.model
         buffer = model.replay_buffer
         if not can_be_sampled(buffer):
@@ -186,7 +187,7 @@ class ConversionCallback(BaseCallback):
         try:
             self._take_over_statistics()
             alike = (unwrap_vec_normalize(own) is None) == (self.model.get_vec_normalize_env() is None)
-        except (AssertionError, AttributeError):  # so does sync_envs_normalization tell
+        except (AssertionError, AttributeError):  # raised by sync_envs_normalization
             alike = False
         if not alike:
             raise ValueError(
@@ -196,7 +197,7 @@ class ConversionCallback(BaseCallback):
 
 
 def _vectorized(env: GymEnv | EnvRecipe | str, n_envs: int, seed: int) -> VecEnv:
-    """Return environments as SB3's algorithms wrap them, made where there are none yet."""
+    """Return the environments wrapped as by SB3's algorithms; make them from an id or a recipe."""
     if isinstance(env, gym.Env | VecEnv):
         return BaseAlgorithm._wrap_env(env)
     if not isinstance(env, EnvRecipe | str):
@@ -208,26 +209,26 @@ def _vectorized(env: GymEnv | EnvRecipe | str, n_envs: int, seed: int) -> VecEnv
 
 
 def _copy_of(model: Any) -> DenseQPolicy:
-    """Return the DQN as it is, with spaces of its own: whoever plays seeds its action space."""
+    """Return a copy of the DQN, with spaces of its own: playing seeds the action space."""
     return copy.deepcopy(load_dqn(model))
 
 
 def _arrays(observations: PyTorchObs, space: spaces.Space) -> Any:
-    """Return observations of a replay buffer, which holds no scalars, in the shape that environments give them."""
+    """Reshape observations of a replay buffer, which stores no scalars, as environments return them."""
     if isinstance(observations, dict):
         return {name: _arrays(entry, space[name]) for name, entry in observations.items()}
     return observations.cpu().numpy().reshape(-1, *space.shape)
 
 
 def _simulations(env: VecEnv) -> set[int]:
-    """Return the identities of what lies beneath the wrappers."""
+    """Return the identities of the environments below the wrappers."""
     innermost = env.unwrapped
     return {id(innermost), *(id(each.unwrapped) for each in getattr(innermost, "envs", []))}
 
 
 @contextmanager
 def _training_untouched(model: BaseAlgorithm) -> Iterator[None]:
-    """Give back all the random states that a training draws from; the evaluation's environment may use any of them."""
+    """Restore all the random states of a training; the environment of the evaluation may draw from any of them."""
     state, actions = random.getstate(), model.action_space.np_random.bit_generator.state
     try:
         with randomness_untouched():

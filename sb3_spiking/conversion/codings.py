@@ -1,9 +1,9 @@
 """
-Codings: how spikes carry the activations of a ReLU network.
+Codings: representations of the activations of a ReLU network by spikes.
 
-All thresholds are 1: a conversion divides every activation by the threshold of its neuron beforehand, so that a spike
-is a 1 and the weights hold the rest. A layer of neurons integrates its *drive*, fires, and the next layer's drive is
-made of these spikes. Activations above the threshold saturate.
+All thresholds are 1: a conversion folds the thresholds into the weights, so that spikes are ones. A layer of neurons
+integrates its *drive* (input currents) and fires; synapses turn these spikes into the drive of the next layer.
+Activations above the threshold saturate.
 """
 
 import math
@@ -22,18 +22,18 @@ from sb3_spiking.snn.neurons import RESETS, IntegrateAndFire, Reset
 from sb3_spiking.snn.surrogates import Rect
 
 MAX_TIME_STEPS = 2**16
-"""A rate of so many steps is a float32 to within a few of its last bits."""
+"""Limit of the time steps: a rate of so many steps is as fine as float32."""
 
 Synapses = Callable[[th.Tensor], th.Tensor]
-"""A linear map with bias, of ``[N, ...]``."""
+"""Linear map with bias, from ``[N, ...]`` to ``[N, ...]``."""
 
 
 @dataclass(frozen=True)
 class Coding(ABC):
     """
-    One way to carry activations in [0, 1] by spikes.
+    Representation of activations in [0, 1] by spikes.
 
-    :param time_steps: steps ``T`` in which a neuron can spike, from 1 to ``MAX_TIME_STEPS``
+    :param time_steps: number of time steps ``T`` in which a neuron can spike, from 1 to ``MAX_TIME_STEPS``
     """
 
     time_steps: int = 64
@@ -46,16 +46,16 @@ class Coding(ABC):
 
     @property
     def rest(self) -> float:
-        """Membrane at the start of an episode."""
+        """Initial membrane at the start of an episode."""
         return 0.0
 
     @abstractmethod
     def constant_drive(self, current: th.Tensor) -> th.Tensor:
         """
-        Return the drive of the first layer, which sees numbers and no spikes.
+        Return the drive of the first layer, whose inputs are numbers and no spikes.
 
-        :param current: ``[N, ...]``
-        :return: the drive, as ``drive`` returns it
+        :param current: constant input current, ``[N, ...]``
+        :return: drive, in the form that ``drive`` returns
         """
 
     @abstractmethod
@@ -63,52 +63,52 @@ class Coding(ABC):
         """
         Run a layer of neurons.
 
-        :param drive: what they integrate
-        :param initial: membranes to begin with, ``[N, ...]``; at rest if None
-        :return: spikes, 0 or 1 (or -1, where the coding has such), ``[T, N, ...]``
+        :param drive: drive of the layer
+        :param initial: initial membranes, ``[N, ...]``; those at rest if None
+        :return: spikes, 0 or 1 (or -1, in codings with signs), ``[T, N, ...]``
         """
 
     @abstractmethod
     def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
         """
-        Return what the spikes make the next layer integrate.
+        Return the drive of the next layer.
 
-        :param synapses: the linear map between them
+        :param synapses: linear map between the layers
         :param spikes: ``[T, N, ...]``
-        :return: its drive
+        :return: drive of the next layer
         """
 
     @abstractmethod
     def decode(self, spikes: th.Tensor) -> th.Tensor:
         """
-        Return the activations that spikes carry.
+        Return the activations that spikes represent.
 
         :param spikes: ``[T, N, ...]``
-        :return: ``[N, ...]``
+        :return: activations, ``[N, ...]``
         """
 
     @abstractmethod
     def readout(self, drive: th.Tensor) -> th.Tensor:
         """
-        Return what neurons that only accumulate have at the end: Tan's robust rate, spikes and remaining membrane.
+        Return the outputs of accumulating neurons: Tan's robust rate, of spikes and remaining membrane.
 
-        :param drive: the output layer's
+        :param drive: drive of the output layer
         :return: ``[N, actions]``
         """
 
     def residue(self, drive: th.Tensor, spikes: th.Tensor) -> th.Tensor | None:
         """
-        Return the membranes to begin the next decision with, ``[N, ...]``; None where every decision begins anew.
+        Return the initial membranes of the next decision, ``[N, ...]``; None if every decision begins at rest.
 
-        :param drive: what the neurons integrated
-        :param spikes: what they fired
+        :param drive: drive of the layer
+        :param spikes: spikes of the layer, ``[T, N, ...]``
         """
         return None
 
     @abstractmethod
     def latency(self, hidden_layers: int) -> int:
         """
-        Return the steps from an observation to its decision.
+        Return the number of time steps from an observation to its decision.
 
         :param hidden_layers: number of spiking layers
         """
@@ -117,17 +117,17 @@ class Coding(ABC):
 @dataclass(frozen=True)
 class Rate(Coding):
     """
-    Integrate-and-fire neurons whose mean firing rate is the activation::
+    Rate coding: the mean firing rate of an integrate-and-fire neuron is the activation::
 
         v_t = v_{t-1} + x_t - s_t,    s_t = 1 if v_{t-1} + x_t >= 1
 
-    The neurons are SpikingJelly's ``IFNode``. All the layers run within the same step.
+    The neurons are SpikingJelly's ``IFNode``. All the layers advance within the same step.
 
-    :param time_steps: steps ``T`` of a decision
-    :param reset: ``"soft"`` subtracts the threshold, ``"hard"`` forgets what is above it
-    :param initial: membrane before the first step, as a share of the threshold; 0.5 rounds to the nearest rate instead
-        of down (Deng and Gu, 2021)
-    :param settling: first steps that the readout leaves out
+    :param time_steps: number of time steps ``T`` of a decision
+    :param reset: ``"soft"`` subtracts the threshold, ``"hard"`` sets the membrane to 0
+    :param initial: initial membrane, as a share of the threshold; 0.5 rounds to the nearest rate instead of down (Deng
+        and Gu, 2021)
+    :param settling: number of first time steps that the readout ignores
     """
 
     reset: Reset = "soft"
@@ -170,24 +170,24 @@ class Rate(Coding):
 
 @lru_cache
 def _integrate_and_fire(reset: Reset) -> MemoryModule:
-    """Making a node takes as long as a small decision; it has no state in between."""
+    """Return a cached node: its construction takes as long as a small decision, and it keeps no state."""
     return IntegrateAndFire(threshold=1.0, reset=reset).build(Rect())
 
 
 @dataclass(frozen=True)
 class Signed(Rate):
     """
-    Rate coding that takes spikes back: a neuron that has fired too early sends a spike of -1.
+    Rate coding with negative spikes: a neuron that has fired too early sends a spike of -1.
 
-        s_t = 1 if v >= 1,   -1 if v < 0 and it has sent more spikes than it took back
+        s_t = 1 if v >= 1,   -1 if v < 0 and the sum of its spikes is > 0
 
-    So a rate depends on the sum of the inputs and hardly on their order, as long as no current is beyond the threshold
+    The rate then depends on the sum of the inputs and hardly on their order, unless a current exceeds the threshold
     (the signed neuron with memory of Wang et al., 2022).
 
-    :param time_steps: steps ``T`` of a decision
+    :param time_steps: number of time steps ``T`` of a decision
     :param reset: ``"soft"`` only
-    :param initial: membrane before the first step, as a share of the threshold
-    :param settling: first steps that the readout leaves out
+    :param initial: initial membrane, as a share of the threshold
+    :param settling: number of first time steps that the readout ignores
     """
 
     name: ClassVar[str] = "signed"
@@ -214,18 +214,18 @@ class Signed(Rate):
 @dataclass(frozen=True)
 class Residual(Rate):
     """
-    Rate coding that carries what it left over into the next decision (CRPI, Xu et al., 2026).
+    Rate coding with residual membranes: remainders pass into the next decision (CRPI, Xu et al., 2026).
 
     Errors of consecutive decisions then compensate each other instead of repeating::
 
         r  = max(v_T - v_0, -sum_t s_t)
         v_0' = clip(alpha r, -1/2, 1/2) + 1/2                       1/2 at the start of an episode
 
-    :param time_steps: steps ``T`` of a decision
+    :param time_steps: number of time steps ``T`` of a decision
     :param reset: ``"soft"`` only
-    :param initial: membrane at the start of an episode, as a share of the threshold
-    :param settling: first steps that the readout leaves out
-    :param alpha: share of the residue that is carried over, in [0, 1]
+    :param initial: initial membrane at the start of an episode, as a share of the threshold
+    :param settling: number of first time steps that the readout ignores
+    :param alpha: share of the residual membrane that is kept, in [0, 1]
     """
 
     alpha: float = 0.5
@@ -240,25 +240,25 @@ class Residual(Rate):
 
     def residue(self, drive: th.Tensor, spikes: th.Tensor) -> th.Tensor:
         sent = spikes.sum(0)
-        left = th.maximum(drive.sum(0) - sent, -sent)  # A soft reset makes v_T - v_0 the difference of the sums.
+        left = th.maximum(drive.sum(0) - sent, -sent)  # With a soft reset, v_T - v_0 is the difference of the sums.
         return (self.alpha * left).clamp(-0.5, 0.5) + 0.5
 
 
 @dataclass(frozen=True)
 class FewSpike(Coding):
     """
-    Binary digits: the spike of step ``k`` is worth ``2^-k``, so that ``T`` steps carry ``T`` bits.
+    Binary digits: a spike of step ``k`` has the value ``2^-k``, so that ``T`` steps represent ``T`` bits.
 
-    A neuron waits until all its inputs have arrived, adds half a digit to round to the nearest, and fires the digits of
-    its membrane from the largest to the smallest (few-spike neurons, Stoeckl and Maass, 2021; weighted spikes, Kim et
-    al., 2018)::
+    A neuron integrates all its inputs, adds half of the last digit to round to the nearest, and fires the digits of its
+    membrane from the largest to the smallest (few-spike neurons, Stoeckl and Maass, 2021; weighted spikes, Kim et al.,
+    2018)::
 
         s_k = 1 if v >= 2^-k,    v <- v - 2^-k s_k
 
-    A receiver that doubles its membrane before each step needs no weighted spikes. A layer begins when the one before
-    it has finished.
+    A receiver that doubles its membrane before each step needs no weighted spikes. A layer begins after the previous
+    one has finished.
 
-    :param time_steps: digits ``T``; float32 carries no more than 23
+    :param time_steps: number of digits ``T``, at most the 23 of float32
     """
 
     time_steps: int = 16
@@ -274,7 +274,7 @@ class FewSpike(Coding):
             )
 
     def worth(self) -> list[float]:
-        """Return what the spike of each step is worth; all of them together are worth 1, or a last digit less."""
+        """Return the value of a spike at each step; their sum is 1, or a last digit less."""
         return [(self.radix - 1) * self.radix ** -(step + 1.0) for step in range(self.time_steps)]
 
     def constant_drive(self, current: th.Tensor) -> th.Tensor:
@@ -307,15 +307,16 @@ class FewSpike(Coding):
 @dataclass(frozen=True)
 class Ternary(FewSpike):
     """
-    Balanced ternary digits: spikes of 1 and -1 in step ``k`` are worth ``2/3^k``; ``T`` steps carry 1.58 ``T`` bits.
+    Balanced ternary digits: spikes of 1 and -1 at step ``k`` have the values ``2/3^k`` and ``-2/3^k``.
 
-    Each digit goes to the nearest, and later ones correct it in either direction::
+    ``T`` steps represent 1.58 ``T`` bits. Each digit rounds to the nearest, and later ones correct it in either
+    direction::
 
         s_k = 1 if v >= 3^-k,   -1 if v < -3^-k and a spike was sent before,    v <- v - 2/3^k s_k
 
-    A neuron whose input is negative stays silent, as a ReLU does.
+    A neuron with a negative input stays silent, as a ReLU does.
 
-    :param time_steps: digits ``T``; float32 carries no more than 14
+    :param time_steps: number of digits ``T``, at most the 14 of float32
     """
 
     time_steps: int = 10

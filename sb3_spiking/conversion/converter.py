@@ -1,4 +1,4 @@
-"""From a trained DQN to a spiking policy."""
+"""Conversion of a trained DQN to a spiking policy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +13,11 @@ from sb3_spiking.conversion.dense import check_decision
 from sb3_spiking.conversion.finetuning import finetune
 from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
 from sb3_spiking.conversion.network import convert_layers
-from sb3_spiking.conversion.policy import DenseQPolicy, Observation, SpikingQPolicy, features_shape, whole_numbers
-from sb3_spiking.conversion.rollout import check_states, collect
+from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy, whole_numbers
 from sb3_spiking.environments.recipe import EnvRecipe, environments
+from sb3_spiking.evaluation.rollout import collect
+from sb3_spiking.evaluation.states import check_states
+from sb3_spiking.observations import Observation, features_shape
 
 CALIBRATION_ENVS = 8
 
@@ -24,7 +26,7 @@ def convert(
     dqn: DenseQPolicy | Source,
     observations: Observation | None = None,
     env: VecEnv | EnvRecipe | str | None = None,
-    coding: str = DEFAULT,
+    method: str | Method = DEFAULT,
     time_steps: int | None = None,
     threshold: str | None = None,
     per_neuron: bool | None = None,
@@ -34,38 +36,39 @@ def convert(
     epsilon: float = 0.05,
     seed: int = 0,
     trust: bool = False,
-    progress: Callable[[int], Any] = lambda rows: None,
+    progress: Callable[[], Any] = lambda: None,
     **constants: Any,
 ) -> SpikingQPolicy:
     """
-    Turn a trained DQN or QRDQN into a spiking policy.
+    Convert a trained DQN or QRDQN to a spiking policy.
 
-    :param dqn: a model, the file of one (read as data), or what `load_dqn` returned; it is not changed
-    :param observations: states to calibrate the thresholds on, as the agent met them, ``[N, *shape]``
-    :param env: where to let the agent collect such states, if there are none: an id of gymnasium, how to make it, or
+    :param dqn: the DQN: a model, its file (read as data), or the policy that `load_dqn` returned; it is not changed
+    :param observations: calibration states of the thresholds, as the agent met them, ``[N, *shape]``
+    :param env: environment in which the agent collects such states, if none are given: its id, its recipe, or
         environments
-    :param coding: how spikes carry activations, a key of ``METHODS``
-    :param time_steps: steps in which a neuron can spike; the coding's default if None
-    :param threshold: ``"max"``, ``"99.9%"`` or ``"max*1.5"``; the coding's default if None
-    :param per_neuron: a threshold for each neuron (channel) instead of each layer; the coding's default if None
-    :param finetune_steps: gradient steps of distillation after the conversion, see `finetune`
-    :param states: how many states to collect
-    :param epsilon: probability of a random action while collecting
-    :param seed: of the environments, and of the fine-tuning
-    :param trust: where a file needs code to be read, load it with SB3, which runs it
-    :param progress: is told how many states have just been collected
-    :param constants: others of the coding's values, for example ``initial=0.0``
-    :return: a policy that spikes
+    :param method: method of conversion, a key of ``METHODS``
+    :param time_steps: number of time steps in which a neuron can spike; the method's default if None
+    :param threshold: rule of the thresholds: ``"max"``, ``"99.9%"`` or ``"max*1.5"``; the method's default if None
+    :param per_neuron: whether each neuron (channel) has a threshold of its own, or else each layer; the method's
+        default if None
+    :param finetune_steps: number of gradient steps of distillation after the conversion, see `finetune`
+    :param states: number of states to collect
+    :param epsilon: probability of a random action during the collection
+    :param seed: seed of the environments and of the fine-tuning
+    :param trust: whether SB3 may load a file that needs code to be read, and run the code
+    :param progress: callback of each collected state
+    :param constants: further constants of the coding, for example ``initial=0.0``
+    :return: the spiking policy
     :raises ValueError: if the agent cannot be converted, a value is not allowed, or there is nothing to calibrate on
     """
-    method = make_method(coding, time_steps, threshold, per_neuron, **constants)
+    chosen = make_method(method, time_steps, threshold, per_neuron, **constants)
     teacher = dqn if isinstance(dqn, DenseQPolicy) else load_dqn(dqn, trust)
-    check_decision(teacher.network.layers, features_shape(teacher.observation_space), method.coding.time_steps)
+    check_decision(teacher.network.layers, features_shape(teacher.observation_space), chosen.coding.time_steps)
     if observations is None:
         if env is None:
             raise ValueError("observations=None and env=None: thresholds need states; pass an environment or states")
         observations = calibration_states(teacher, env, states, epsilon, seed, progress)
-    return convert_policy(teacher, observations, method, finetune_steps, seed)
+    return convert_policy(teacher, observations, chosen, finetune_steps, seed)
 
 
 def calibration_states(
@@ -74,19 +77,19 @@ def calibration_states(
     states: int = 10_000,
     epsilon: float = 0.05,
     seed: int = 0,
-    progress: Callable[[int], Any] = lambda rows: None,
+    progress: Callable[[], Any] = lambda: None,
 ) -> Observation:
     """
-    Let the DQN collect states.
+    Collect states that the DQN meets.
 
     :param dqn: the DQN
-    :param env: where: an id of gymnasium, how to make it, or environments
-    :param states: how many
+    :param env: id of the environment, its recipe, or environments
+    :param states: number of states
     :param epsilon: probability of a random action
-    :param seed: of the environments
-    :param progress: is told how many states have just been collected
-    :return: ``[states, *shape]``, or these of each entry of a Dict
-    :raises ValueError: if there is no such environment, it is not the agent's, or so many states take too much memory
+    :param seed: seed of the environments
+    :param progress: callback of each collected state
+    :return: ``[states, *shape]``, or a dict of such arrays
+    :raises ValueError: if the environment is unknown or does not fit the agent, or the states take too much memory
     """
     check_states(dqn.observation_space, positive_int("states", states))
     with environments(env, dqn.observation_space, dqn.action_space, CALIBRATION_ENVS, seed) as venv:
@@ -99,19 +102,19 @@ def convert_policy(
     method: Method,
     finetune_steps: int = 0,
     seed: int = 0,
-    progress: Callable[[float], Any] = lambda loss: None,
+    progress: Callable[[], Any] = lambda: None,
 ) -> SpikingQPolicy:
     """
-    Turn a DQN into a spiking policy.
+    Convert a DQN with given calibration states.
 
     :param dqn: the DQN
-    :param observations: states to calibrate the thresholds on, ``[N, *shape]``, or these of each entry of a Dict
-    :param method: which coding, which thresholds
-    :param finetune_steps: gradient steps of distillation after the conversion
-    :param seed: of the fine-tuning
-    :param progress: is told the loss of every such step
-    :return: a policy that spikes
-    :raises ValueError: if the observations are not the agent's, or not finite
+    :param observations: calibration states of the thresholds, ``[N, *shape]``, or a dict of such arrays
+    :param method: coding and thresholds
+    :param finetune_steps: number of gradient steps of distillation after the conversion
+    :param seed: seed of the fine-tuning
+    :param progress: callback of each gradient step
+    :return: the spiking policy
+    :raises ValueError: if the observations do not fit the agent, or are not finite
     """
     features = checked_features(dqn, observations)
     network, values = dqn.network, thresholds(dqn.network, features, method.threshold)
@@ -137,12 +140,12 @@ def convert_policy(
 
 def checked_features(dqn: DenseQPolicy, observations: Observation) -> th.Tensor:
     """
-    Preprocess observations that a user gives.
+    Preprocess observations, with an error that explains what does not fit.
 
-    :param dqn: whose observations they are
-    :param observations: ``[N, *shape]``, or these of each entry of a Dict
+    :param dqn: agent of the observations
+    :param observations: ``[N, *shape]``, or a dict of such arrays
     :return: ``[N, ...]``
-    :raises ValueError: if they are not the agent's, or not finite
+    :raises ValueError: if the observations do not fit the agent, or are not finite
     """
     try:
         tensors, vectorized = dqn.obs_to_tensor(whole_numbers(observations, dqn.observation_space))

@@ -1,4 +1,4 @@
-"""A trained DQN as a plain stack of layers: what there is to convert, and what to compare it with."""
+"""The Q-network of a trained DQN as a plain stack of layers."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +12,13 @@ from sb3_spiking.reading.checkpoint import Checkpoint
 
 Layer = nn.Linear | nn.Conv2d
 MAX_VALUES, MAX_MACS = 2**26, 2**36
-"""Of a decision: numbers that layers give, and multiplications; Atari's network has 22,000 and 9 million."""
+"""Limits of a decision: outputs of all layers, and multiply-accumulates; Atari's network has 22,000 and 9 million."""
 _L = TypeVar("_L", nn.Linear, nn.Conv2d)
 
 
 class DenseNetwork(nn.Module):
     """
-    Linear maps with ReLUs between them. A fully connected one flattens what it gets.
+    Linear maps with ReLUs between them; fully connected layers flatten their inputs.
 
     :param layers: ``nn.Linear`` and ``nn.Conv2d``, at least two
     """
@@ -41,10 +41,10 @@ class DenseNetwork(nn.Module):
 
     def outputs(self, features: th.Tensor) -> Iterator[th.Tensor]:
         """
-        Return what each layer gives before its ReLU.
+        Return the output of each layer before its ReLU.
 
         :param features: preprocessed observations, ``[N, ...]``
-        :return: ``[N, ...]`` of each layer, the Q-values last
+        :return: output of each layer, ``[N, ...]``, the Q-values last
         """
         activation = features
         for layer in self.layers:
@@ -55,7 +55,7 @@ class DenseNetwork(nn.Module):
 
 def apply(layer: Layer, inputs: th.Tensor) -> th.Tensor:
     """
-    Apply a layer, flattened where it is fully connected.
+    Apply a layer; a fully connected one to flattened inputs.
 
     :param layer: ``nn.Linear`` or ``nn.Conv2d``
     :param inputs: ``[N, ...]``
@@ -66,12 +66,12 @@ def apply(layer: Layer, inputs: th.Tensor) -> th.Tensor:
 
 def check_decision(layers: Sequence[Layer], shape: tuple[int, ...], time_steps: int = 1) -> tuple[int, ...]:
     """
-    Check by arithmetic alone that layers fit each other, and that a decision takes no absurd memory or time.
+    Check by their shapes that layers fit each other, and that one decision fits into memory and time.
 
     :param layers: ``nn.Linear`` and ``nn.Conv2d``
-    :param shape: of the features
-    :param time_steps: how often each layer is computed
-    :return: shape of what the last layer gives
+    :param shape: shape of the features
+    :param time_steps: number of evaluations of each layer
+    :return: output shape of the last layer
     :raises ValueError: if they do not fit, or a decision would take more than ``MAX_VALUES`` or ``MAX_MACS``
     """
     values = macs = 0
@@ -103,11 +103,11 @@ def _output_shape(index: int, layer: Layer, shape: tuple[int, ...]) -> tuple[int
 
 def dense_network(checkpoint: Checkpoint) -> DenseNetwork:
     """
-    Rebuild the network of a DQN; quantiles of a QRDQN are averaged by its last layer, which is exact.
+    Rebuild the network of a DQN; the quantiles of a QRDQN are averaged in its last layer, which is exact.
 
-    :param checkpoint: the agent
+    :param checkpoint: content of the agent's file
     :return: the network, without gradients
-    :raises ValueError: if it is no stack of ReLU layers; the message says what is in the way
+    :raises ValueError: if it is no stack of ReLU layers; the message gives the reason
     """
     weights = checkpoint.weights
     if checkpoint.activation != "ReLU":
@@ -126,7 +126,7 @@ def dense_network(checkpoint: Checkpoint) -> DenseNetwork:
 
 
 def _torso(checkpoint: Checkpoint) -> list[Layer]:
-    """Return the layers of the features extractor: those for an image, or none."""
+    """Return the layers of the features extractor: convolutions and a linear map for images, else none."""
     weights, strides = checkpoint.weights, checkpoint.strides
     if strides and isinstance(checkpoint.observation_space, spaces.Dict) and len(checkpoint.observation_space) > 1:
         raise ValueError(
@@ -143,7 +143,7 @@ def _torso(checkpoint: Checkpoint) -> list[Layer]:
 
 
 def _indexed(weights: Mapping[str, th.Tensor], stack: str) -> list[str]:
-    """Return the names of the layers ``<stack>.<index>`` in their order."""
+    """Return the names ``<stack>.<index>`` of the layers, in order."""
     kinds = [name.removeprefix(f"{stack}.") for name in weights if name.startswith(f"{stack}.")]
     return [f"{stack}.{index}" for index in sorted({int(kind.split(".")[0]) for kind in kinds})]
 
@@ -159,6 +159,6 @@ def _load(layer: _L, weights: Mapping[str, th.Tensor], name: str) -> _L:
 
 
 def _mean_of_quantiles(last: Layer, quantiles: int) -> nn.Linear:
-    """Average the rows of a layer, ``[quantiles * actions, ...]`` in this order, over the quantiles."""
+    """Average the rows of a layer, ``[quantiles * actions, ...]`` with actions fastest, over the quantiles."""
     mean = {kind: rows.unflatten(0, (quantiles, -1)).mean(0) for kind, rows in last.state_dict().items()}
     return _linear({f"mean.{kind}": rows for kind, rows in mean.items()}, "mean")

@@ -1,9 +1,9 @@
 """
-Fine-tuning: distilling the converted network towards the DQN, thresholds included.
+Fine-tuning of a converted network by distillation from the DQN, thresholds included.
 
-Forward, the network spikes. Backward, every spiking layer is the ReLU that it stands for, cut off at its threshold: the
-gradient goes through the activations and not through time (tandem learning, Wu et al., 2020; spike representation, Meng
-et al., 2022). Any coding can be trained this way, at the memory of one step.
+The forward pass spikes. In the backward pass every spiking layer is a ReLU that saturates at its threshold: gradients
+flow through activations, not through time (tandem learning, Wu et al., 2020; spike representation, Meng et al., 2022).
+Any coding can be trained this way, with the memory of one time step.
 """
 
 import copy
@@ -22,6 +22,7 @@ from sb3_spiking.snn.threads import notice_threads
 
 BATCH = 64
 CHECKS = 5
+"""Number of evaluations on the held-out states after the start."""
 
 
 def finetune(
@@ -32,27 +33,28 @@ def finetune(
     steps: int,
     learning_rate: float = 1e-3,
     seed: int = 0,
-    progress: Callable[[float], Any] = lambda loss: None,
+    progress: Callable[[], Any] = lambda: None,
 ) -> tuple[DenseNetwork, list[th.Tensor]]:
     """
-    Train weights and thresholds so that the spiking network gives the DQN's Q-values on its states.
+    Train weights and thresholds towards the DQN's Q-values on given states.
 
-    Q-values are compared up to a constant for each state, on which no decision depends, and in standard deviations of
-    the DQN's. The rate of learning falls to 0. A tenth of the states is held out: of several moments of the training,
-    the start among them, the last one is kept of those that decide there most often as the DQN.
+    The loss ignores a constant of each state, on which no decision depends, and is in standard deviations of the DQN's
+    Q-values. The learning rate falls linearly to 0. A tenth of the states is held out; the start and several moments of
+    the training are evaluated on it, and the last of those with the best agreement is returned.
 
     :param dqn: the DQN; it is not changed
-    :param thresholds: to begin with, of each layer, see ``calibration.thresholds``
-    :param coding: how spikes carry activations
+    :param thresholds: initial thresholds of each layer, see ``calibration.thresholds``
+    :param coding: representation of activations by spikes
     :param features: preprocessed states, ``[N, ...]``
-    :param steps: gradient steps of 64 states
-    :param learning_rate: Adam's, at the start
-    :param seed: of the order of the states
-    :param progress: is told the loss of every step
-    :return: layers and thresholds to convert
+    :param steps: number of gradient steps, on batches of 64 states
+    :param learning_rate: initial learning rate of Adam
+    :param seed: seed of the order of the states
+    :param progress: callback of each gradient step
+    :return: trained layers and thresholds, to be converted
     """
     positive_int("finetune_steps", steps)
     notice_threads(dqn)
+    # Student and targets. Logarithms keep the trained thresholds positive.
     student = copy.deepcopy(dqn).requires_grad_(True)
     hidden = [nn.Parameter(threshold.log()) for threshold in thresholds[:-1]]
     targets = th.cat([dqn(batch) for batch in features.split(1024)])
@@ -60,6 +62,7 @@ def finetune(
     scale = th.where(scale > 0.0, scale, 1.0)
     optimizer = th.optim.Adam([*student.parameters(), *hidden], learning_rate)
     schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    # Random split into held-out and training states.
     generator = th.Generator().manual_seed(seed)
     order = th.randperm(len(features), generator=generator)
     held_out, trained_on = order[: len(order) // 10], order[len(order) // 10 :]
@@ -74,16 +77,16 @@ def finetune(
         rows = trained_on[th.randint(len(trained_on), (BATCH,), generator=generator)]
         current = [*(logarithm.exp() for logarithm in hidden), thresholds[-1]]
         values = _spiking_values(student, current, coding, features[rows])
-        loss = ((_centred(values) - _centred(targets[rows])) / scale).square().mean()
+        loss = _loss(values, targets[rows], scale)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        progress(loss.item())
+        progress()
         if step % math.ceil(steps / CHECKS) == 0 or step == steps:
             now = [*(logarithm.exp().detach() for logarithm in hidden), thresholds[-1]]
             reached = agreement(student, now)
-            if not reached < best:  # also where so few states are given that none is held out
+            if not reached < best:  # also if there are too few states to hold any out
                 best, kept = reached, (copy.deepcopy(student).requires_grad_(False), now)
     return kept
 
@@ -91,10 +94,11 @@ def finetune(
 def _spiking_values(
     student: DenseNetwork, thresholds: Sequence[th.Tensor], coding: Coding, features: th.Tensor
 ) -> th.Tensor:
-    """Return the Q-values of the spiking network, differentiable with regard to weights and thresholds."""
+    """Return the Q-values of the spiking network, differentiable in the weights and thresholds."""
     with th.no_grad():
         detached = [threshold.detach() for threshold in thresholds]
         carried = convert_layers(student, detached, coding).activations(features)
+    # Straight-through: the value is that of the spikes, the gradient that of the saturating ReLU.
     activation = features
     for layer, threshold, spiking in zip(student.layers[:-1], thresholds[:-1], carried, strict=True):
         output = apply(layer, activation)
@@ -102,6 +106,10 @@ def _spiking_values(
         relu = th.minimum(output.relu(), limit)
         activation = relu + (spiking * limit - relu).detach()
     return apply(student.layers[-1], activation)
+
+
+def _loss(values: th.Tensor, targets: th.Tensor, scale: th.Tensor) -> th.Tensor:
+    return ((_centred(values) - _centred(targets)) / scale).square().mean()
 
 
 def _centred(values: th.Tensor) -> th.Tensor:

@@ -1,4 +1,4 @@
-"""Which coding with which thresholds: the named ways to convert."""
+"""Named methods of conversion: a coding with its thresholds."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -7,15 +7,16 @@ from typing import Any
 from sb3_spiking.arguments import choice
 from sb3_spiking.conversion.calibration import Threshold
 from sb3_spiking.conversion.codings import Coding, FewSpike, Rate, Residual, Signed, Ternary
+from sb3_spiking.errors import Argument, InputError
 
 
 @dataclass(frozen=True)
 class Method:
     """
-    A way to convert.
+    Method of conversion.
 
-    :param coding: how spikes carry activations
-    :param threshold: which activations they can carry
+    :param coding: representation of activations by spikes
+    :param threshold: rule of the thresholds, the largest activations that spikes represent
     """
 
     coding: Coding
@@ -23,7 +24,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    # Digits want room for what the calibration has not met: saturation costs more than the part of a digit.
+    # Digits need headroom: saturation costs more than a part of a digit.
     "ternary": Method(Ternary(time_steps=10), Threshold(factor=1.5)),
     "few-spike": Method(FewSpike(time_steps=16), Threshold(factor=1.5)),
     "rate": Method(Rate(time_steps=64), Threshold(percent=99.9)),
@@ -37,33 +38,33 @@ DEFAULT = "ternary"
 
 
 def make_method(
-    name: str = DEFAULT,
+    method: str | Method = DEFAULT,
     time_steps: int | None = None,
     threshold: str | None = None,
     per_neuron: bool | None = None,
     **constants: Any,
 ) -> Method:
     """
-    Return a named method, with some of its values changed.
+    Return a method with some of its values changed.
 
-    :param name: a key of ``METHODS``
-    :param time_steps: the coding's
-    :param threshold: ``"max"``, ``"99.9%"`` or ``"max*1.5"``
-    :param per_neuron: a threshold for each neuron (channel) instead of each layer
-    :param constants: others of the coding's values
+    :param method: key of ``METHODS``, or a method
+    :param time_steps: number of time steps in which a neuron can spike
+    :param threshold: rule of the thresholds: ``"max"``, ``"99.9%"`` or ``"max*1.5"``
+    :param per_neuron: whether each neuron (channel) has a threshold of its own, or else each layer
+    :param constants: further constants of the coding; ``coding`` is an earlier name of ``method``
     :return: the method
     :raises ValueError: if a name or a value is not allowed
     """
-    method = choice("coding", name, METHODS)
+    method = constants.pop("coding", method)
+    chosen = method if isinstance(method, Method) else choice("method", method, METHODS)
     if time_steps is not None:
         constants["time_steps"] = time_steps
-    allowed = [field.name for field in dataclasses.fields(method.coding)]
+    allowed = [field.name for field in dataclasses.fields(chosen.coding)]
     unknown = [constant for constant in constants if constant not in allowed]
     if unknown:
-        raise ValueError(f"coding={name!r} has no {', '.join(unknown)}; it takes: {', '.join(allowed)}")
+        name = method if isinstance(method, str) else chosen.coding.name
+        raise InputError(Argument("method", name), f" has no {', '.join(unknown)}; it takes: {', '.join(allowed)}")
     if per_neuron is None:
-        per_neuron = method.threshold.per_neuron
-    return Method(
-        dataclasses.replace(method.coding, **constants),
-        Threshold.parse(threshold or str(method.threshold), per_neuron),
-    )
+        per_neuron = chosen.threshold.per_neuron
+    rule = chosen.threshold if threshold is None else Threshold.parse(threshold, per_neuron)
+    return Method(dataclasses.replace(chosen.coding, **constants), dataclasses.replace(rule, per_neuron=per_neuron))

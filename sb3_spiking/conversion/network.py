@@ -1,4 +1,4 @@
-"""The converted network: a DQN's layers with spiking neurons between them."""
+"""The converted network: layers of a DQN with spiking neurons between them."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -14,22 +14,22 @@ from sb3_spiking.snn import Recording
 from sb3_spiking.snn.recording import synapses_of
 from sb3_spiking.snn.watching import operations_are_traced
 
-State = tuple[th.Tensor, ...]
-"""Membranes with which each spiking layer begins a decision, ``[N, ...]`` each."""
+Membranes = tuple[th.Tensor, ...]
+"""Initial membranes of each spiking layer for one decision, ``[N, ...]`` each."""
 
 MAX_VALUES = 2**24
-"""How many spikes of a layer are kept at once; larger batches are taken in parts."""
+"""Limit of the spikes of a layer in memory; larger batches are divided."""
 
 
 class ConvertedNetwork(nn.Module):
     """
-    Spiking layers and an output layer that does not spike but accumulates.
+    Spiking layers, and an output layer that accumulates and does not spike.
 
-    Weights contain the thresholds: activations, and with them spikes, reach from 0 to 1.
+    The thresholds are folded into the weights: activations, and the spikes that represent them, lie in [0, 1].
 
     :param layers: ``nn.Linear`` and ``nn.Conv2d``, the output layer last
-    :param output_scale: Q-value that an accumulated output of 1 stands for
-    :param coding: how spikes carry activations
+    :param output_scale: Q-value of an accumulated output of 1
+    :param coding: representation of activations by spikes
     """
 
     layers: Sequence[Layer]
@@ -43,30 +43,30 @@ class ConvertedNetwork(nn.Module):
 
     @property
     def latency(self) -> int:
-        """Steps from an observation to its decision."""
+        """Number of time steps from an observation to its decision."""
         return self.coding.latency(len(self.layers) - 1)
 
     @property
     def carries_state(self) -> bool:
-        """Whether a decision depends on the ones before it."""
+        """Whether a decision depends on previous ones."""
         return type(self.coding).residue is not Coding.residue
 
     def forward(self, features: th.Tensor) -> th.Tensor:
         """
-        Return the Q-values of decisions that are made from rest.
+        Return the Q-values of decisions from rest.
 
         :param features: preprocessed observations, ``[N, ...]``
         :return: ``[N, actions]``
         """
         return self.decide(features, None)[0]
 
-    def decide(self, features: th.Tensor, state: State | None) -> tuple[th.Tensor, State]:
+    def decide(self, features: th.Tensor, state: Membranes | None) -> tuple[th.Tensor, Membranes]:
         """
-        Return the Q-values, and what the layers carry into the next decision.
+        Return the Q-values, and the initial membranes of the next decisions.
 
         :param features: preprocessed observations, ``[N, ...]``
-        :param state: what this function returned for the decisions before; None at the start
-        :return: ``[N, actions]``, and the state: empty where the coding carries nothing
+        :param state: initial membranes that the previous decisions returned; None at the start
+        :return: Q-values, ``[N, actions]``, and membranes; none for codings that begin each decision at rest
         """
         values, states = [], []
         for rows in self.parts(features):
@@ -79,11 +79,11 @@ class ConvertedNetwork(nn.Module):
 
     def readouts(self, features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """
-        Return both ways to read decisions that are made from rest, in one run.
+        Return both readouts of decisions from rest, in one run.
 
         :param features: preprocessed observations, ``[N, ...]``
-        :return: Q-values, ``[N, actions]``; and what output neurons that spike would send, without what is left in
-            their membranes, ``[N, actions]``, from 0 to ``output_scale``
+        :return: Q-values, ``[N, actions]``; and Q-values of spiking output neurons, without their remaining membranes,
+            ``[N, actions]``, from 0 to ``output_scale``
         """
         values, sent = [], []
         for rows in self.parts(features):
@@ -94,7 +94,7 @@ class ConvertedNetwork(nn.Module):
 
     def output_spikes(self, features: th.Tensor) -> th.Tensor:
         """
-        Return what output neurons that spike would send: the second of the readouts.
+        Return the Q-values of spiking output neurons, the second of the `readouts`.
 
         :param features: preprocessed observations, ``[N, ...]``
         :return: ``[N, actions]``, from 0 to ``output_scale``
@@ -103,20 +103,20 @@ class ConvertedNetwork(nn.Module):
 
     def activations(self, features: th.Tensor) -> list[th.Tensor]:
         """
-        Return the activations that the spikes of each hidden layer carry, from rest.
+        Return the activations that the spikes of each hidden layer represent, from rest.
 
         :param features: preprocessed observations, ``[N, ...]``
-        :return: ``[N, ...]`` of each hidden layer, from 0 to 1
+        :return: activations of each hidden layer, ``[N, ...]``, from 0 to 1
         """
         *hidden, _ = self._layers(features)
         return [self.coding.decode(layer.spikes) for layer in hidden]
 
-    def record(self, features: th.Tensor, state: State | None = None) -> Recording:
+    def record(self, features: th.Tensor, state: Membranes | None = None) -> Recording:
         """
-        Decide, and return every spike and what it cost.
+        Record the spikes and operation counts of decisions.
 
         :param features: preprocessed observations, ``[N, ...]``
-        :param state: what ``decide`` returned for the decisions before; None for rest
+        :param state: initial membranes that the previous decisions returned; None for rest
         :return: populations ``"hidden0"``, ..., without their membranes
         """
         recording = Recording()
@@ -132,10 +132,10 @@ class ConvertedNetwork(nn.Module):
 
     def parts(self, features: th.Tensor) -> list[slice]:
         """
-        Return which decisions to make at once, so that their spikes find room.
+        Divide a batch into parts whose spikes fit into memory.
 
         :param features: preprocessed observations, ``[N, ...]``
-        :return: rows, one part after the other
+        :return: consecutive rows
         """
         if operations_are_traced():
             return [slice(None)]  # a traced model takes batches of any size
@@ -148,8 +148,8 @@ class ConvertedNetwork(nn.Module):
         rows = max(1, MAX_VALUES // (widest * self.coding.time_steps))
         return [slice(start, start + rows) for start in range(0, len(features), rows)]
 
-    def _layers(self, features: th.Tensor, state: State | None = None) -> Iterator["_Step"]:
-        """Run layer after layer; the last one does not spike."""
+    def _layers(self, features: th.Tensor, state: Membranes | None = None) -> Iterator["_Step"]:
+        """Run the layers in order; the last one does not spike."""
         drive = self.coding.constant_drive(apply(self.layers[0], features))
         for index, synapses in enumerate(self.layers[1:]):
             spikes = self.coding.fire(drive, None if state is None else state[index])
@@ -159,7 +159,7 @@ class ConvertedNetwork(nn.Module):
 
 
 class _Step(NamedTuple):
-    """What a layer integrated and what it sent."""
+    """Drive and spikes of a layer."""
 
     drive: th.Tensor
     spikes: th.Tensor
@@ -167,11 +167,13 @@ class _Step(NamedTuple):
 
 def convert_layers(network: DenseNetwork, thresholds: Sequence[th.Tensor], coding: Coding) -> ConvertedNetwork:
     """
-    Put spiking neurons between the layers: divide what a neuron gets by its threshold, and multiply what it sends.
+    Insert spiking neurons between the layers, and fold their thresholds into the weights.
+
+    Inputs of a neuron are divided by its threshold, and its outputs are multiplied by it.
 
     :param network: the DQN; it is not changed
-    :param thresholds: of each layer's neurons or channels, the outputs' last; see ``calibration.thresholds``
-    :param coding: how spikes carry activations
+    :param thresholds: thresholds of each layer's neurons or channels, the outputs' last; see ``calibration.thresholds``
+    :param coding: representation of activations by spikes
     :return: the network, without gradients
     """
     layers: list[Layer] = []
@@ -180,7 +182,7 @@ def convert_layers(network: DenseNetwork, thresholds: Sequence[th.Tensor], codin
         folded = copy.deepcopy(layer)
         weight = folded.weight.data
         if sent is not None:
-            # Views: of the kernels of each input channel, or of the inputs that come from each channel.
+            # Views: the kernels of each input channel, or the inputs from each channel.
             inputs = weight.flatten(2) if weight.dim() > 2 else weight.unflatten(1, (len(sent), -1))
             inputs *= sent[:, None]
         weight /= threshold.reshape(-1, *[1] * (weight.dim() - 1))

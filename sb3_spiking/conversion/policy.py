@@ -1,6 +1,5 @@
-"""Policies that decide by Q-values: the DQN as it was, and the spiking network that came from it."""
+"""Q-value policies: the trained DQN, and the spiking network converted from it."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,46 +10,30 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from sb3_spiking.conversion.dense import DenseNetwork, check_decision
 from sb3_spiking.conversion.network import ConvertedNetwork
 from sb3_spiking.conversion.saving import Converted, read_converted, write_converted
+from sb3_spiking.observations import Observation, features_shape
 from sb3_spiking.reading.archive import reading
 from sb3_spiking.snn import Recording
 from sb3_spiking.snn.operations import DecisionCost, cost_of, mean_cost
 from sb3_spiking.snn.recording import synapses_of
 from sb3_spiking.snn.watching import operations_are_traced
 
-Observation = np.ndarray | dict[str, np.ndarray]
-State = tuple[np.ndarray, ...] | None
-"""What a policy carries from one decision to the next, ``[N, ...]`` each."""
-
-
-def features_shape(space: spaces.Space) -> tuple[int, ...]:
-    """
-    Return the shape of what `QPolicy.features` makes of one observation.
-
-    :param space: observation space
-    """
-    match space:
-        case spaces.Dict():
-            entries = [features_shape(part) for part in space.spaces.values()]
-            return entries[0] if len(entries) == 1 else (sum(map(math.prod, entries)),)
-        case spaces.Discrete():
-            return (int(space.n),)
-        case spaces.MultiDiscrete():
-            return (int(space.nvec.sum()),)
-    return tuple(space.shape or ())
+PolicyState = tuple[np.ndarray, ...] | None
+"""Membranes of the hidden layers between two decisions, ``[N, ...]`` each; None at the start, or without any."""
 
 
 def whole_numbers(observation: Observation, space: spaces.Space) -> Observation:
     """
-    Refuse fractions where observations are integers: SB3 would cut them off without a word.
+    Check that observations of integer spaces are whole numbers: SB3 would truncate fractions silently.
 
-    :param observation: one or several of them
+    :param observation: one or several observations
     :param space: observation space
-    :return: the same
+    :return: the same observations
     :raises ValueError: if there is a fraction
     """
     if isinstance(observation, Mapping) and isinstance(space, spaces.Dict):
@@ -65,15 +48,15 @@ def whole_numbers(observation: Observation, space: spaces.Space) -> Observation:
 
 class QPolicy(BasePolicy):
     """
-    Acts by the largest Q-value, or at random now and then.
+    Epsilon-greedy policy on Q-values.
 
-    :param network: features to Q-values
-    :param observation_space: of the agent that was trained, after the environment's wrappers
-    :param action_space: its actions
+    :param network: map from features to Q-values
+    :param observation_space: observation space of the trained agent, after the environment's wrappers
+    :param action_space: action space of the trained agent
     :param normalize_images: whether images are divided by 255
-    :param epsilon: probability of a random action where ``deterministic`` is False, in [0, 1]
-    :raises ValueError: if ``epsilon`` is no probability, the network does not fit the spaces, or a decision of it would
-        take absurd memory or time
+    :param epsilon: probability of a random action if ``deterministic`` is False, in [0, 1]
+    :raises ValueError: if ``epsilon`` is no probability, the network does not fit the spaces, or one decision would
+        take too much memory or time
     """
 
     network: Any
@@ -98,9 +81,9 @@ class QPolicy(BasePolicy):
 
     def features(self, observations: PyTorchObs) -> th.Tensor:
         """
-        Preprocess observations as SB3 does, and make one tensor of them.
+        Preprocess observations as SB3 does, and join the entries of a Dict.
 
-        :param observations: ``[N, *shape]``, or these of each entry of a Dict
+        :param observations: ``[N, *shape]``, or a dict of such arrays
         :return: ``[N, ...]``, an image or a vector
         """
         preprocessed = preprocess_obs(observations, self.observation_space, self.normalize_images)
@@ -111,25 +94,25 @@ class QPolicy(BasePolicy):
 
     def features_of(self, observation: Observation) -> th.Tensor:
         """
-        Return the features of observations as environments give them.
+        Return the features of an environment's observations.
 
-        :param observation: one or several of them
+        :param observation: one or several observations
         :return: ``[N, ...]``
-        :raises ValueError: if there are fractions where observations are integers
+        :raises ValueError: if there are fractions in an integer space
         """
         return self.features(self.obs_to_tensor(whole_numbers(observation, self.observation_space))[0])
 
     @th.no_grad()
     def q_values(
-        self, observation: Observation, state: State = None, episode_start: np.ndarray | None = None
-    ) -> tuple[np.ndarray, State]:
+        self, observation: Observation, state: PolicyState = None, episode_start: np.ndarray | None = None
+    ) -> tuple[np.ndarray, PolicyState]:
         """
-        Return the Q-values of some observations.
+        Return the Q-values of observations.
 
-        :param observation: as environments give them, ``[N, *shape]``, or these of each entry of a Dict
-        :param state: what the decisions before returned; None at the start
-        :param episode_start: where episodes have just begun, ``[N]``; what is carried begins anew there
-        :return: ``[N, actions]``, and the state for the next decisions
+        :param observation: ``[N, *shape]``, or a dict of such arrays
+        :param state: state after the previous decisions; None at the start
+        :param episode_start: mask of the first decisions of an episode, ``[N]``; their state is reset
+        :return: Q-values, ``[N, actions]``, and the state after the decisions
         :raises ValueError: if an observation is NaN or infinite, and the policy spikes
         """
         values, after = self._decide(self.features_of(observation), state, episode_start)
@@ -138,18 +121,18 @@ class QPolicy(BasePolicy):
     def predict(
         self,
         observation: Observation,
-        state: State = None,
+        state: PolicyState = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-    ) -> tuple[np.ndarray, State]:
+    ) -> tuple[np.ndarray, PolicyState]:
         """
-        Decide.
+        Return the actions of observations.
 
-        :param observation: one or several of them
-        :param state: what the decisions before returned; None at the start
-        :param episode_start: where episodes have just begun, ``[N]``
-        :param deterministic: never act at random
-        :return: the actions, and the state for the next decisions
+        :param observation: one or several observations
+        :param state: state after the previous decisions; None at the start
+        :param episode_start: mask of the first decisions of an episode, ``[N]``
+        :param deterministic: whether no action is random
+        :return: actions, and the state after the decisions
         """
         values, after = self.q_values(observation, state, episode_start)
         actions = self.choose(values, 0.0 if deterministic else self.epsilon)
@@ -157,11 +140,11 @@ class QPolicy(BasePolicy):
 
     def choose(self, q_values: np.ndarray, epsilon: float = 0.0) -> np.ndarray:
         """
-        Choose actions.
+        Choose the greedy actions, or random ones.
 
-        :param q_values: ``[N, actions]``
+        :param q_values: Q-values, ``[N, actions]``
         :param epsilon: probability of a random action
-        :return: ``[N]``
+        :return: actions, ``[N]``
         """
         actions = q_values.argmax(axis=1)
         if epsilon == 0.0:
@@ -170,21 +153,32 @@ class QPolicy(BasePolicy):
         at_random = rng.random(len(actions)) < epsilon
         return np.where(at_random, rng.integers(self.action_space.n, size=len(actions)), actions)
 
+    def enter(self, env: VecEnv) -> None:
+        """Prepare for an environment: nothing to do, all the actions are valid."""
+
+    def decide(
+        self, observation: Observation, state: PolicyState, episode_start: np.ndarray | None
+    ) -> tuple[np.ndarray, PolicyState]:
+        """Return `q_values`, by the name that playing agents have in common."""
+        return self.q_values(observation, state, episode_start)
+
     @staticmethod
     def _time_steps(network: Any) -> int:
         return 1
 
-    def _decide(self, features: th.Tensor, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, State]:
+    def _decide(
+        self, features: th.Tensor, state: PolicyState, episode_start: np.ndarray | None
+    ) -> tuple[th.Tensor, PolicyState]:
         return self.network(features), None
 
     def forward(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         """
-        Decide from rest, as SB3's own policies do when they are called: what ``th.jit.trace`` and exporters record.
+        Return the actions of decisions from rest; ``th.jit.trace`` and exporters record this method.
 
-        :param observation: ``[N, *shape]``, or these of each entry of a Dict
-        :param deterministic: never act at random
-        :return: the actions, ``[N]``
-        :raises ValueError: while it is traced or exported, if it acts at random or carries a state between decisions
+        :param observation: ``[N, *shape]``, or a dict of such tensors
+        :param deterministic: whether no action is random
+        :return: actions, ``[N]``
+        :raises ValueError: while it is traced or exported, if actions are random or the policy has a state
         """
         return self._predict(observation, deterministic)
 
@@ -206,17 +200,17 @@ class QPolicy(BasePolicy):
 
 
 class DenseQPolicy(QPolicy):
-    """The DQN that was trained; arguments are those of [`QPolicy`][sb3_spiking.conversion.policy.QPolicy]."""
+    """Policy of the trained DQN; arguments are those of [`QPolicy`][sb3_spiking.conversion.policy.QPolicy]."""
 
     network: DenseNetwork
 
     @th.no_grad()
     def effective_macs(self, observations: Observation) -> float:
         """
-        Count the multiplications that are not by 0.
+        Count the multiply-accumulates whose input is not 0.
 
-        :param observations: ``[N, *shape]``, or these of each entry of a Dict
-        :return: multiply-accumulates of a decision, the mean over all of them
+        :param observations: ``[N, *shape]``, or a dict of such arrays
+        :return: multiply-accumulates per decision, mean over the decisions
         """
         activation = self.features_of(observations)
         total = 0.0
@@ -229,13 +223,14 @@ class DenseQPolicy(QPolicy):
 
 class SpikingQPolicy(QPolicy):
     """
-    A converted DQN: an SB3 policy without an algorithm around it.
+    Spiking policy converted from a DQN.
 
-    ``predict``, ``evaluate_policy`` and everything else that takes a policy take it. With the ``"residual"`` coding it
-    has a state between decisions, which ``predict`` returns and takes as recurrent policies do.
+    It is an SB3 policy without an algorithm: ``evaluate_policy`` and other functions of policies accept it. With the
+    ``"residual"`` coding it has a state between decisions, which ``predict`` returns and takes as recurrent policies
+    do.
 
-    :param args: see [`QPolicy`][sb3_spiking.conversion.policy.QPolicy]
-    :param origin: notes on where it comes from, which are saved with it: anything that JSON can hold
+    :param args: arguments of [`QPolicy`][sb3_spiking.conversion.policy.QPolicy]
+    :param origin: notes on its origin, saved with it: anything that JSON can hold
     """
 
     network: ConvertedNetwork
@@ -246,9 +241,9 @@ class SpikingQPolicy(QPolicy):
 
     def save(self, path: str | Path) -> None:
         """
-        Save it as JSON and arrays; a file that is there already is replaced once the new one is complete.
+        Save the policy as JSON and arrays; an existing file is replaced once the new one is complete.
 
-        :param path: where, ``.zip`` by custom
+        :param path: path of the file, ``.zip`` by custom
         """
         converted = Converted(
             self.network, self.observation_space, self.action_space, self.normalize_images, self.epsilon, self.origin
@@ -260,10 +255,10 @@ class SpikingQPolicy(QPolicy):
         """
         Load a policy; the file is data, nothing in it is unpickled or executed.
 
-        :param path: a file that ``save`` has written
-        :param device: where to decide
+        :param path: file written by ``save``
+        :param device: device of the network
         :return: the policy
-        :raises CheckpointError: if the file is damaged or another one
+        :raises CheckpointError: if the file is damaged or of another format
         """
         saved = read_converted(path)
         with reading(path):
@@ -289,14 +284,16 @@ class SpikingQPolicy(QPolicy):
                 "exported model would lose; convert with another coding"
             )
 
-    def _decide(self, features: th.Tensor, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, State]:
+    def _decide(
+        self, features: th.Tensor, state: PolicyState, episode_start: np.ndarray | None
+    ) -> tuple[th.Tensor, PolicyState]:
         if not bool(th.isfinite(features).all()):
             raise ValueError("observations must be finite in float32: there are NaN, infinite or larger values")
         values, after = self.network.decide(features, self._membranes(state, episode_start))
         return values, tuple(membrane.cpu().numpy() for membrane in after) or None
 
-    def _membranes(self, state: State, episode_start: np.ndarray | None) -> tuple[th.Tensor, ...] | None:
-        """Return the membranes with which the layers begin, None for rest."""
+    def _membranes(self, state: PolicyState, episode_start: np.ndarray | None) -> tuple[th.Tensor, ...] | None:
+        """Return the initial membranes of the layers; None for rest."""
         if state is None:
             return None
         before = tuple(th.tensor(membrane, device=self.device) for membrane in state)
@@ -308,9 +305,9 @@ class SpikingQPolicy(QPolicy):
     @th.no_grad()
     def output_spikes(self, observation: Observation) -> np.ndarray:
         """
-        Return what output neurons that spike would send, from rest: Q-values without what is left in membranes.
+        Return the Q-values that spiking output neurons would send, without their remaining membranes, from rest.
 
-        :param observation: ``[N, *shape]``, or these of each entry of a Dict
+        :param observation: ``[N, *shape]``, or a dict of such arrays
         :return: ``[N, actions]``; 0 where the Q-value is negative
         """
         return self.network.output_spikes(self.features_of(observation)).cpu().numpy()
@@ -318,10 +315,10 @@ class SpikingQPolicy(QPolicy):
     @th.no_grad()
     def cost(self, observations: Observation) -> DecisionCost:
         """
-        Count the operations of decisions from rest, a few at a time: of long codes there are many spikes.
+        Count the operations of decisions from rest, in parts: long codes have many spikes.
 
-        :param observations: ``[N, *shape]``, or these of each entry of a Dict
-        :return: the mean over the decisions
+        :param observations: ``[N, *shape]``, or a dict of such arrays
+        :return: mean over the decisions
         """
         features = self.features_of(observations)
         parts = [features[rows] for rows in self.network.parts(features)]
@@ -329,15 +326,15 @@ class SpikingQPolicy(QPolicy):
 
     @th.no_grad()
     def record(
-        self, observations: Observation, state: State = None, episode_start: np.ndarray | None = None
+        self, observations: Observation, state: PolicyState = None, episode_start: np.ndarray | None = None
     ) -> Recording:
         """
-        Decide, and return every spike.
+        Record the spikes of decisions.
 
-        :param observations: ``[N, *shape]``, or these of each entry of a Dict
-        :param state: what ``predict`` returned for the decisions before; None for rest
-        :param episode_start: where episodes have just begun, ``[N]``
-        :return: populations ``"hidden0"``, ... and operation counts
+        :param observations: ``[N, *shape]``, or a dict of such arrays
+        :param state: state that ``predict`` returned for the previous decisions; None for rest
+        :param episode_start: mask of the first decisions of an episode, ``[N]``
+        :return: spikes of the populations ``"hidden0"``, ... and operation counts
         """
         features = self.features_of(observations)
         return self.network.record(features, self._membranes(state, episode_start))

@@ -1,8 +1,7 @@
 """
-Saving converted policies: a zip file of JSON and arrays, without a pickle.
+File format of converted policies: a zip file of JSON and arrays, without a pickle.
 
-``agent.json`` says what the network is; the members ``<name>.npy`` are its arrays, which ``numpy.load`` of the file
-shows as well.
+``agent.json`` describes the network; the members ``<name>.npy`` are its arrays, and ``numpy.load`` reads them too.
 """
 
 import dataclasses
@@ -30,7 +29,7 @@ from sb3_spiking.reading.saved_spaces import MAX_ENTRIES, MAX_FEATURES, check_si
 from sb3_spiking.reading.zip_files import Archive, open_archive
 
 MAX_ACTIONS, MAX_LAYERS, MAX_STRIDE = 2**16, 100, 2**16
-"""More than any DQN has."""
+"""Limits beyond those of any DQN."""
 
 FORMAT = "sb3-spiking converted policy, version 1"
 DESCRIPTION = "agent.json"
@@ -41,14 +40,14 @@ Arrays = dict[str, np.ndarray]
 @dataclass(frozen=True)
 class Converted:
     """
-    What is saved of a converted policy.
+    Content of a converted policy's file.
 
     :param network: the spiking network
-    :param observation_space: the agent's
-    :param action_space: the agent's
+    :param observation_space: observation space of the agent
+    :param action_space: action space of the agent
     :param normalize_images: whether images are divided by 255
     :param epsilon: probability of a random action
-    :param origin: notes on where it comes from: anything that JSON can hold
+    :param origin: notes on the origin: anything that JSON can hold
     """
 
     network: ConvertedNetwork
@@ -61,10 +60,10 @@ class Converted:
 
 def write_converted(path: str | Path, converted: Converted) -> None:
     """
-    Save a converted policy; a file that is there already is replaced once the new one is complete.
+    Save a converted policy; an existing file is replaced once the new one is complete.
 
-    :param path: where, ``.zip`` by custom
-    :param converted: what to save
+    :param path: path of the file, ``.zip`` by custom
+    :param converted: content of the file
     """
     network = converted.network
     arrays: Arrays = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
@@ -79,7 +78,7 @@ def write_converted(path: str | Path, converted: Converted) -> None:
         "origin": dict(converted.origin),
     }
     with replacing(Path(path)) as (partial,), zipfile.ZipFile(partial, "w") as archive:
-        # Not compressed, as numpy's and SB3's: weights hardly are, and readers refuse what unpacks to too much.
+        # Not compressed, as numpy's and SB3's: weights hardly compress, and readers limit the ratio.
         archive.writestr(DESCRIPTION, json.dumps(description, indent=2))
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w") as member:
@@ -90,9 +89,9 @@ def read_converted(path: str | Path) -> Converted:
     """
     Read a converted policy; the file is data, nothing in it is unpickled or executed.
 
-    :param path: a file written by `write_converted`
-    :return: what is in it
-    :raises CheckpointError: if the file is damaged or another one
+    :param path: file written by `write_converted`
+    :return: content of the file
+    :raises CheckpointError: if the file is damaged or of another format
     """
     path = Path(path)
     with reading(path), open_archive(path) as archive:
@@ -113,7 +112,7 @@ def read_converted(path: str | Path) -> Converted:
 
 def is_converted(path: str | Path) -> bool:
     """
-    Tell whether a file is a converted policy, by its members.
+    Return whether a file is a converted policy, by its members.
 
     :param path: any file
     """
@@ -161,7 +160,7 @@ def _layer_from_json(entry: Record, weight: th.Tensor, bias: th.Tensor) -> Layer
 
 
 def _space_to_json(space: spaces.Space, name: str, arrays: Arrays) -> dict[str, Any]:
-    """Describe a space; bounds go to the arrays."""
+    """Return a space as JSON, and add its bounds to the arrays."""
     match space:
         case spaces.Dict():
             entries = [

@@ -1,1 +1,1 @@
-"""Evaluation of agents over seeds and environments."""
+"""Evaluation of agents: episodes on given seeds, and scores over seeds and environments."""

@@ -1,4 +1,4 @@
-"""Pictures of spiking agents. matplotlib is imported when a picture is drawn."""
+"""Pictures of spiking agents; matplotlib is imported on use."""
 
 from sb3_spiking.plotting.activity import plot_firing_rates, plot_membranes, plot_spike_raster
 from sb3_spiking.plotting.conversion import plot_paired_returns, plot_sweep

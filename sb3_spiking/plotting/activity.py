@@ -1,4 +1,4 @@
-"""What populations of neurons do: every spike, membranes against the threshold, firing rates."""
+"""Pictures of neural activity: spike rasters, membranes against the threshold, firing rates."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TRACES = 4
-"""How many membranes are drawn where none is named."""
+"""Number of membranes that are drawn by default."""
 BINS = 20
 
 
 def plot_spike_raster(recording: Recording, ax: "Axes | None" = None, decision: int = 0) -> "Axes":
     """
-    Draw every spike of one decision: steps from left to right, a band for each population from bottom to top.
+    Draw the spikes of one decision: time steps from left to right, a band for each population from bottom to top.
 
-    :param recording: what [`SpikingNetwork.record`][sb3_spiking.snn.SpikingNetwork.record] returned
-    :param ax: where to draw; a new figure if None
-    :param decision: which decision of the batch
+    :param recording: recording of [`SpikingNetwork.record`][sb3_spiking.snn.SpikingNetwork.record]
+    :param ax: axes to draw on; those of a new figure if None
+    :param decision: index of the decision in the batch
     :return: the axes
     :raises IndexError: if there is no such decision
     """
@@ -55,13 +55,13 @@ def plot_membranes(
     """
     Draw membranes of one decision against the threshold, before the reset; a dot is a spike.
 
-    The grey band is the surrogate's window: only where a membrane is inside does a gradient pass.
+    The grey band is the surrogate's window: the surrogate gradient is 0 outside of it.
 
-    :param recording: what [`SpikingNetwork.record`][sb3_spiking.snn.SpikingNetwork.record] returned
-    :param population: whose membranes
-    :param ax: where to draw; a new figure if None
-    :param decision: which decision of the batch
-    :param neurons: which neurons of the population; four from the least to the most excited one if None
+    :param recording: recording of [`SpikingNetwork.record`][sb3_spiking.snn.SpikingNetwork.record]
+    :param population: name of the population
+    :param ax: axes to draw on; those of a new figure if None
+    :param decision: index of the decision in the batch
+    :param neurons: indices of neurons of the population; four from the least to the most excited one if None
     :return: the axes
     :raises ValueError: if there is no such population, or it has no membranes
     :raises IndexError: if there is no such decision or neuron
@@ -96,12 +96,12 @@ def plot_membranes(
 
 def plot_firing_rates(recording: Recording, ax: "Axes | None" = None) -> "Axes":
     """
-    Draw how the firing rates of the neurons are distributed, a histogram for each population from bottom to top.
+    Draw the distribution of the firing rates, a histogram for each population from bottom to top.
 
-    A bar at 0 is of silent neurons, one at 1 of neurons that fire at every step; the line is the mean.
+    The bar at 0 counts silent neurons, the one at 1 neurons that fire at every step; the line is the mean.
 
-    :param recording: of a batch of decisions; a rate is spikes per step over all of them
-    :param ax: where to draw; a new figure if None
+    :param recording: recording of a batch of decisions; rates are spikes per time step over all of them
+    :param ax: axes to draw on; those of a new figure if None
     :return: the axes
     """
     check_recording("recording", recording)

@@ -1,15 +1,30 @@
-"""What the pictures share: axes, and bands from bottom to top."""
+"""Axes of the pictures, and their bands from bottom to top."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sb3_spiking.snn import Recording
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BAND = 0.9
 """Height of a band; the next one begins at 1."""
+
+
+def new_figure(**settings: Any) -> "Figure":
+    """
+    Return a new figure that needs no screen and no pyplot, which would keep it.
+
+    :param settings: arguments of matplotlib's ``Figure``
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(**settings)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def new_axes() -> "Axes":
@@ -21,11 +36,11 @@ def new_axes() -> "Axes":
 
 def check_recording(name: str, recording: object) -> None:
     """
-    Refuse what is no recording.
+    Check that an argument is a recording.
 
     :param name: name of the argument, for the error
-    :param recording: what the user gave
-    :raises TypeError: if it is something else; the message says how to make one
+    :param recording: value of the argument
+    :raises TypeError: if it is something else; the message tells how to make a recording
     :raises ValueError: if it holds no population
     """
     if not isinstance(recording, Recording):
@@ -38,12 +53,7 @@ def check_recording(name: str, recording: object) -> None:
 
 
 def label_bands(ax: "Axes", labels: Sequence[str]) -> None:
-    """
-    Make the vertical axis one of bands: the i-th reaches from ``i`` to ``i + BAND``.
-
-    :param ax: where they are drawn
-    :param labels: what stands beside each, from bottom to top
-    """
+    """Label the bands of a vertical axis from bottom to top: the i-th reaches from ``i`` to ``i + BAND``."""
     ax.set_yticks([band + BAND / 2 for band in range(len(labels))], labels)
     ax.set_ylim(-0.1, len(labels))
     ax.tick_params(axis="y", length=0)

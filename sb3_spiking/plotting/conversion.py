@@ -1,7 +1,7 @@
-"""What a conversion cost: the same episodes before and after, and agreement over a setting."""
+"""Pictures of a conversion: returns of the same episodes, and agreement over a setting."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch as th
 
@@ -10,18 +10,26 @@ from sb3_spiking.plotting.axes import new_axes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sb3_spiking.conversion.report import Agreement
+
+class SharesEqual(Protocol):
+    """Shares of equal decisions, in [0, 1]; see [`Agreement`][sb3_spiking.conversion.agreement.Agreement]."""
+
+    @property
+    def agreement(self) -> float: ...
+
+    @property
+    def spikes_agreement(self) -> float: ...
 
 
 def plot_paired_returns(dqn: Sequence[float], snn: Sequence[float], ax: "Axes | None" = None) -> "Axes":
     """
-    Draw what a DQN and its spiking network reach in the same episodes.
+    Draw the returns of a DQN and its spiking network in the same episodes.
 
     :param dqn: returns of the DQN, ``[episodes]``
-    :param snn: returns of the spiking network from the same seeds
-    :param ax: where to draw; a new figure if None
+    :param snn: returns of the spiking network on the same seeds, ``[episodes]``
+    :param ax: axes to draw on; those of a new figure if None
     :return: the axes
-    :raises ValueError: if the two are not as many, or none
+    :raises ValueError: if the two differ in length, or are empty
     """
     if len(dqn) != len(snn) or len(dqn) == 0:
         raise ValueError(f"dqn and snn must be returns of the same episodes; there are {len(dqn)} and {len(snn)}")
@@ -43,13 +51,13 @@ def plot_paired_returns(dqn: Sequence[float], snn: Sequence[float], ax: "Axes | 
     return ax
 
 
-def plot_sweep(name: str, results: Mapping[str, "Agreement"], ax: "Axes | None" = None) -> "Axes":
+def plot_sweep(name: str, results: Mapping[str, SharesEqual], ax: "Axes | None" = None) -> "Axes":
     """
-    Draw how often a spiking network decides as its DQN, for several values of a setting.
+    Draw the agreement of a spiking network with its DQN over the values of a setting.
 
-    :param name: the setting
-    :param results: its values, and the comparison with the DQN for each of them
-    :param ax: where to draw; a new figure if None
+    :param name: name of the setting
+    :param results: comparison with the DQN for each value
+    :param ax: axes to draw on; those of a new figure if None
     :return: the axes
     :raises ValueError: if there is no result
     """

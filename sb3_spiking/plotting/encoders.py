@@ -1,4 +1,4 @@
-"""What a population encoder sees: its receptive fields, before and after learning, and an observation on them."""
+"""Pictures of population encoders: receptive fields, before and after learning, and the encoding of an observation."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 POINTS = 400
-"""Of a curve."""
+"""Number of points of a curve."""
 FAINT = 0.003
-"""An activity that would not be seen; the tails of ten fields on each other would be."""
+"""Smallest activity that is drawn: a single one below would be invisible, but ten overlapping tails would not."""
 
 
 def plot_receptive_fields(
@@ -27,13 +27,13 @@ def plot_receptive_fields(
     """
     Draw the receptive fields of a population encoder, a band for each observation dimension from bottom to top.
 
-    :param encoder: the encoder; ``policy.spiking_network.encoder`` of a policy with vector observations
-    :param ax: where to draw; a new figure if None
-    :param before: the same encoder earlier, for example a copy from before the training; drawn behind
-    :param names: of the observation dimensions
+    :param encoder: population encoder, ``policy.spiking_network.encoder`` of a policy with vector observations
+    :param ax: axes to draw on; those of a new figure if None
+    :param before: earlier state of the encoder, for example a copy from before the training; drawn behind
+    :param names: names of the observation dimensions
     :return: the axes
-    :raises TypeError: if there is no population of receptive fields
-    :raises ValueError: if there is not a name for each dimension, or the two encoders differ in size
+    :raises TypeError: if an encoder has no receptive fields
+    :raises ValueError: if the names do not match the dimensions, or the two encoders differ in size
     """
     _check_encoder("encoder", encoder)
     if before is not None:
@@ -60,19 +60,19 @@ def plot_encoding(
     encoder: PopulationEncoder, features: th.Tensor, ax: "Axes | None" = None, names: Sequence[str] | None = None
 ) -> "Axes":
     """
-    Draw how an encoder sees one observation: where it lies on the receptive fields, and what they send.
+    Draw the encoding of one observation: its activities in the receptive fields, and the spikes of the encoder.
 
-    In the axes, a line for the observation's value in each dimension; the dots on it are the activities of the
-    fields that it meets. Beside them, what is sent at each time step, in the colours and the order of the fields.
+    A line marks the observation's value in each dimension; the dots on it are the activities of the fields. Second axes
+    beside them show the spikes (or currents) of each time step, in the colours and the order of the fields.
 
-    :param encoder: the encoder
-    :param features: the observation as the network sees it, ``[obs_dim]``; see
+    :param encoder: population encoder
+    :param features: observation as the network sees it, ``[obs_dim]``; see
         [`spiking_features`][sb3_spiking.policies.common.SpikingPolicy.spiking_features]
-    :param ax: where to draw; a new figure if None
-    :param names: of the observation dimensions
+    :param ax: axes to draw on; those of a new figure if None
+    :param names: names of the observation dimensions
     :return: the axes; those of the spikes are the last of the figure
-    :raises TypeError: if there is no population of receptive fields
-    :raises ValueError: if the features are not one observation of the encoder's, or there is not a name for each
+    :raises TypeError: if the encoder has no receptive fields
+    :raises ValueError: if the features are not one observation of the encoder, or the names do not match its dimensions
     """
     _check_encoder("encoder", encoder)
     labels = _names(encoder, names)
@@ -88,7 +88,7 @@ def plot_encoding(
     activity = activity[0].unflatten(0, (encoder.obs_dim, -1)).cpu()
     x = _places([encoder], features)
     _draw_fields(ax, encoder, x, alpha=0.55)
-    # It takes its room from the axes that were given; axes outside of them would be cut off.
+    # The new axes take their room from the given ones; outside of them they would be clipped.
     beside = make_axes_locatable(ax).append_axes("right", "40%", pad=0.1, sharey=ax)
     for band, value in enumerate(features.tolist()):
         ax.vlines(value, band, band + BAND, color="black", linewidth=1.2)
@@ -101,7 +101,7 @@ def plot_encoding(
         step + 0.55,
         step + 1.45,
         color=[f"C{index % 10}" for index in neuron.tolist()],
-        alpha=sent[step, band, neuron].tolist() if len(step) else None,  # faint where a current is weak
+        alpha=sent[step, band, neuron].tolist() if len(step) else None,  # weak currents are faint
         linewidth=max(1.0, min(4.0, 100.0 / encoder.features)),
     )
     _label(ax, x, labels)
@@ -117,11 +117,11 @@ def plot_encoding(
 
 def _check_encoder(name: str, encoder: object) -> None:
     """
-    Refuse what has no receptive fields.
+    Check that an argument has receptive fields.
 
     :param name: name of the argument, for the error
-    :param encoder: what the user gave
-    :raises TypeError: the message says where there are some, or why there are none
+    :param encoder: value of the argument
+    :raises TypeError: if it has none; the message names encoders that have some, if there are any
     """
     if isinstance(encoder, PopulationEncoder):
         return
@@ -148,7 +148,7 @@ def _draw_fields(ax: "Axes", encoder: PopulationEncoder, x: th.Tensor, color: st
 
 
 def _places(encoders: Sequence[PopulationEncoder], features: th.Tensor | None = None) -> th.Tensor:
-    """Return where to draw curves: wherever a field of one of the encoders is alive, or an observation lies."""
+    """Return the x coordinates of the curves: they cover all the fields, and the observation."""
     ends = [] if features is None else [features.detach().cpu()]
     for encoder in encoders:
         mean, reach = encoder.mean.detach().cpu(), 2.5 * encoder.widths().detach().cpu()

@@ -1,4 +1,4 @@
-"""Spikes of one decision after the other: what a film shows beside its agent."""
+"""Picture of the spikes of consecutive decisions, as films show it beside the agent."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROWS = 64
-"""Of a population's band, at most."""
+"""Maximum number of rows of a population's band."""
 GAP = 0.5
 
 
@@ -22,14 +22,14 @@ def plot_spike_history(
     recordings: Sequence[Recording], ax: "Axes | None" = None, decisions: int | None = None
 ) -> "Axes":
     """
-    Draw the spikes of consecutive decisions, the latest one at the right; every decision begins at rest, at a line.
+    Draw the spikes of consecutive decisions, the latest one at the right; a line marks the start of each.
 
-    There is a band for each population, wider for a larger one, with its size and the share of its neurons that fire.
-    Where there are more than 64 neurons a row is the mean of several. Negative spikes of converted networks are dark.
+    Each population has a band, wider for a larger one, with its size and its firing rate. In populations of more than
+    64 neurons, a row is the mean of several. Negative spikes of converted networks are dark.
 
-    :param recordings: one decision each, from the earliest to the latest
-    :param ax: where to draw; a new figure if None
-    :param decisions: for how many there is room, the latest are drawn; for all of them if None
+    :param recordings: recordings of one decision each, from the earliest to the latest
+    :param ax: axes to draw on; those of a new figure if None
+    :param decisions: maximum number of decisions, the latest are drawn; all of them if None
     :return: the axes
     :raises ValueError: if there is no recording
     """
@@ -80,10 +80,10 @@ def plot_spike_history(
 
 def _rows(spikes: th.Tensor) -> th.Tensor:
     """
-    Put neurons together, so that there are at most `ROWS` groups.
+    Average the spikes of groups of neurons, at most `ROWS` groups.
 
     :param spikes: ``[steps, neurons]``
-    :return: how much each group sends, with the sign of its majority, ``[steps, groups]``
+    :return: mean absolute spikes of each group, with the sign of its majority, ``[steps, groups]``
     """
     group = math.ceil(spikes.shape[1] / ROWS)
     sent, balance = (F.avg_pool1d(values, group, ceil_mode=True) for values in (spikes.abs(), spikes))

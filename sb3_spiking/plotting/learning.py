@@ -1,4 +1,4 @@
-"""How well agents learn: one environment over time, several environments in one number."""
+"""Pictures of learning: returns over training, and interquartile means over environments."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -18,12 +18,12 @@ def plot_learning_curve(
     """
     Draw mean and standard deviation of the returns over training.
 
-    :param timesteps: environment steps at which the agent was evaluated, ``[evaluations]``
-    :param returns: returns of the episodes (or of the seeds) at each of them, ``[evaluations, episodes]``
-    :param ax: where to draw; a new figure if None
+    :param timesteps: environment steps of the evaluations, ``[evaluations]``
+    :param returns: returns of the episodes (or seeds) of each evaluation, ``[evaluations, episodes]``
+    :param ax: axes to draw on; those of a new figure if None
     :param label: name of the curve in the legend
     :return: the axes
-    :raises ValueError: if there is not a row of returns for each of the timesteps
+    :raises ValueError: if the number of rows of returns is not that of the timesteps
     """
     values = th.as_tensor(returns, dtype=th.float64)
     if values.ndim != 2 or len(values) != len(timesteps):
@@ -53,10 +53,10 @@ def plot_interquartile_means(
 
     :param scores: normalised scores of each agent by its name, ``[environments, seeds]``; see
         [`interquartile_mean_interval`][sb3_spiking.evaluation.scores.interquartile_mean_interval]
-    :param ax: where to draw; a new figure if None
-    :param confidence: of the intervals, in (0, 1)
+    :param ax: axes to draw on; those of a new figure if None
+    :param confidence: confidence of the intervals, in (0, 1)
     :return: the axes
-    :raises ValueError: if scores are no such table
+    :raises ValueError: if the scores have another shape
     """
     intervals = {name: interquartile_mean_interval(table, confidence) for name, table in scores.items()}
     ax = ax or new_axes()
@@ -72,7 +72,7 @@ def plot_interquartile_means(
         )
         ax.vlines(interval.value, place - 0.25, place + 0.25, color=f"C{place}", linewidth=2.5)
         ax.annotate(f"{interval.value:.3g}", (interval.value, place + 0.28), ha="center", color=f"C{place}")
-    ax.use_sticky_edges = False  # or the widest interval would touch the frame
+    ax.use_sticky_edges = False  # otherwise the widest interval would touch the frame
     ax.set_yticks(range(len(intervals)), list(intervals))
     ax.set_ylim(-0.5, len(intervals) - 0.3)
     ax.tick_params(axis="y", length=0)

@@ -19,9 +19,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_spiking.cli import main
-from sb3_spiking.cli.agents import TrainedAgent
 from sb3_spiking.cli.foreign import foreign
 from sb3_spiking.conversion import convert
+from sb3_spiking.evaluation.agents import TrainedAgent
 from sb3_spiking.reading.inspection import inspect_zip
 from sb3_spiking.reading.spiking_model import read_spiking_model
 

@@ -136,7 +136,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(dqn, capsys, monkeypatc
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sb3_spiking.cli.convert.compare", interrupt)
+    monkeypatch.setattr("sb3_spiking.conversion.studies.compare", interrupt)
     assert main(["convert", str(dqn), *FEW]) == 130
     assert names(dqn.parent) == [dqn.name]
 
@@ -151,7 +151,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(dqn, capsys, monkeypatc
         (["--threshold", "most"], "threshold='most'"),
         (["-T", "0"], "time_steps=0"),
         (["-T", "40"], "at most 14"),
-        (["--initial", "0.5"], "coding='ternary' has no initial"),
+        (["--initial", "0.5"], "--coding ternary has no initial"),
         (["--coding", "rate", "--settling", "64"], "settling=64"),
         (["--states", "0"], "--states 0"),
         (["--episodes", "0"], "--episodes 0"),

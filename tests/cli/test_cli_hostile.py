@@ -75,9 +75,9 @@ def test_what_would_never_end_is_refused_before_any_work(endless, capsys, option
 
 def test_out_of_memory_is_one_line(endless, capsys, monkeypatch):
     for error in (MemoryError("Unable to allocate 7 GiB"), RuntimeError("[enforce fail] can't allocate memory: 8")):
-        monkeypatch.setattr("sb3_spiking.cli.convert.calibration_states", lambda *_, error=error: raised(error))
+        monkeypatch.setattr("sb3_spiking.conversion.studies.calibration_states", lambda *_, error=error: raised(error))
         assert "out of memory" in refused(capsys, "convert", endless, "-q")
-    monkeypatch.setattr("sb3_spiking.cli.convert.calibration_states", lambda *_: raised(RuntimeError("a bug")))
+    monkeypatch.setattr("sb3_spiking.conversion.studies.calibration_states", lambda *_: raised(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         main(["convert", str(endless)])
 
@@ -98,7 +98,7 @@ def test_the_three_files_are_written_together_or_not_at_all(endless, monkeypatch
     assert main(["convert", str(endless), "--states", "50", "--episodes", "1", "--max-episode-steps", "5"]) == 0
     outputs = [endless.with_name(f"dqn-Endless-v0_snn.{suffix}") for suffix in ("zip", "json", "png")]
     before = [path.read_bytes() for path in outputs]
-    where = "sb3_spiking.cli.convert._draw" if broken == "png" else "pathlib.Path.write_text"
+    where = "sb3_spiking.conversion.studies.Study.plot" if broken == "png" else "pathlib.Path.write_text"
     monkeypatch.setattr(where, lambda *_: raised(OSError("no space left on device")))
     options = ["--states", "60", "--episodes", "1", "--max-episode-steps", "5", "--force", "--seed", "1"]
     assert main(["convert", str(endless), *options]) == 2

@@ -120,11 +120,14 @@ def test_an_interrupt_is_quiet_and_cleans_up(tmp_path, sent, code):
 
 
 def test_the_parser_offers_what_the_library_has():
-    from sb3_spiking.conversion import rollout
+    from sb3_spiking.cli.convert import CONSTANTS
     from sb3_spiking.conversion.methods import DEFAULT, METHODS
-    from sb3_spiking_cli import environment
+    from sb3_spiking.evaluation import rollout
+    from sb3_spiking_cli import environment, make_parser
     from sb3_spiking_cli.convert import CODINGS
 
     assert set(CODINGS) == set(METHODS)
     assert CODINGS[0] == DEFAULT
+    options = {action.dest for action in make_parser()._subparsers._group_actions[0].choices["convert"]._actions}
+    assert options > CONSTANTS
     assert environment.MAX_STEPS == rollout.MAX_STEPS

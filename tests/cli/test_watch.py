@@ -8,24 +8,15 @@ import zipfile
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch as th
 from PIL import Image
-from stable_baselines3 import DQN, SAC
+from stable_baselines3 import DQN
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sb3_spiking.cli import main, video
-from sb3_spiking.cli.agents import TrainedAgent
+from sb3_spiking.cli import main
 from sb3_spiking.conversion import convert
 from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.reading.inspection import inspect_zip
-from sb3_spiking.snn import Recording
-from tests.cli.test_video import SIZE, BlindEnv, PicturedEnv
-
-
-class UnseenEnv(PicturedEnv):
-    """CartPole that can be shown to a person alone."""
-
-    metadata = {"render_modes": ["human"]}  # noqa: RUF012 (gymnasium's)
+from tests.film.environments import SIZE, BlindEnv, PicturedEnv, UnseenEnv
 
 
 @pytest.fixture(autouse=True)
@@ -212,33 +203,3 @@ def test_a_film_is_not_replaced_unasked(model, tmp_path, capsys):
     assert path.read_bytes() == b"precious"
     assert watched(model, "--trust", "-o", path, "--force", "--frames", 1) == 0
     assert path.read_bytes().startswith(b"GIF")
-
-
-@pytest.mark.parametrize("encoder", ["deterministic", "poisson"])
-def test_the_spikes_shown_are_those_that_decide(encoder):
-    policy = SAC("PopSANPolicy", "Pendulum-v1", policy_kwargs={"encoder": encoder, "net_arch": [16]}, seed=0).policy
-    observations = np.array([[0.3, -0.9, 1.5]], np.float32)
-    th.manual_seed(7)
-    agent = TrainedAgent(policy, "SAC")
-    recording = agent.record(observations)
-    action, _ = policy.predict(observations, deterministic=True)
-    output = policy.spiking_network.decoder(recording.populations[-1].spikes, Recording())
-    low, high = policy.action_space.low, policy.action_space.high
-    with th.no_grad():
-        expected = low + 0.5 * (np.tanh(output.numpy()) + 1.0) * (high - low)
-    np.testing.assert_allclose(action, expected, rtol=1e-5)
-    again = agent.record(observations)
-    assert th.equal(recording.populations[0].spikes, again.populations[0].spikes) == (encoder == "deterministic")
-
-
-def test_mujoco_is_told_to_draw_without_a_screen(monkeypatch):
-    monkeypatch.setattr(video.sys, "platform", "linux")
-    for screen, expected in (("", "egl"), (":0", None)):
-        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-        monkeypatch.setenv("DISPLAY", screen)
-        monkeypatch.setenv("MUJOCO_GL", "")
-        monkeypatch.delenv("MUJOCO_GL")
-        snn = dqn()
-        spec = video.EnvRecipe("Pictured-v0")
-        with video.filmed(spec, snn.observation_space, snn.action_space, 0):
-            assert video.os.environ.get("MUJOCO_GL") == expected

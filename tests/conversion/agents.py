@@ -9,7 +9,7 @@ from gymnasium import spaces
 from stable_baselines3 import DQN
 from torch import nn
 
-from sb3_spiking.conversion import convert, load_dqn
+from sb3_spiking.conversion import METHODS, convert, load_dqn
 from sb3_spiking.conversion.dense import DenseNetwork
 from sb3_spiking.conversion.policy import DenseQPolicy
 
@@ -32,7 +32,7 @@ SPACES = {
     ),
     "dict of an image": spaces.Dict({"camera": IMAGE}),
 }
-CODINGS = ("ternary", "few-spike", "rate", "signed", "residual", "tan2021")
+CODINGS = tuple(METHODS)
 
 
 class Random(gym.Env):
@@ -101,10 +101,10 @@ def q_values(model, batch):
         return model.q_net(model.policy.obs_to_tensor(batch)[0]).numpy()
 
 
-def converted(space=VECTOR, coding="ternary", seed=1, **kwargs):
+def converted(space=VECTOR, method="ternary", seed=1, **kwargs):
     """Return a spiking policy and the DQN it comes from."""
     teacher = load_dqn(dqn(space))
-    return convert(teacher, observations(space, seed=seed), coding=coding, **kwargs), teacher
+    return convert(teacher, observations(space, seed=seed), method=method, **kwargs), teacher
 
 
 def network(*sizes, seed=0, dtype=th.float64):

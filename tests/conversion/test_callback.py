@@ -17,7 +17,7 @@ from stable_baselines3.her import HerReplayBuffer
 
 from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, callback
 from sb3_spiking.conversion.report import Agreement
-from sb3_spiking.conversion.rollout import play
+from sb3_spiking.evaluation.rollout import play
 from tests.conftest import TargetEnv, small_model
 from tests.conversion.environments import ImageEnv
 
@@ -136,7 +136,7 @@ def test_logged_values_are_in_range_and_a_trained_dqn_keeps_its_decisions(capsys
 
 
 def test_a_bad_conversion_is_told():
-    watching = ConversionCallback("CartPole-v1", 300, n_eval_episodes=2, coding="rate", time_steps=1)
+    watching = ConversionCallback("CartPole-v1", 300, n_eval_episodes=2, method="rate", time_steps=1)
     (row,) = evaluations(agent(), 300, watching)
     assert row["conversion/q_error"] > 0.05
     assert watching.best_snn.network.coding.time_steps == 1
@@ -300,7 +300,7 @@ def test_the_model_can_be_saved_and_the_copy_used_during_the_training(tmp_path):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"coding": "morse"}, "coding='morse' is unknown; choose one of: 'ternary'"),
+        ({"method": "morse"}, "method='morse' is unknown; choose one of: 'ternary'"),
         ({"eval_freq": 0}, "eval_freq=0 must be an integer >= 1"),
         ({"n_eval_episodes": 0}, "n_eval_episodes=0"),
         ({"states": 2.5}, "states=2.5"),
@@ -308,7 +308,7 @@ def test_the_model_can_be_saved_and_the_copy_used_during_the_training(tmp_path):
         ({"seed": None}, "seed=None"),
         ({"time_steps": 16}, "time_steps=16: coding='ternary' takes at most 14"),
         ({"threshold": "most"}, "threshold='most' must look like"),
-        ({"alpha": 0.5}, "coding='ternary' has no alpha; it takes: time_steps"),
+        ({"alpha": 0.5}, "method='ternary' has no alpha; it takes: time_steps"),
         ({"eval_env": "CartPole-v9"}, "eval_env='CartPole-v9' cannot be made: .* did you mean CartPole-v1"),
         ({"eval_env": Gamble}, "eval_env=<class .* must be an environment or the id of one"),
     ],

@@ -168,7 +168,7 @@ def test_digits_in_place_of_a_trained_torso(name):
     model = dqn(IMAGE, policy="CnnPolicy", net_arch=[])
     teacher, batch = load_dqn(model), observations(IMAGE, n=16)
     values = teacher.q_values(batch)[0]
-    snn = convert(teacher, batch, coding=name, time_steps=14, threshold="max")
+    snn = convert(teacher, batch, method=name, time_steps=14, threshold="max")
     assert np.abs(snn.q_values(batch)[0] - values).max() < 1e-3 * values.std()
     np.testing.assert_array_equal(snn.predict(batch)[0], teacher.predict(batch)[0])
 

@@ -103,7 +103,7 @@ def test_everything_else_is_saved_too(kind, tmp_path):
 
 
 def test_constants_of_the_coding_are_saved(tmp_path):
-    policy, _ = converted(coding="residual", time_steps=np.int64(9), alpha=0.25, settling=2, initial=0.125)
+    policy, _ = converted(method="residual", time_steps=np.int64(9), alpha=0.25, settling=2, initial=0.125)
     policy.save(tmp_path / "snn.zip")
     assert SpikingQPolicy.load(tmp_path / "snn.zip").network.coding == policy.network.coding
 
@@ -161,7 +161,7 @@ def test_notes_that_json_cannot_hold_leave_the_file_as_it_was(saved, tmp_path):
 def test_a_file_is_overwritten_and_alone(saved, tmp_path):
     path = tmp_path / "snn.zip"
     path.write_bytes(saved.read_bytes())
-    policy, _ = converted(coding="rate")
+    policy, _ = converted(method="rate")
     policy.save(path)
     assert SpikingQPolicy.load(path).network.coding.name == "rate"
     assert list(tmp_path.iterdir()) == [path]
@@ -286,7 +286,7 @@ def test_an_epsilon_is_a_probability(epsilon):
 @pytest.mark.parametrize("coding", ["ternary", "residual"])
 def test_sb3s_evaluation_takes_it(coding):
     model = DQN("MlpPolicy", "CartPole-v1", buffer_size=10, device="cpu", seed=1, policy_kwargs={"net_arch": [8]})
-    policy = convert(model, env="CartPole-v1", states=100, coding=coding)
+    policy = convert(model, env="CartPole-v1", states=100, method=coding)
     env = make_vec_env("CartPole-v1", n_envs=2, seed=3)
     returns, lengths = evaluate_policy(policy, env, n_eval_episodes=4, return_episode_rewards=True)
     assert returns == lengths
@@ -295,7 +295,7 @@ def test_sb3s_evaluation_takes_it(coding):
 
 def test_the_state_is_carried_through_sb3s_evaluation(monkeypatch):
     # Two environments whose episodes end at different times: a decision depends on its own episode alone.
-    policy, _ = converted(coding="residual", time_steps=5, alpha=1.0)
+    policy, _ = converted(method="residual", time_steps=5, alpha=1.0)
     calls = []
     decide = policy.q_values
 
@@ -326,7 +326,7 @@ def test_the_state_is_carried_through_sb3s_evaluation(monkeypatch):
 
 
 def test_episodes_begin_at_rest_in_the_rows_that_say_so():
-    policy, _ = converted(coding="residual", time_steps=5, alpha=1.0)
+    policy, _ = converted(method="residual", time_steps=5, alpha=1.0)
     batch = observations(n=6)
     first, state = policy.q_values(batch)
     before = copy.deepcopy(state)
@@ -343,14 +343,14 @@ def test_episodes_begin_at_rest_in_the_rows_that_say_so():
 def test_only_the_residual_coding_has_a_state():
     batch = observations(n=3)
     for coding in CODINGS:
-        state = converted(coding=coding, time_steps=4)[0].predict(batch)[1]
+        state = converted(method=coding, time_steps=4)[0].predict(batch)[1]
         assert (state is not None) == (coding == "residual")
-    assert [membrane.shape for membrane in converted(coding="residual")[0].predict(batch)[1]] == [(3, 16), (3, 12)]
+    assert [membrane.shape for membrane in converted(method="residual")[0].predict(batch)[1]] == [(3, 16), (3, 12)]
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))])
 def test_copies_decide_the_same_and_share_nothing(copied):
-    policy, _ = converted(coding="residual")
+    policy, _ = converted(method="residual")
     twin, batch = copied(policy), observations(n=4)
     before = policy.q_values(batch)[0]
     np.testing.assert_array_equal(twin.q_values(batch)[0], before)
@@ -383,7 +383,7 @@ def test_trained_agents_decide_as_before(name):
     met = calibration_states(teacher, env, 1000, seed=0)
     actions = teacher.predict(met)[0]
     for coding, time_steps in (("ternary", None), ("few-spike", 16)):
-        policy = convert(teacher, calibration, coding=coding, time_steps=time_steps)
+        policy = convert(teacher, calibration, method=coding, time_steps=time_steps)
         assert (policy.predict(met)[0] == actions).mean() >= 0.99
 
 
@@ -391,10 +391,10 @@ def test_values_that_make_no_sense_are_refused_by_their_name():
     teacher = load_dqn(dqn())
     batch = observations()
     for kwargs, says in [
-        ({"coding": "poisson"}, "coding='poisson'"),
+        ({"method": "poisson"}, "method='poisson'"),
         ({"time_steps": 0}, "time_steps=0"),
         ({"threshold": "most"}, "threshold='most'"),
-        ({"alpha": 0.5}, "coding='ternary' has no alpha; it takes: time_steps"),
+        ({"alpha": 0.5}, "method='ternary' has no alpha; it takes: time_steps"),
         ({"finetune_steps": -1}, "finetune_steps=-1"),
         ({"finetune_steps": 1.5}, "finetune_steps=1.5"),
     ]:
@@ -403,7 +403,7 @@ def test_values_that_make_no_sense_are_refused_by_their_name():
 
 
 def test_named_methods_can_be_changed_in_part():
-    policy = convert(dqn(), observations(), coding="tan2021", time_steps=20, threshold="99%", initial=0.5)
+    policy = convert(dqn(), observations(), method="tan2021", time_steps=20, threshold="99%", initial=0.5)
     assert policy.network.coding == type(METHODS["rate"].coding)(20, initial=0.5)
     assert policy.origin == {"threshold": "99%", "per_neuron": False, "calibration_states": 64, "finetune_steps": 0}
 
@@ -437,7 +437,7 @@ def test_double_precision_of_the_states_does_not_matter():
 
 
 def test_a_recording_begins_where_the_decision_before_left_off():
-    snn, _ = converted(coding="residual", time_steps=4)
+    snn, _ = converted(method="residual", time_steps=4)
     batch = observations()
     starts = np.arange(len(batch)) % 2 == 0
     _, state = snn.predict(batch)

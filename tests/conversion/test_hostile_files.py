@@ -154,7 +154,7 @@ def test_layers_that_do_not_fit_are_named(shape):
 def test_time_steps_are_bounded_before_states_are_collected():
     never = lambda rows: pytest.fail("states were collected")  # noqa: E731
     with pytest.raises(ValueError, match="time_steps=1000000000 must be at most"):
-        convert(dqn(), env="CartPole-v1", coding="rate", time_steps=10**9, progress=never)
+        convert(dqn(), env="CartPole-v1", method="rate", time_steps=10**9, progress=never)
     wide = network(4, 4096, 4096, 3)
     with pytest.raises(ValueError, match="a decision of 60000 time steps would take"):
         check_decision(wide.layers, (4,), 60_000)

@@ -82,6 +82,6 @@ def test_images():
 @pytest.mark.parametrize("coding", ["ternary", "rate", "signed", "residual", "few-spike"])
 def test_converted_networks(coding):
     dqn = DQN("MlpPolicy", "CartPole-v1", buffer_size=1, device="cpu")
-    policy = convert(dqn, th.rand(50, 4).numpy(), coding=coding)
+    policy = convert(dqn, th.rand(50, 4).numpy(), method=coding)
     network = on_another_device(policy.network)
     assert network(th.empty(4, 4, device="meta")).device.type == "meta"

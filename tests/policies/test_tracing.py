@@ -193,7 +193,7 @@ def test_what_cannot_read_loops_says_what_can():
 def test_a_traced_converted_dqn_decides_on_other_observations_and_batch_sizes(coding, observations_traced):
     dqn = DQN("MlpPolicy", "CartPole-v1", buffer_size=1, device="cpu", seed=0)
     observations = th.randn(40, 4)
-    policy = convert(dqn, observations.numpy(), coding=coding)
+    policy = convert(dqn, observations.numpy(), method=coding)
     with th.no_grad():
         values = th.jit.trace(policy.network, observations[:observations_traced])
         th.testing.assert_close(values(observations), policy.network(observations), rtol=1e-5, atol=1e-5)
@@ -205,7 +205,7 @@ def test_what_a_traced_converted_dqn_would_lose_is_refused():
     dqn = DQN("MlpPolicy", "CartPole-v1", buffer_size=1, device="cpu", seed=0)
     observations = th.randn(40, 4)
     with pytest.raises(ValueError, match="coding='residual' carries a state"):
-        th.jit.trace(convert(dqn, observations.numpy(), coding="residual"), observations)
+        th.jit.trace(convert(dqn, observations.numpy(), method="residual"), observations)
     at_random = convert(dqn, observations.numpy())
     at_random.epsilon = 0.1
     with pytest.raises(ValueError, match="pass deterministic=True"):

@@ -1,4 +1,4 @@
-"""Handing over to rl_zoo3: an extra, imported when it is asked for."""
+"""Calls of rl_zoo3, an extra that is imported on use."""
 
 import os
 import sys
@@ -14,10 +14,10 @@ from sb3_spiking.extras import install_hint
 
 def script(name: str) -> Callable[[], None]:
     """
-    Return one of rl_zoo3's scripts, which read their options from ``sys.argv``.
+    Return a script of rl_zoo3, which reads its options from ``sys.argv``.
 
     :param name: ``"train"`` or ``"enjoy"``
-    :return: what runs it
+    :return: main function of the script
     :raises ImportError: if rl_zoo3 is not installed
     """
     try:
@@ -34,10 +34,10 @@ def script(name: str) -> Callable[[], None]:
 
 def import_environment(env: str) -> str:
     """
-    Import what registers an environment.
+    Import the module that registers an environment.
 
-    :param env: its id, also ``module:id``, of the user's own words
-    :return: its id without the module, as rl_zoo3 takes it
+    :param env: id that the user typed, also ``module:id``
+    :return: id without the module, as rl_zoo3 takes it
     :raises ValueError: if there is no such module
     :raises ImportError: if the environment's package is not installed
     """
@@ -55,10 +55,10 @@ def hand_over(function: Callable[[], None], command: str, words: Sequence[str], 
     """
     Run a script of rl_zoo3 in this process, where policies and environments are registered.
 
-    :param function: the script
-    :param command: name of our command, for its messages
-    :param words: options
-    :param quiet: drop what it prints
+    :param function: main function of the script
+    :param command: name of our command, for messages of the script
+    :param words: options of the script
+    :param quiet: whether its output is dropped
     """
     with _argv([f"sb3-spiking {command}", *words]), _silence() if quiet else nullcontext():
         function()

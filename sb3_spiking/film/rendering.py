@@ -1,0 +1,97 @@
+"""Environments that render images, on machines without a screen too."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import Error as GymError
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_spiking.environments.recipe import EnvRecipe, environments, reason_of
+from sb3_spiking.errors import InputError
+
+SDL_DRIVERS = ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER")
+
+
+@contextmanager
+def rendering(
+    env: VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, seed: int
+) -> Iterator[VecEnv]:
+    """
+    Make one environment that renders images; no screen is needed.
+
+    :param env: id of the environment, or its recipe; or one environment with the render mode ``rgb_array``
+    :param observation_space: observation space of the agent
+    :param action_space: action space of the agent
+    :param seed: seed of the environment
+    :raises ValueError: if the environment renders no images, or there are several
+    """
+    if isinstance(env, VecEnv):
+        if env.num_envs != 1:
+            raise ValueError(f"env has {env.num_envs} environments; a film shows one")
+        if env.render_mode != "rgb_array":
+            raise ValueError(f"env shows no pictures: its render mode is {env.render_mode}, not rgb_array")
+        with _no_screen(), environments(env, observation_space, action_space, 1, seed) as given:
+            yield given
+        return
+    recipe = EnvRecipe(env) if isinstance(env, str) else env
+    if sys.platform == "linux" and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo would look for a screen.
+    with closing(recipe.make(1, seed)) as plain:
+        modes = plain.get_attr("metadata")[0].get("render_modes", [])
+    if "rgb_array" not in modes:
+        raise ValueError(f"{recipe.id} shows no pictures: it has no render mode rgb_array, only {modes or 'none'}")
+    with (
+        _no_screen(),
+        environments(with_render_mode(recipe, "rgb_array"), observation_space, action_space, 1, seed) as made,
+    ):
+        yield made
+
+
+def with_render_mode(recipe: EnvRecipe, mode: str) -> EnvRecipe:
+    """Return the recipe of an environment with gymnasium's ``render_mode``."""
+    return dataclasses.replace(recipe, kwargs={**recipe.kwargs, "render_mode": mode})
+
+
+def image_of(env: VecEnv, name: str) -> np.ndarray:
+    """
+    Return the current image.
+
+    :param env: one rendering environment
+    :param name: name of the environment, for errors
+    :return: ``[height, width, 3]`` of uint8
+    :raises ValueError: if there is none
+    """
+    try:
+        image = env.get_images()[0]
+    except (GymError, ImportError):  # their texts say what to install
+        raise
+    except Exception as error:  # an environment may fail in any way
+        raise InputError(f"{name} shows no pictures: ", reason_of(error)) from error
+    if image is None:
+        raise ValueError(f"{name} shows no pictures")
+    return image
+
+
+def frames_per_second(env: VecEnv) -> int:
+    """Return the frame rate of an environment's own time."""
+    return env.get_attr("metadata")[0].get("render_fps", 30)
+
+
+@contextmanager
+def _no_screen() -> Iterator[None]:
+    """Keep pygame from opening a window or a sound device, and from complaining where there are none."""
+    before = {name: os.environ.get(name) for name in SDL_DRIVERS}
+    os.environ.update(dict.fromkeys(SDL_DRIVERS, "dummy"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
