@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -20,7 +21,7 @@ from stable_baselines3.common import evaluation
 from sb3_spiking import SpikeMonitorCallback
 from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.snn import SpikingNetwork
-from tests.envs import TargetEnv
+from tests.envs import DictEnv, ImageEnv, TargetEnv
 
 if not th.cuda.is_available():
     # Triton looks at it where a kernel is defined: those for GPUs then run on the CPU, one program after the other.
@@ -63,6 +64,15 @@ def one_thread_and_seed():
 def env():
     """Return the small environment."""
     return TargetEnv()
+
+
+@pytest.fixture
+def images_and_dicts():
+    """Register them while a test runs."""
+    gym.register("TestImage-v0", ImageEnv)
+    gym.register("TestDict-v0", DictEnv)
+    yield
+    del gym.registry["TestImage-v0"], gym.registry["TestDict-v0"]
 
 
 def popsan(obs_dim, action_dim, net_arch=(256, 256), options=None):

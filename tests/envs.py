@@ -1,8 +1,16 @@
-"""Environments of nothing but spaces, and observations drawn from spaces."""
+"""Environments for tests, observations drawn from spaces, and statistics of observations."""
+
+import copy
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
+
+CARTPOLE = (spaces.Box(-np.inf, np.inf, (4,)), spaces.Discrete(2))
+ATARI_SPACE = spaces.Box(0, 255, (4, 84, 84), np.uint8)
+PICTURE = spaces.Box(0, 255, (36, 40, 3), np.uint8)
 
 
 def moderate(rng, shape):
@@ -43,13 +51,13 @@ class AnyEnv(gym.Env):
     """Ten random observations an episode; the reward is the sum of the action. Of discrete actions, 1 is invalid."""
 
     def __init__(self, observation_space, action_space, numbers=moderate):
-        self.observation_space = observation_space
+        self.observation_space = copy.deepcopy(observation_space)  # in which VecNormalize changes entries
         self.action_space = action_space
-        self.numbers = numbers
+        self.drawn, self.numbers = observation_space, numbers
 
     def observe(self):
         """Return an observation."""
-        return sample(self.observation_space, self.np_random, self.numbers)
+        return sample(self.drawn, self.np_random, self.numbers)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -65,15 +73,15 @@ class AnyEnv(gym.Env):
         return np.arange(self.action_space.n) != 1
 
 
-class TargetEnv(AnyEnv):
+class TargetEnv(gym.Env):
     """Ten steps of moving a point; bounds are neither symmetric nor equal, scales differ by dimension."""
 
     def __init__(self, low=(-1.0, 2.0), high=(3.0, 2.5)):
-        bounds = np.array(low, np.float32), np.array(high, np.float32)
-        super().__init__(spaces.Box(-np.inf, np.inf, (3,), dtype=np.float64), spaces.Box(*bounds))
+        self.observation_space = spaces.Box(-np.inf, np.inf, (3,), dtype=np.float64)
+        self.action_space = spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
 
     def reset(self, *, seed=None, options=None):
-        gym.Env.reset(self, seed=seed)
+        super().reset(seed=seed)
         self.steps = 0
         self.state = self.np_random.normal([0.0, 50.0, -3.0], [1.0, 20.0, 0.1])
         return self.state.copy(), {}
@@ -88,8 +96,8 @@ class TargetEnv(AnyEnv):
 class ImageEnv(AnyEnv):
     """Images of noise, channels last; each step is rewarded."""
 
-    def __init__(self):
-        super().__init__(spaces.Box(0, 255, (36, 40, 3), np.uint8), spaces.Discrete(2))
+    def __init__(self, space=PICTURE, numbers=moderate):
+        super().__init__(space, spaces.Discrete(2), numbers)
 
     def step(self, action):
         observation, _, *ends = super().step(action)
@@ -100,6 +108,30 @@ class DictEnv(ImageEnv):
     """Such an image and a vector."""
 
     def __init__(self):
-        super().__init__()
-        self.observation_space = spaces.Dict({"img": self.observation_space, "vec": spaces.Box(-9, 9, (5,))})
-        self.numbers = lambda rng, shape: rng.normal(1.0, 3.0, shape)
+        entries = {"img": PICTURE, "vec": spaces.Box(-9, 9, (5,))}
+        super().__init__(spaces.Dict(entries), lambda rng, shape: rng.normal(1.0, 3.0, shape))
+
+
+def play(env, steps=30):
+    """Return all that an agent would see, ends of episodes too."""
+    env.action_space.seed(0)
+    seen = [env.reset()]
+    for _ in range(steps):
+        observations, _, _, infos = env.step(np.array([env.action_space.sample() for _ in range(env.num_envs)]))
+        seen += [observations, *(info["terminal_observation"] for info in infos if "terminal_observation" in info)]
+    return seen
+
+
+def assert_equal(seen, expected):
+    assert len(seen) == len(expected)
+    for own, other in zip(seen, expected, strict=True):
+        np.testing.assert_equal(own, other)
+
+
+def save_statistics(path, env_id="CartPole-v1", n_stack=1, **kwargs):
+    """Save statistics that were gathered for a while."""
+    env = make_vec_env(lambda: gym.make(env_id), 2, seed=5)
+    env = VecNormalize(VecFrameStack(env, n_stack) if n_stack > 1 else env, **kwargs)
+    play(env)
+    env.save(path)
+    return path

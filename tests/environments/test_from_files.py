@@ -12,7 +12,7 @@ from sb3_spiking.cli.environment import in_options
 from sb3_spiking.environments.from_files import find_env
 from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.reading.checkpoint import read_checkpoint
-from tests.conversion.environments import ATARI_SPACE, CARTPOLE, save_statistics
+from tests.envs import ATARI_SPACE, CARTPOLE, save_statistics
 from tests.reference import zoo_agent
 
 ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers.AtariWrapper"
