@@ -30,7 +30,7 @@ demo: $(READY)  ## train a spiking agent until it balances, and draw its spikes
 
 # The rooms that everything stands on; of policies one algorithm of each family, nothing that takes long: see CONTRIBUTING.md.
 CHECKED := $(addprefix tests/,snn reading policies conversion optimizers evaluation \
-  $(addprefix test_,errors.py files_of_0_1_0.py import.py notices.py versions.py))
+  $(addprefix test_,errors.py files_of_0_1_0.py notices.py versions.py))
 
 check: lint types $(READY)  ## before a commit, in three minutes: lint, types, the tests that matter most
 	$(PYTEST) -m "not slow and not twin" $(CHECKED)

@@ -41,10 +41,10 @@ STATES = 1000
 EPISODES = 100
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    **{name: {"name": name} for name in METHODS},
-    "rate, max per layer": {"name": "rate", "threshold": "max", "per_neuron": False},
-    "rate, 99.9% per layer": {"name": "rate", "threshold": "99.9%", "per_neuron": False},
-    "rate, max per neuron": {"name": "rate", "threshold": "max", "per_neuron": True},
+    **{name: {"method": name} for name in METHODS},
+    "rate, max per layer": {"method": "rate", "threshold": "max", "per_neuron": False},
+    "rate, 99.9% per layer": {"method": "rate", "threshold": "99.9%", "per_neuron": False},
+    "rate, max per neuron": {"method": "rate", "threshold": "max", "per_neuron": True},
 }
 """The named codings with their defaults, and rate coding with the other thresholds."""
 DIGIT_CODINGS = ("ternary", "few-spike")
@@ -69,7 +69,7 @@ def agreement(path: Path) -> dict[str, Any]:
         test = calibration_states(dqn, env, STATES, epsilon=0.0, seed=100_000 * seed + 50_000)
         wanted = dqn.q_values(test)[0].argmax(axis=1)
         for name, setting in SETTINGS.items():
-            for steps in DIGITS if setting["name"] in DIGIT_CODINGS else TIME_STEPS:
+            for steps in DIGITS if setting["method"] in DIGIT_CODINGS else TIME_STEPS:
                 try:
                     method = make_method(**setting, time_steps=steps)
                 except ValueError:  # float32 has fewer digits

@@ -53,7 +53,7 @@ def respond(choice: Choice, time_steps: int = TIME_STEPS) -> tuple[th.Tensor, th
     limit = max(map(abs, choice.mean_range))
     encoder = DeterministicEncoder(1, NEURONS, time_steps, choice.mean_range, choice.std)
     clipped = OBSERVATIONS.clamp(-limit, limit)[:, None]
-    return encoder.activity(clipped), encoder(clipped).sum(dim=0)
+    return encoder.activity(clipped), encoder(clipped).tensor().sum(dim=0)
 
 
 def codes(choice: Choice, time_steps: int = TIME_STEPS) -> int:

@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from importlib import import_module
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -92,6 +93,34 @@ def choice(name: str, value: object, table: Mapping[str, Option]) -> Option:
             f"{name}={value!r} is unknown; choose one of: {', '.join(map(repr, table))}{did_you_mean(value, table)}"
         )
     return table[value]
+
+
+def option(name: str, value: object, table: Mapping[str, type[Option]], base: type[Any]) -> type[Option]:
+    """
+    Look up a class by its name, or import it: ``"package.module:Name"`` is a class of another package.
+
+    Importing runs code. Names from files of unknown origin must not come here.
+
+    :param name: name of the argument, for the error
+    :param value: name in the table, or ``"package.module:Name"``
+    :param table: names and their classes
+    :param base: base of the classes
+    :return: the class
+    :raises ValueError: if the name is unknown, cannot be imported, or is not a subclass of ``base``
+    """
+    if not isinstance(value, str) or ":" not in value:
+        return choice(name, value, table)
+    module, _, attribute = value.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{name}={value!r} cannot be imported ({error}); write 'package.module:Name', or one of: "
+            f"{', '.join(map(repr, table))}"
+        ) from error
+    if not isinstance(found, type) or not issubclass(found, base):
+        raise ValueError(f"{name}={value!r} must be a subclass of {base.__module__}.{base.__name__}")
+    return found
 
 
 def positive_int(name: str, value: object) -> int:

@@ -11,7 +11,7 @@ import torch as th
 from stable_baselines3 import TD3
 
 import sb3_spiking  # noqa: F401 (registers the policies)
-from sb3_spiking.snn import kernels
+from sb3_spiking.snn.execution import autograd
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="benchmarks are in the repository alone")
@@ -112,7 +112,8 @@ def test_nodes_decide_and_learn_the_same_without_kernels(name, monkeypatch):
     theirs.load_state_dict(ours.state_dict())
     wanted = ours(observations)
     wanted.sum().backward()
-    monkeypatch.delattr(kernels, "fire")
+    monkeypatch.delattr(autograd, "run_layer")
+    monkeypatch.delattr(autograd, "run_population")
     actions = theirs(observations)
     assert th.equal(actions, wanted)
     actions.sum().backward()

@@ -33,6 +33,7 @@ from stable_baselines3 import TD3
 import sb3_spiking
 import torch as th
 from sb3_spiking.snn import neurons
+from sb3_spiking.snn.execution.populations import run_neurons
 th.set_num_threads(1)  # of the default number, which is slow here, the user is told
 model = TD3("PopSANPolicy", gym.make("Pendulum-v1"), learning_starts=10, policy_kwargs=dict(net_arch=[8]))
 model.learn(20)
@@ -40,7 +41,7 @@ for name, neuron in neurons.NEURONS.items():  # SpikingJelly's own path logs tha
     from sb3_spiking.snn.surrogates import ATan
     node = neuron().build(ATan())
     node.register_forward_hook(lambda *_: None)
-    neurons.fire(node, th.randn(3, 2, 4, requires_grad=True)).sum().backward()
+    run_neurons(node, th.randn(3, 2, 4, requires_grad=True)).sum().backward()
 """
     result = run(script)
     assert result.stdout == ""

@@ -11,7 +11,8 @@ from stable_baselines3 import PPO
 
 import sb3_spiking
 from sb3_spiking.notices import warn
-from sb3_spiking.snn import kernels, precisions
+from sb3_spiking.snn import precisions
+from sb3_spiking.snn.execution import backends
 from tests.conftest import TargetEnv, small_model
 
 
@@ -102,16 +103,16 @@ def test_a_warning_of_the_network_points_at_the_line_that_runs_it(monkeypatch):
 
 
 def test_a_warning_of_the_gpus_kernels_points_at_the_line_that_asks(monkeypatch):
-    from sb3_spiking.snn.kernels import gpu
+    from sb3_spiking.snn.execution import triton_loops as gpu
 
     def fails(_):
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(gpu, "try_out", fails)
-    kernels.gpu_problem.cache_clear()
+    backends.gpu_problem.cache_clear()
     with pytest.warns(UserWarning, match="no compiler") as caught:
-        kernels.gpu_problem()  # here
-    kernels.gpu_problem.cache_clear()
+        backends.gpu_problem()  # here
+    backends.gpu_problem.cache_clear()
     assert shown(caught, "no compiler").endswith("# here")
 
 

@@ -1,7 +1,7 @@
 """Callback that changes the steepness of the surrogate gradient."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -66,7 +66,7 @@ class SurrogateScheduleCallback(BaseCallback):
 
     def _set(self, value: float) -> None:
         # Set the constants in place: a new module would lose its hooks, and invalidate compiled networks.
-        constants = type(self._surrogate)(value).build()._sg_params
+        constants = replace(self._surrogate, **{self._constant: value}).build()._sg_params
         for layer in self._layers():
             for name, constant in constants.items():
                 setattr(layer.neuron.surrogate_function, name, constant)

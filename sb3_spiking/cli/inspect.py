@@ -107,7 +107,7 @@ def _show_network(model: SpikingModel) -> None:
 def _option_rows(options: SpikingOptions) -> list[tuple[str, str]]:
     """Return the arguments of a network as text, without those that have no effect."""
     shown = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
-    constants = {
+    constants: dict[str, Any] = {
         "neuron": options.neuron_options(),
         "surrogate": options.surrogate_options(),
         "decoder": options.decoder_options(),

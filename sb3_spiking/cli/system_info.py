@@ -9,8 +9,9 @@ import torch as th
 
 from sb3_spiking.policies.presets import NAMES
 from sb3_spiking.policies.registry import ALGORITHMS
-from sb3_spiking.snn.kernels import gpu_problem
-from sb3_spiking.snn.neurons import CubaLif, fused_equations
+from sb3_spiking.snn.execution.backends import gpu_problem
+from sb3_spiking.snn.execution.choose import Way, choose_neurons
+from sb3_spiking.snn.neurons import CubaLif
 from sb3_spiking.snn.precisions import has_bfloat16
 from sb3_spiking.snn.surrogates import Rect
 from sb3_spiking.versions import versions
@@ -84,15 +85,15 @@ def system_info() -> SystemInfo:
 
 
 def _kernels() -> KernelInfo:
-    fused = fused_equations(CubaLif().build(Rect()), th.zeros(1)) is not None
+    fused = choose_neurons(CubaLif().build(Rect()), th.zeros(1)).way is Way.NEURONS
     try:
-        from sb3_spiking.snn.kernels import cpu
-    except ImportError as error:  # for instance a numba that needs another numpy
+        from sb3_spiking.snn.execution import numba_loops
+    except ImportError as error:  # a numba that knows another numpy only, for instance
         return KernelInfo(False, " ".join(str(error).split()), None, False, False)
-    folder = cpu.forward_loop.stats.cache_path
+    folder = numba_loops.cache_folder()
     if folder is None:
         return KernelInfo(fused, None, None, False, False)
     path = Path(folder)
     home = str(Path.home())
     shown = folder.replace(home, "~", 1) if folder.startswith(home) else folder
-    return KernelInfo(fused, None, shown, os.access(path, os.W_OK), any(path.glob("cpu.*.nbi")))
+    return KernelInfo(fused, None, shown, os.access(path, os.W_OK), any(path.glob("numba_loops.*.nbi")))

@@ -17,8 +17,10 @@ import torch as th
 from spikingjelly.activation_based.base import MemoryModule
 
 from sb3_spiking.arguments import choice, finite_float, positive_int
-from sb3_spiking.snn import kernels, neurons
-from sb3_spiking.snn.neurons import RESETS, IntegrateAndFire, Reset
+from sb3_spiking.snn.execution.backends import unsupported
+from sb3_spiking.snn.execution.populations import run_neurons
+from sb3_spiking.snn.neurons import RESETS, IntegrateAndFire
+from sb3_spiking.snn.neurons import ResetName as Reset
 from sb3_spiking.snn.surrogates import Rect
 
 MAX_TIME_STEPS = 2**16
@@ -152,7 +154,7 @@ class Rate(Coding):
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         first = drive[:1] + (self.rest if initial is None else initial)
-        return neurons.fire(_integrate_and_fire(self.reset), th.cat([first, drive[1:]]))
+        return run_neurons(_integrate_and_fire(self.reset), th.cat([first, drive[1:]]))
 
     def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
         drive = synapses(spikes.flatten(0, 1))
@@ -166,6 +168,11 @@ class Rate(Coding):
 
     def latency(self, hidden_layers: int) -> int:
         return self.time_steps
+
+
+def _has_kernels(tensor: th.Tensor) -> bool:
+    """Tell whether the kernels of digits and signed rates run on a tensor: on the CPU alone."""
+    return tensor.device.type == "cpu" and unsupported(tensor) is None
 
 
 @lru_cache
@@ -199,8 +206,10 @@ class Signed(Rate):
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         membrane = th.full_like(drive[0], self.rest) if initial is None else initial
-        if kernels.supports_codes(drive):
-            return kernels.signed_rate(drive, membrane)
+        if _has_kernels(drive):
+            from sb3_spiking.snn.execution import coding_kernels
+
+            return coding_kernels.signed_rate(drive, membrane)
         sent = th.zeros_like(membrane)
         spikes = []
         for current in drive.unbind():
@@ -283,8 +292,10 @@ class FewSpike(Coding):
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         worth = self.worth()
         membrane = drive + worth[-1] / 2
-        if kernels.supports_codes(drive):
-            return kernels.digits(membrane, worth, worth, signed=False)
+        if _has_kernels(drive):
+            from sb3_spiking.snn.execution import coding_kernels
+
+            return coding_kernels.digits(membrane, worth, worth, signed=False)
         spikes = []
         for value in worth:
             spikes.append((membrane >= value).to(drive))
@@ -325,8 +336,10 @@ class Ternary(FewSpike):
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         worth = self.worth()
-        if kernels.supports_codes(drive):
-            return kernels.digits(drive, worth, [value / 2 for value in worth], signed=True)
+        if _has_kernels(drive):
+            from sb3_spiking.snn.execution import coding_kernels
+
+            return coding_kernels.digits(drive, worth, [value / 2 for value in worth], signed=True)
         membrane, sent = drive, th.zeros_like(drive, dtype=th.bool)
         spikes = []
         for value in worth:

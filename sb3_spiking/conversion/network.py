@@ -10,9 +10,9 @@ from torch import nn
 
 from sb3_spiking.conversion.codings import Coding
 from sb3_spiking.conversion.dense import DenseNetwork, Layer, apply
-from sb3_spiking.snn import Recording
+from sb3_spiking.snn import PopulationRecord, Recording
+from sb3_spiking.snn.observers import operations_are_traced
 from sb3_spiking.snn.recording import synapses_of
-from sb3_spiking.snn.watching import operations_are_traced
 
 Membranes = tuple[th.Tensor, ...]
 """Initial membranes of each spiking layer for one decision, ``[N, ...]`` each."""
@@ -126,7 +126,7 @@ class ConvertedNetwork(nn.Module):
             flat = inputs.flatten(2) if isinstance(synapses, nn.Linear) else inputs
             recording.add_synapses(name, synapses_of(synapses), flat)
             if name != "output":
-                recording.add_population(name, layer.spikes)
+                recording.populations.append(PopulationRecord(name, layer.spikes.cpu()))
             inputs = layer.spikes
         return recording
 

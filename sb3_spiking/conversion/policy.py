@@ -19,9 +19,9 @@ from sb3_spiking.conversion.saving import Converted, read_converted, write_conve
 from sb3_spiking.observations import Observation, features_shape
 from sb3_spiking.reading.archive import reading
 from sb3_spiking.snn import Recording
+from sb3_spiking.snn.observers import operations_are_traced
 from sb3_spiking.snn.operations import DecisionCost, cost_of, mean_cost
 from sb3_spiking.snn.recording import synapses_of
-from sb3_spiking.snn.watching import operations_are_traced
 
 PolicyState = tuple[np.ndarray, ...] | None
 """Membranes of the hidden layers between two decisions, ``[N, ...]`` each; None at the start, or without any."""

@@ -222,12 +222,15 @@ def output_files(path: str | Path, overwrite: bool = False) -> list[Path]:
     outputs = [target.with_suffix(suffix) for suffix in (".zip", ".json", ".png")]
     folders = [str(output) for output in outputs if output.is_dir()]
     if folders:
-        raise ValueError(f"{folders[0]} is a folder; choose another name")
+        raise InputError(f"{folders[0]} is a folder; choose another ", Argument("path"))
     there = [str(output) for output in outputs if output.exists()]
     if there and not overwrite:
-        raise InputError(f"{there[0]} is there already; ", Argument("overwrite", True), " replaces it")
+        ways_out = (Argument("overwrite", True), " replaces it, another ", Argument("path"), " keeps it")
+        raise InputError(f"{there[0]} is there already; ", *ways_out)
     if not target.parent.is_dir():
-        raise ValueError(f"there is no folder {target.parent} to write to; make it, or choose another")
+        raise InputError(
+            f"there is no folder {target.parent} to write to; make it, or choose another ", Argument("path")
+        )
     for output in outputs:
         check_writable(output)
     return outputs

@@ -84,7 +84,7 @@ def plot_encoding(
     ax = ax or new_axes()
     with th.no_grad():
         activity = encoder.activity(features[None].to(encoder.mean))
-        sent = encoder.spikes(activity)[:, 0].unflatten(1, (encoder.obs_dim, -1)).cpu()
+        sent = encoder.encode(activity).tensor()[:, 0].unflatten(1, (encoder.obs_dim, -1)).cpu()
     activity = activity[0].unflatten(0, (encoder.obs_dim, -1)).cpu()
     x = _places([encoder], features)
     _draw_fields(ax, encoder, x, alpha=0.55)

@@ -1,7 +1,7 @@
 """Check of the names in ``policy_kwargs``, with suggestions for unknown ones."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -15,13 +15,13 @@ from sb3_spiking.snn.surrogates import SURROGATES
 
 OPTIONS = tuple(field.name for field in fields(SpikingOptions))
 
+TABLES: dict[str, Collection[type[Any]]] = {
+    "neuron_kwargs": NEURONS.values(),
+    "surrogate_kwargs": SURROGATES.values(),
+    "decoder_kwargs": DECODERS.values(),
+}
 CONSTANTS = {
-    table: sorted({field.name for option in options for field in fields(option)})
-    for table, options in {
-        "neuron_kwargs": NEURONS.values(),
-        "surrogate_kwargs": SURROGATES.values(),
-        "decoder_kwargs": DECODERS.values(),
-    }.items()
+    table: sorted({field.name for option in options for field in fields(option)}) for table, options in TABLES.items()
 }
 """Arguments that are dicts -> their possible keys."""
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from sb3_spiking.notices import warn
 from sb3_spiking.snn.constants import SavesConstants
-from sb3_spiking.snn.watching import is_exporting, operations_are_traced
+from sb3_spiking.snn.observers import is_exporting, operations_are_traced
 
 STATISTICS = ("mean", "var", "count")
 RESOLUTION = th.finfo(th.float32).eps

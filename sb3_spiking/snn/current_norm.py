@@ -4,7 +4,7 @@ import torch as th
 from torch import nn
 from torch.nn import functional
 
-from sb3_spiking.snn.watching import is_exporting
+from sb3_spiking.snn.observers import is_exporting
 
 EPSILON = 1e-5
 

@@ -16,6 +16,7 @@ The map is dense, or, with an output population per dimension, a small linear ma
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,11 +25,36 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_spiking.arguments import finite_float, positive_int
-from sb3_spiking.snn.recording import Recording, Synapses
+from sb3_spiking.snn.recording import Synapses
 
 
 @dataclass(frozen=True)
-class Rate:
+class Statistic(ABC):
+    """A statistic of the decoder over the steps."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def step_weights(self, time_steps: int) -> tuple[list[float], float] | None:
+        """
+        Return the weights of the steps, where the statistic is linear in the spikes.
+
+        :param time_steps: number of steps ``T``
+        :return: ``T`` weights and the divisor of their sum; None where the statistic is not linear
+        """
+
+    def reduce(self, currents: th.Tensor) -> th.Tensor:
+        """
+        Compute a statistic that is not linear.
+
+        :param currents: the linear map of the spikes of each step, ``[T, N, out_dim]``
+        :return: ``[N, out_dim]``
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Rate(Statistic):
     """Firing rates, each in [0, 1]."""
 
     name: ClassVar[str] = "rate"
@@ -38,7 +64,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Accumulated:
+class Accumulated(Statistic):
     """Membrane of a neuron without leak after the last step."""
 
     name: ClassVar[str] = "accumulated"
@@ -48,7 +74,7 @@ class Accumulated:
 
 
 @dataclass(frozen=True)
-class _Membrane:
+class _Membrane(Statistic):
     """
     A membrane that leaks and never fires.
 
@@ -91,8 +117,16 @@ class Max(_Membrane):
 
     name: ClassVar[str] = "max"
 
+    def step_weights(self, time_steps: int) -> None:
+        return None
 
-Statistic = Rate | Accumulated | Last | Mean | Max
+    def reduce(self, currents: th.Tensor) -> th.Tensor:
+        membrane = largest = currents[0]
+        for current in currents[1:]:
+            membrane = self.membrane_decay * membrane + current
+            largest = th.maximum(largest, membrane)
+        return largest
+
 
 DECODERS: dict[str, type[Statistic]] = {cls.name: cls for cls in (Rate, Accumulated, Last, Mean, Max)}
 
@@ -104,7 +138,7 @@ class Decoder(nn.Module):
     :param in_features: neurons of the last population; of all the output populations together
     :param out_dim: number of outputs
     :param population: neurons of each output's own population; None for a dense map of all the neurons
-    :param statistic: what is taken over the steps
+    :param statistic: statistic over the steps
     :raises ValueError: if a size is < 1
     """
 
@@ -121,30 +155,24 @@ class Decoder(nn.Module):
         self.weight = nn.Parameter(th.empty(out_dim, inputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(th.empty(out_dim).uniform_(-bound, bound))
 
-    def forward(self, spikes: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+    def forward(self, spikes: th.Tensor) -> th.Tensor:
         """
         Decode a batch of spike trains.
 
         :param spikes: ``[T, N, in_features]``
-        :param recording: where to add what it cost
         :return: ``[N, out_dim]``
         """
-        if recording is not None:
-            recording.add_synapses("decoder", Synapses(self._map_by, self.weight.detach()), spikes)
-        if isinstance(self.statistic, Max):
-            return self._max_membrane(spikes, self.statistic.membrane_decay)
-        weights, divisor = self.statistic.step_weights(len(spikes))
+        linear = self.statistic.step_weights(len(spikes))
+        if linear is None:
+            return self.statistic.reduce(self._map(spikes) + self.bias)
+        weights, divisor = linear
         if len(set(weights)) > 1:
             spikes = spikes * spikes.new_tensor(weights)[:, None, None]
         return self._map(spikes.sum(dim=0) / divisor) + self.bias * (sum(weights) / divisor)
 
-    def _max_membrane(self, spikes: th.Tensor, membrane_decay: float) -> th.Tensor:
-        currents = self._map(spikes) + self.bias
-        membrane = largest = currents[0]
-        for current in currents[1:]:
-            membrane = membrane_decay * membrane + current
-            largest = th.maximum(largest, membrane)
-        return largest
+    def synapses(self) -> Synapses:
+        """Return the synapses of the linear map."""
+        return Synapses(self._map_by, self.weight.detach())
 
     def _map(self, values: th.Tensor) -> th.Tensor:
         """Return the linear map without its bias, of ``[..., in_features]``."""

@@ -21,12 +21,12 @@ from collections.abc import Sequence
 import torch as th
 from torch import nn
 
-from sb3_spiking.arguments import choice, finite_float, plain, positive_float, positive_int
-from sb3_spiking.snn import kernels
+from sb3_spiking.arguments import finite_float, option, plain, positive_float, positive_int
+from sb3_spiking.snn.execution.backends import unsupported
+from sb3_spiking.snn.execution.populations import regular_spikes
+from sb3_spiking.snn.observers import operations_are_traced
 from sb3_spiking.snn.receptive_fields import receptive_fields
-from sb3_spiking.snn.recording import Recording
-from sb3_spiking.snn.straight_through import straight_through
-from sb3_spiking.snn.watching import operations_are_traced
+from sb3_spiking.snn.signal import Signal
 
 FIRING_THRESHOLD = 0.999
 MIN_STD = 1e-2
@@ -36,7 +36,27 @@ Range = tuple[float, float] | Sequence[Sequence[float]]
 """``(low, high)`` for all the dimensions, or one such pair for each."""
 
 
-class PopulationEncoder(nn.Module, ABC):
+class Encoder(nn.Module, ABC):
+    """An input stage for vectors: the base of all encoders."""
+
+    features: int
+    """Number of features that the first spiking layer receives."""
+
+    exponentials: int = 0
+    """Number of exponentials that one decision evaluates; more than 0 for populations of receptive fields."""
+
+    @abstractmethod
+    def forward(self, observations: th.Tensor) -> Signal:
+        """
+        Encode a batch of observations.
+
+        :param observations: ``[N, obs_dim]``, finite
+        :return: input of the first spiking layer, ``[T, N, features]``
+        :raises ValueError: if an observation is NaN or infinite
+        """
+
+
+class PopulationEncoder(Encoder):
     """
     Gaussian receptive fields; a subclass says how activity becomes the input of the spiking layers.
 
@@ -66,13 +86,9 @@ class PopulationEncoder(nn.Module, ABC):
         self.time_steps = positive_int("time_steps", time_steps)
         low, high = mean_ranges(mean_range, obs_dim).unbind(dim=1)
         place = th.linspace(0.0, 1.0, population) if population > 1 else th.tensor([0.5])
+        self.features = self.exponentials = self.obs_dim * self.population
         self.mean = nn.Parameter(low[:, None] + (high - low)[:, None] * place)
         self.std = nn.Parameter(_widths(std, obs_dim)[:, None].repeat(1, population))
-
-    @property
-    def features(self) -> int:
-        """Number of encoder neurons, ``obs_dim * population``."""
-        return self.obs_dim * self.population
 
     def widths(self) -> th.Tensor:
         """Return the widths in use, ``[obs_dim, population]``, all > 0."""
@@ -89,53 +105,49 @@ class PopulationEncoder(nn.Module, ABC):
         _check_finite(observations)
         return receptive_fields(observations, self.mean, self.widths()).flatten(start_dim=1)
 
-    def forward(self, observations: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+    def forward(self, observations: th.Tensor) -> Signal:
         """
         Encode a batch of observations.
 
         :param observations: ``[N, obs_dim]``, finite
-        :param recording: where to add what the population did
         :return: input of the first spiking layer, ``[T, N, obs_dim * population]``
         :raises ValueError: if an observation is NaN or infinite
         """
-        spikes = self.spikes(self.activity(observations))
-        if recording is not None:
-            recording.add_population(self.name, spikes, exponentials=self.features)
-        return spikes
+        return self.encode(self.activity(observations))
 
     @abstractmethod
-    def spikes(self, activity: th.Tensor) -> th.Tensor:
+    def encode(self, activity: th.Tensor) -> Signal:
         """
-        Turn activity into the input of the first spiking layer.
+        Encode the activity of the receptive fields.
 
         :param activity: ``[N, features]``
-        :return: ``[T, N, features]``
+        :return: input of the first spiking layer, ``[T, N, features]``
         """
 
 
 class DeterministicEncoder(PopulationEncoder):
     """Regular spikes from soft-reset integrators with a threshold of 0.999."""
 
-    def spikes(self, activity: th.Tensor) -> th.Tensor:
-        return straight_through(activity, _regular_spikes(activity.detach(), self.time_steps))
+    def encode(self, activity: th.Tensor) -> Signal:
+        return Signal(_regular_spikes(activity.detach(), self.time_steps), self.time_steps, activity)
 
 
 class PoissonEncoder(PopulationEncoder):
     """Random spikes, one Bernoulli draw per neuron and step: the same observation gives other spikes each time."""
 
-    def spikes(self, activity: th.Tensor) -> th.Tensor:
-        drawn = th.bernoulli(activity.detach().expand(self.time_steps, *activity.shape))
-        return straight_through(activity, drawn)
+    def encode(self, activity: th.Tensor) -> Signal:
+        spikes = th.bernoulli(activity.detach().expand(self.time_steps, *activity.shape))
+        return Signal(spikes, self.time_steps, activity)
 
 
 class AnalogEncoder(PopulationEncoder):
     """No encoder spikes: the activity is a constant input current."""
 
-    def spikes(self, activity: th.Tensor) -> th.Tensor:
-        return activity.expand(self.time_steps, *activity.shape)
+    def encode(self, activity: th.Tensor) -> Signal:
+        return Signal(activity[None], self.time_steps)
 
 
-class DirectEncoder(nn.Module):
+class DirectEncoder(Encoder):
     """
     No population: each observation is a constant current, the same at each step.
 
@@ -148,20 +160,19 @@ class DirectEncoder(nn.Module):
         self.features = positive_int("obs_dim", obs_dim)
         self.time_steps = positive_int("time_steps", time_steps)
 
-    def forward(self, observations: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+    def forward(self, observations: th.Tensor) -> Signal:
         """
         Repeat a batch of observations.
 
         :param observations: ``[N, obs_dim]``, finite
-        :param recording: not used: there are no neurons here
         :return: input of the first spiking layer, ``[T, N, obs_dim]``
         :raises ValueError: if an observation is NaN or infinite
         """
         _check_finite(observations)
-        return observations.expand(self.time_steps, *observations.shape)
+        return Signal(observations[None], self.time_steps)
 
 
-ENCODERS: dict[str, type[PopulationEncoder] | type[DirectEncoder]] = {
+ENCODERS: dict[str, type[Encoder]] = {
     "deterministic": DeterministicEncoder,
     "poisson": PoissonEncoder,
     "analog": AnalogEncoder,
@@ -177,11 +188,11 @@ def make_encoder(
     population: int,
     mean_range: Range,
     std: float | Sequence[float],
-) -> PopulationEncoder | DirectEncoder:
+) -> Encoder:
     """
     Make an encoder.
 
-    :param encoder: a key of ``ENCODERS``
+    :param encoder: a key of ``ENCODERS``, or ``"package.module:Name"``
     :param name: name of its population in recordings
     :param obs_dim: number of observation dimensions
     :param time_steps: steps per decision ``T``
@@ -191,15 +202,15 @@ def make_encoder(
     :return: the encoder
     :raises ValueError: if an argument is not allowed
     """
-    cls = choice("encoder", encoder, ENCODERS)
-    if issubclass(cls, DirectEncoder):
-        return cls(obs_dim, time_steps)
-    return cls(obs_dim, population, time_steps, mean_range, std, name)
+    cls = option("encoder", encoder, ENCODERS, Encoder)
+    if issubclass(cls, PopulationEncoder):
+        return cls(obs_dim, population, time_steps, mean_range, std, name)
+    return cls(obs_dim, time_steps)
 
 
 def _regular_spikes(activity: th.Tensor, time_steps: int) -> th.Tensor:
-    if kernels.supports(activity):
-        return kernels.regular_spikes(activity, time_steps, FIRING_THRESHOLD)
+    if unsupported(activity) is None:
+        return regular_spikes(activity, time_steps, FIRING_THRESHOLD)
     spikes = []
     v = activity * 0.0  # zeros_like would be a constant of an ONNX model, for one batch size
     for _ in range(time_steps):

@@ -8,15 +8,17 @@ it. A vector is encoded (populations or direct currents), an image runs through 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch as th
 from torch import nn
 
 from sb3_spiking.snn.convolutions import convolutions
+from sb3_spiking.snn.description import Source, Stage
 from sb3_spiking.snn.encoders import DirectEncoder, make_encoder
-from sb3_spiking.snn.layers import SpikingLayer
+from sb3_spiking.snn.layers import SpikingLayer, hidden_layer
 from sb3_spiking.snn.options import SpikingOptions
-from sb3_spiking.snn.recording import Recording, is_constant
+from sb3_spiking.snn.signal import Signal, side_by_side
 
 
 @dataclass(frozen=True)
@@ -64,23 +66,24 @@ class ImageInput(nn.Module):
         self.encoder = DirectEncoder(part.size, options.time_steps)
         synapses, shapes = convolutions(options.conv_arch, part.shape)
         self.layers = nn.ModuleList(  # type: ignore[assignment]
-            options.layer(f"{part.prefix}conv{index}", convolution) for index, convolution in enumerate(synapses)
+            hidden_layer(f"{part.prefix}conv{index}", convolution, options)
+            for index, convolution in enumerate(synapses)
         )
         self.features = prod(shapes[-1])
 
-    def forward(self, features: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+    def forward(self, features: th.Tensor) -> Signal:
         """
         Run all the time steps.
 
         :param features: pixels, ``[N, channels * height * width]``
-        :param recording: where to add what the layers did
         :return: spikes of the last convolution, ``[T, N, features]``
         """
-        currents = self.encoder(features)
-        inputs = currents.reshape(len(currents), -1, *self.shape)
-        for layer in self.layers:
-            inputs = layer(inputs, recording)
-        return inputs.flatten(2)
+        pixels = self.encoder(features)
+        first, *others = self.layers
+        spikes = first(Signal(pixels.values.reshape(1, -1, *self.shape), pixels.time_steps))
+        for layer in others:
+            spikes = layer(spikes)
+        return Signal.of(spikes.flatten(2))
 
 
 class SeveralInputs(nn.Module):
@@ -97,20 +100,40 @@ class SeveralInputs(nn.Module):
         self.stages = nn.ModuleList(_single_input(part, options) for part in parts)
         self.features = sum(stage.features for stage in self.stages)  # type: ignore[misc]
 
-    def forward(self, features: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+    def forward(self, features: th.Tensor) -> Signal:
         """
         Run all the time steps of all the parts.
 
         :param features: ``[N, sum of the parts' sizes]``
-        :param recording: where to add what the stages did
         :return: ``[T, N, features]``
         """
         pieces = features.split(self.sizes, dim=1)
-        inputs = [stage(piece, recording) for stage, piece in zip(self.stages, pieces, strict=True)]
-        if all(map(is_constant, inputs)):
-            # Side by side and still constant: the next layer multiplies once.
-            return th.cat([stage[:1] for stage in inputs], dim=-1).expand(len(inputs[0]), -1, -1)
-        return th.cat(inputs, dim=-1)
+        return side_by_side([stage(piece) for stage, piece in zip(self.stages, pieces, strict=True)])
+
+
+def describe_input(stage: nn.Module, parts: Sequence[Part]) -> tuple[list[Source], list[Stage], tuple[str, ...]]:
+    """
+    Describe an input stage.
+
+    :param stage: module that ``make_input`` returned
+    :param parts: parts of the features
+    :return: its sources, its stages, and the names of those that lead on
+    """
+    modules = stage.stages if isinstance(stage, SeveralInputs) else [stage]
+    sources: list[Source] = []
+    stages: list[Stage] = []
+    last: list[str] = []
+    start = 0
+    for part, module in zip(parts, modules, strict=True):
+        encoder: Any = module.encoder if isinstance(module, ImageInput) else module
+        name = encoder.name if encoder.exponentials else f"{part.prefix}features"
+        sources.append(Source(name, start, part.shape, encoder, encoder.exponentials))
+        for layer in module.layers if isinstance(module, ImageInput) else ():
+            stages.append(layer.stage((name,)))
+            name = layer.name
+        last.append(name)
+        start += part.size
+    return sources, stages, tuple(last)
 
 
 def make_input(parts: Sequence[Part], options: SpikingOptions) -> nn.Module:

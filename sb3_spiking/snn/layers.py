@@ -4,7 +4,8 @@ Layers of spiking neurons: synapses, then neurons, over all the time steps.
 A layer knows nothing of what came before and keeps nothing for what comes next.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch as th
@@ -12,13 +13,16 @@ from torch import nn
 from torch.func import functional_call
 
 from sb3_spiking.arguments import choice
-from sb3_spiking.snn import kernels, neurons
+from sb3_spiking.snn.description import Stage
+from sb3_spiking.snn.execution.backends import unsupported
+from sb3_spiking.snn.execution.choose import Way, adds_plainly, choose_layer
+from sb3_spiking.snn.execution.populations import record_neurons, run_neurons
 from sb3_spiking.snn.neurons import Neuron
+from sb3_spiking.snn.options import MEMBRANE_NORMS, SpikingOptions
 from sb3_spiking.snn.precisions import PRECISIONS, warn_where_emulated
-from sb3_spiking.snn.recording import Recording, is_constant, synapses_of
-from sb3_spiking.snn.straight_through import activity_of
+from sb3_spiking.snn.recording import PopulationRecord
+from sb3_spiking.snn.signal import Signal
 from sb3_spiking.snn.surrogates import Surrogate, window
-from sb3_spiking.snn.watching import is_watched, operations_are_watched
 
 
 class SpikingLayer(nn.Module):
@@ -27,14 +31,14 @@ class SpikingLayer(nn.Module):
 
     :param name: name of the population in recordings
     :param synapses: ``nn.Linear`` or ``nn.Conv2d``
-    :param neuron: which neuron
-    :param surrogate: which surrogate gradient
+    :param neuron: neuron and its constants
+    :param surrogate: surrogate gradient and its constants
     :param precision: precision of the products, a key of ``PRECISIONS``
     :param current_norm: normalisation of the input currents, a module of ``[T * N, ...]``
     """
 
     feedback: ClassVar[Callable[..., th.Tensor] | None] = None
-    """Current that the spikes of a step add to the next step; None where a layer hears what is before it alone."""
+    """Current that the spikes of a step add to the next step; None where neurons do not hear each other."""
 
     def __init__(
         self,
@@ -56,74 +60,70 @@ class SpikingLayer(nn.Module):
         """
         Return the input current of the neurons.
 
-        :param inputs: ``[T, N, ...]``; one that is constant over the steps (expanded) costs one product
-        :return: ``[T, N, ...]``
+        :param inputs: spikes or currents of some steps, ``[T, N, ...]``
+        :return: current of the same steps, ``[T, N, ...]``
         """
-        if is_constant(inputs):
-            current = self.current(inputs[:1])
-            return current.expand(inputs.shape[0], *current.shape[1:])
         current = self.current_norm(self._products(inputs.flatten(0, 1)))
         # Not unflatten: the older ONNX exporter makes its batch size a constant.
         return current.reshape(len(inputs), -1, *current.shape[1:])
 
     def _products(self, inputs: th.Tensor) -> th.Tensor:
-        synapses = self.synapses
+        synapses, dtype = self.synapses, self.product_dtype
         if inputs.dim() == 4:
             # Channels side by side in memory: convolutions take half as long, back and forth.
             inputs = inputs.contiguous(memory_format=th.channels_last)
-        if self._adds_plainly():
-            # As the fused layer rounds: whoever looks must see the same spikes.
-            product = kernels.product(inputs, synapses.weight, self.product_dtype)  # type: ignore[arg-type]
-            return product + synapses.bias  # type: ignore[operator]
-        if self.product_dtype is None:
-            return synapses(inputs)
-        rounded = {name: p.to(self.product_dtype) for name, p in synapses.named_parameters()}
-        return functional_call(synapses, rounded, (inputs.to(self.product_dtype),)).to(inputs.dtype)
+        if adds_plainly(synapses) and (dtype is not None or unsupported(inputs) is None):
+            from sb3_spiking.snn.execution.sparse_products import differentiable_product
 
-    def forward(self, inputs: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+            # Same rounding as the fused layer, so that observed and unobserved runs agree.
+            return differentiable_product(inputs, synapses.weight, dtype) + synapses.bias  # type: ignore[arg-type, operator]
+        if dtype is None:
+            return synapses(inputs)
+        rounded = {name: p.to(dtype) for name, p in synapses.named_parameters()}
+        return functional_call(synapses, rounded, (inputs.to(dtype),)).to(inputs.dtype)
+
+    def forward(self, inputs: Signal | th.Tensor) -> th.Tensor:
         """
         Run all the time steps, from rest to rest.
 
-        :param inputs: ``[T, N, ...]``
-        :param recording: where to add what the layer did; there is no gradient then
+        :param inputs: a signal, or spikes ``[T, N, ...]``
         :return: spikes, ``[T, N, ...]``
         """
-        if self.product_dtype is not None and inputs.device.type == "cpu":
+        signal = Signal.of(inputs)
+        if self.product_dtype is not None and signal.values.device.type == "cpu":
             warn_where_emulated()
-        if recording is None:
-            return self._run(inputs)
-        current = self.current(inputs)
-        recording.add_synapses(self.name, synapses_of(self.synapses), inputs)
-        return self._record(current, recording)
+        execution = choose_layer(self, signal)
+        if execution.way is not Way.LAYER:
+            return run_neurons(self.neuron, self.current(signal.once()), signal.time_steps, self.feedback)
+        from sb3_spiking.snn.execution.autograd import run_layer
 
-    def _run(self, inputs: th.Tensor) -> th.Tensor:
-        equations = self._fused_equations(inputs)
-        if equations is None:
-            current = self.current(inputs[:1] if is_constant(inputs) else inputs)
-            return neurons.fire(self.neuron, current, len(inputs), self.feedback)
         synapses: nn.Linear = self.synapses  # type: ignore[assignment]
-        activity, dtype = activity_of(inputs), self.product_dtype
-        return kernels.fire_connected(equations, inputs, synapses.weight, synapses.bias, activity, dtype)
+        dtype = self.product_dtype
+        return run_layer(execution.dynamics, signal.values, synapses.weight, synapses.bias, signal.activity, dtype)
 
-    def _fused_equations(self, inputs: th.Tensor) -> kernels.Equations | None:
-        """Return what runs synapses and neurons at once, None where they run one after the other."""
-        norm = self.current_norm
-        plain = type(norm) is nn.Identity and not is_watched(norm) and self.feedback is None
-        if not plain or is_constant(inputs) or not self._adds_plainly():
-            return None
-        return neurons.fused_equations(self.neuron, inputs)
+    @th.no_grad()
+    def record(self, inputs: Signal | th.Tensor) -> PopulationRecord:
+        """
+        Run all the time steps as ``forward`` does, and record the population.
 
-    def _adds_plainly(self) -> bool:
-        """Tell whether the synapses are one product and a bias, and nobody looks."""
-        # Exact type: a subclass, or a parametrization, may do something else.
-        plain = type(self.synapses) is nn.Linear and self.synapses.bias is not None
-        looked_at = is_watched(self.synapses) or operations_are_watched()
-        return plain and not looked_at
+        :param inputs: a signal, or spikes ``[T, N, ...]``
+        :return: spikes and membranes
+        """
+        signal = Signal.of(inputs)
+        current = self.current(signal.once())
+        current = current.expand(signal.time_steps, *current.shape[1:])
+        spikes, margin = record_neurons(self.neuron, current, self.feedback)
+        return PopulationRecord(self.name, spikes, margin, window(self.neuron._modules.get("surrogate_function")))
 
-    def _record(self, current: th.Tensor, recording: Recording) -> th.Tensor:
-        spikes, margin = neurons.record(self.neuron, current, self.feedback)
-        recording.add_population(self.name, spikes, margin, window(self.neuron._modules.get("surrogate_function")))
-        return spikes.to(current)
+    def stage(self, inputs: Sequence[str]) -> Stage:
+        """
+        Describe the layer.
+
+        :param inputs: names of the sources and stages that it reads
+        :return: its stage
+        """
+        norm = None if type(self.current_norm) is nn.Identity else self.current_norm
+        return Stage(self.name, tuple(inputs), self.synapses, self.neuron, self.record, norm)
 
 
 class IntraConnections(nn.Conv1d):
@@ -163,8 +163,32 @@ class IntraConnectedLayer(SpikingLayer):
     def feedback(self, spikes: th.Tensor) -> th.Tensor:
         return self.intra(spikes)
 
-    def _record(self, current: th.Tensor, recording: Recording) -> th.Tensor:
-        spikes = super()._record(current, recording)
-        if len(spikes) > 1:
-            recording.add_synapses(f"{self.name}_intra", synapses_of(self.intra), spikes[:-1])
-        return spikes
+    def stage(self, inputs: Sequence[str]) -> Stage:
+        return replace(super().stage(inputs), feedback=self.intra)
+
+
+def hidden_layer(name: str, synapses: nn.Linear | nn.Conv2d, options: SpikingOptions) -> SpikingLayer:
+    """
+    Make a hidden layer.
+
+    :param name: name of the population in recordings
+    :param synapses: linear map
+    :param options: neuron, surrogate, precision and normalisation
+    :return: the layer
+    """
+    neuron, norm = options.neuron_options(), MEMBRANE_NORMS[options.membrane_norm]
+    current_norm = None if norm is None else norm(synapses.weight.shape[0], neuron.threshold)
+    return SpikingLayer(name, synapses, neuron, options.surrogate_options(), options.precision, current_norm)
+
+
+def output_layer(synapses: nn.Linear, populations: int, options: SpikingOptions) -> SpikingLayer:
+    """
+    Make the layer of the output populations.
+
+    :param synapses: linear map
+    :param populations: number of outputs
+    :param options: neuron, surrogate, precision and connections
+    :return: the layer
+    """
+    arguments = ("output", synapses, options.neuron_options(), options.surrogate_options(), options.precision)
+    return IntraConnectedLayer(populations, *arguments) if options.intra_connections else SpikingLayer(*arguments)

@@ -14,12 +14,13 @@ import torch as th
 from torch import nn
 
 from sb3_spiking.arguments import hidden_sizes
-from sb3_spiking.snn import acting, kernels
 from sb3_spiking.snn.constants import SavesConstants
 from sb3_spiking.snn.counterpart import ann_macs
 from sb3_spiking.snn.decoders import Decoder
-from sb3_spiking.snn.inputs import Part, make_input
-from sb3_spiking.snn.layers import SpikingLayer
+from sb3_spiking.snn.description import Description, Readout, Stage, record
+from sb3_spiking.snn.execution import acting
+from sb3_spiking.snn.inputs import Part, describe_input, make_input
+from sb3_spiking.snn.layers import SpikingLayer, hidden_layer, output_layer
 from sb3_spiking.snn.options import SpikingOptions
 from sb3_spiking.snn.recording import Recording
 
@@ -58,6 +59,7 @@ class SpikingNetwork(SavesConstants):
         options = options or SpikingOptions()
         self.options = options
         parts = [Part("", (inputs,))] if isinstance(inputs, int) else inputs
+        self.parts = tuple(parts)
         self.size = sum(part.size for part in parts)
         self.encoder = make_input(parts, options)
         hidden = hidden_sizes("net_arch", net_arch)
@@ -67,37 +69,48 @@ class SpikingNetwork(SavesConstants):
         sizes: list[int] = [self.encoder.features, *hidden, *outputs]  # type: ignore[list-item]
         self.decoder = Decoder(sizes[-1], out_dim, population, options.decoder_options())
         synapses = [nn.Linear(fan_in, size) for fan_in, size in itertools.pairwise(sizes)]
-        layers = [options.layer(f"hidden{index}", linear) for index, linear in enumerate(synapses[: len(hidden)])]
-        layers += [options.output_layer(linear, out_dim) for linear in synapses[len(hidden) :]]
+        layers = [
+            hidden_layer(f"hidden{index}", linear, options) for index, linear in enumerate(synapses[: len(hidden)])
+        ]
+        layers += [output_layer(linear, out_dim, options) for linear in synapses[len(hidden) :]]
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.output = output or nn.Identity()
-        kernels.warm_up()
         acting.warm_up(self)
 
     def constants(self) -> dict[str, Any]:
         return self.options.constants()
 
-    def forward(self, features: th.Tensor, recording: Recording | None = None) -> th.Tensor:
+    def forward(self, features: th.Tensor) -> th.Tensor:
         """
         Decide for a batch of observations, from rest to rest.
 
         :param features: ``[N, size]``, finite
-        :param recording: where to add what every population did
         :return: ``[N, out_dim]``
         :raises ValueError: if a feature is NaN or infinite
         """
         if isinstance(features, th.fx.Proxy):
             raise TypeError(f"torch.fx {NOT_SYMBOLIC}")
-        decided = acting.decide(self, features) if recording is None else None
+        decided = acting.decide(self, features)
         if decided is not None:
             return decided
-        spikes = self.encoder(features, recording)
+        spikes = self.encoder(features)
         for layer in self.layers:
-            spikes = layer(spikes, recording)
-        return self.output(self.decoder(spikes, recording))
+            spikes = layer(spikes)
+        return self.output(self.decoder(spikes))
 
     def __prepare_scriptable__(self) -> nn.Module:
         raise TypeError(f"th.jit.script {NOT_SYMBOLIC}")
+
+    def describe(self) -> Description:
+        """Return the description: its modules are the network's own, whose weights may still change."""
+        sources, stages, last = describe_input(self.encoder, self.parts)
+        names = last
+        for layer in self.layers:
+            stages.append(layer.stage(names))
+            names = (layer.name,)
+        stages.append(Stage("decoder", names, self.decoder))
+        readout = Readout(self.decoder.statistic, self.output)
+        return Description(self.options.time_steps, tuple(sources), tuple(stages), readout, self.ann_macs)
 
     @th.no_grad()
     def record(self, features: th.Tensor) -> Recording:
@@ -105,12 +118,10 @@ class SpikingNetwork(SavesConstants):
         Decide, and return what every population did: for plots, monitors and operation counts.
 
         :param features: ``[N, size]``, finite
-        :return: what happened
+        :return: spikes and membranes of the populations, operations of the synapses
         :raises ValueError: if a feature is NaN or infinite
         """
-        recording = Recording(ann_macs=self.ann_macs)
-        self(features, recording)
-        return recording
+        return record(self.describe(), features)
 
 
 @dataclass(frozen=True)

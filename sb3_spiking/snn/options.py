@@ -1,23 +1,21 @@
-"""The keyword arguments of a spiking network, and the layers that they make."""
+"""Keyword arguments of a spiking network."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from torch import nn
-
-from sb3_spiking.arguments import boolean, choice, from_kwargs, plain, positive_int
+from sb3_spiking.arguments import Option, boolean, choice, from_kwargs, option, plain, positive_int
 from sb3_spiking.snn.convolutions import ConvArch
 from sb3_spiking.snn.current_norm import CurrentNorm
 from sb3_spiking.snn.decoders import DECODERS, Statistic
-from sb3_spiking.snn.encoders import ENCODERS, Range
-from sb3_spiking.snn.layers import IntraConnectedLayer, SpikingLayer
+from sb3_spiking.snn.encoders import ENCODERS, Encoder, Range
 from sb3_spiking.snn.neurons import NEURONS, Neuron
 from sb3_spiking.snn.precisions import PRECISIONS
 from sb3_spiking.snn.surrogates import SURROGATES, Surrogate
 
-MEMBRANE_NORMS = {"none": False, "layer": True}
+MEMBRANE_NORMS: dict[str, type[CurrentNorm] | None] = {"none": None, "layer": CurrentNorm}
+"""Name of a normalisation of the input currents -> its module."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +23,11 @@ class SpikingOptions:
     """
     The keyword arguments of a spiking network: names, numbers and lists only, so that they survive as JSON.
 
-    The defaults are PopSAN (Tang et al., CoRL 2020).
+    The defaults are PopSAN (Tang et al., CoRL 2020). ``neuron``, ``surrogate``, ``encoder`` and ``decoder`` also take
+    a class of another package, as ``"package.module:Name"``.
 
     :param time_steps: steps per decision ``T``, >= 1
-    :param neuron: ``"cuba_lif"``, ``"lif"``, ``"plif"``, ``"if"`` or ``"dynamic"``
+    :param neuron: ``"cuba_lif"``, ``"lif"``, ``"plif"``, ``"if"``, ``"dynamic"`` or ``"alif"``
     :param neuron_kwargs: its constants, for example ``{"threshold": 0.5, "reset": "soft"}``
     :param surrogate: ``"rect"``, ``"triangle"``, ``"atan"`` or ``"sigmoid"``
     :param surrogate_kwargs: its ``width`` (rect, triangle) or ``slope`` (atan, sigmoid)
@@ -68,11 +67,11 @@ class SpikingOptions:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        for option in fields(self):
-            object.__setattr__(self, option.name, plain(getattr(self, option.name)))
+        for argument in fields(self):
+            object.__setattr__(self, argument.name, plain(getattr(self, argument.name)))
         positive_int("time_steps", self.time_steps)
         positive_int("encoder_population", self.encoder_population)
-        choice("encoder", self.encoder, ENCODERS)
+        option("encoder", self.encoder, ENCODERS, Encoder)
         choice("membrane_norm", self.membrane_norm, MEMBRANE_NORMS)
         choice("precision", self.precision, PRECISIONS)
         boolean("intra_connections", self.intra_connections)
@@ -86,15 +85,17 @@ class SpikingOptions:
 
     def neuron_options(self) -> Neuron:
         """Return the neuron with its constants."""
-        return from_kwargs("neuron_kwargs", choice("neuron", self.neuron, NEURONS), self.neuron_kwargs)
+        return _chosen("neuron", self.neuron, NEURONS, Neuron, self.neuron_kwargs)
 
     def surrogate_options(self) -> Surrogate:
         """Return the surrogate with its constants."""
-        return from_kwargs("surrogate_kwargs", choice("surrogate", self.surrogate, SURROGATES), self.surrogate_kwargs)
+        return from_kwargs(
+            "surrogate_kwargs", option("surrogate", self.surrogate, SURROGATES, Surrogate), self.surrogate_kwargs
+        )
 
     def decoder_options(self) -> Statistic:
         """Return the decoder's statistic with its constants."""
-        return from_kwargs("decoder_kwargs", choice("decoder", self.decoder, DECODERS), self.decoder_kwargs)
+        return _chosen("decoder", self.decoder, DECODERS, Statistic, self.decoder_kwargs)
 
     def constants(self) -> dict[str, Any]:
         """Return what decides, beside the weights, what a network computes: by the names of the arguments."""
@@ -107,26 +108,8 @@ class SpikingOptions:
             **{f"decoder_kwargs.{name}": value for name, value in decoder.items()},
         }
 
-    def layer(self, name: str, synapses: nn.Linear | nn.Conv2d) -> SpikingLayer:
-        """
-        Make a hidden layer.
 
-        :param name: its name in recordings
-        :param synapses: its weights
-        :return: the layer
-        """
-        neuron = self.neuron_options()
-        channels = synapses.weight.shape[0]
-        norm = CurrentNorm(channels, neuron.threshold) if MEMBRANE_NORMS[self.membrane_norm] else None
-        return SpikingLayer(name, synapses, neuron, self.surrogate_options(), self.precision, norm)
-
-    def output_layer(self, synapses: nn.Linear, populations: int) -> SpikingLayer:
-        """
-        Make the layer of the output populations.
-
-        :param synapses: its weights
-        :param populations: number of outputs
-        :return: the layer
-        """
-        arguments = ("output", synapses, self.neuron_options(), self.surrogate_options(), self.precision)
-        return IntraConnectedLayer(populations, *arguments) if self.intra_connections else SpikingLayer(*arguments)
+def _chosen(
+    name: str, value: str, table: Mapping[str, type[Option]], base: type[Any], kwargs: Mapping[str, Any] | None
+) -> Option:
+    return from_kwargs(f"{name}_kwargs", option(name, value, table, base), kwargs)

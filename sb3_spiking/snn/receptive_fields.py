@@ -4,7 +4,7 @@ from typing import Any
 
 import torch as th
 
-from sb3_spiking.snn.watching import operations_are_traced
+from sb3_spiking.snn.observers import operations_are_traced
 
 
 def receptive_fields(observations: th.Tensor, mean: th.Tensor, width: th.Tensor) -> th.Tensor:

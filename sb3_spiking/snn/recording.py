@@ -58,7 +58,7 @@ class SynapseRecord:
 @dataclass(frozen=True)
 class Recording:
     """
-    A batch of decisions, filled in by the layers that made them.
+    A batch of decisions: every population and the operations of every linear map.
 
     :param populations: in the order of the network, an encoder first
     :param synapses: in the same order, the decoder's last
@@ -70,28 +70,14 @@ class Recording:
     synapses: list[SynapseRecord] = field(default_factory=list)
     ann_macs: int | None = None
 
-    def add_population(
-        self,
-        name: str,
-        spikes: th.Tensor,
-        margin: th.Tensor | None = None,
-        surrogate_window: float = math.inf,
-        exponentials: int = 0,
-    ) -> None:
-        """See [`PopulationRecord`][sb3_spiking.snn.PopulationRecord]."""
-        record = PopulationRecord(name, spikes.detach().cpu(), margin, surrogate_window, exponentials)
-        self.populations.append(record)
-
     def add_synapses(self, name: str, synapses: "Synapses", inputs: th.Tensor) -> None:
         """
         Count the operations of a linear map.
 
         :param name: the population that it leads to
         :param synapses: its synapses
-        :param inputs: ``[T, N, ...]``; one that is constant over the steps (expanded) is multiplied once
+        :param inputs: ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step and multiplied once
         """
-        if is_constant(inputs):
-            inputs = inputs[:1]
         operations = synapses.count((inputs != 0).flatten(0, 1)) / inputs.shape[1]
         synops, macs = (operations, 0.0) if are_spikes(inputs) else (0.0, operations)
         self.synapses.append(SynapseRecord(name, synops, macs, synapses.dense(inputs[0, :1])))
@@ -105,16 +91,6 @@ def are_spikes(values: th.Tensor) -> bool:
     :return: True if all of them are 0, 1 or -1
     """
     return bool((values.abs() == (values != 0)).all())
-
-
-def is_constant(inputs: th.Tensor) -> bool:
-    """
-    Tell whether an input was expanded over the time steps, so that it needs to be multiplied once only.
-
-    :param inputs: ``[T, N, ...]``
-    :return: True if all the steps are one piece of memory
-    """
-    return inputs.shape[0] > 1 and inputs.stride(0) == 0
 
 
 @dataclass(frozen=True)
@@ -157,9 +133,12 @@ def synapses_of(linear_map: nn.Module) -> Synapses:
     """
     Return the synapses of a linear map as it is now: pruned, reparametrized and quantised weights are those in use.
 
-    :param linear_map: ``nn.Linear`` or a convolution, or what torch's quantisation has made of it
+    :param linear_map: ``nn.Linear`` or a convolution, quantised or not, or a module with ``synapses`` of its own
     :return: the synapses
     """
+    own: Any = getattr(linear_map, "synapses", None)
+    if own is not None:
+        return own()
     weight: Any = linear_map.weight
     weight = weight().dequantize() if callable(weight) and not isinstance(weight, th.Tensor) else weight.detach()
     if isinstance(linear_map, nn.modules.conv._ConvNd):

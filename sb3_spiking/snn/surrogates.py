@@ -6,6 +6,7 @@ it is replaced by a bump around the threshold; how wide the bump is decides whic
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,11 +14,67 @@ import torch as th
 from spikingjelly.activation_based import surrogate as sj
 
 from sb3_spiking.arguments import positive_float
-from sb3_spiking.snn.watching import is_exporting
+from sb3_spiking.snn.elementwise import absolute, exp, where
+from sb3_spiking.snn.observers import is_exporting
+
+Constants = tuple[Any, ...]
+
+SURROGATE_OF_FUNCTION: dict[type[sj.SurrogateFunctionBase], type["Surrogate"]] = {}
+"""Type of a SpikingJelly surrogate -> the surrogate whose derivative it has."""
 
 
 @dataclass(frozen=True)
-class Rect:
+class Surrogate(ABC):
+    """
+    A surrogate gradient: constants that check themselves, and the SpikingJelly surrogate that they build.
+
+    A subclass with ``function`` and ``derivative`` runs in fused kernels; one without runs as SpikingJelly's does.
+    """
+
+    name: ClassVar[str]
+    function: ClassVar[type[sj.SurrogateFunctionBase]]
+    """Type of what ``build`` returns, with one constant, ``alpha``."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "function" in cls.__dict__:
+            SURROGATE_OF_FUNCTION[cls.function] = cls
+
+    @abstractmethod
+    def build(self) -> sj.SurrogateFunctionBase:
+        """Build the SpikingJelly surrogate."""
+
+    @staticmethod
+    def derivative(margin: Any, constants: Constants) -> Any:
+        """
+        Return the derivative, as a plain elementwise function.
+
+        :param margin: membrane minus threshold
+        :param constants: ``constants(alpha)``
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def constants(alpha: float) -> tuple[float, ...]:
+        """
+        Return the constants of the derivative.
+
+        :param alpha: SpikingJelly's constant
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def window(alpha: float) -> float:
+        """
+        Return the distance from the threshold at which the derivative ends, or has fallen to half of its peak.
+
+        :param alpha: SpikingJelly's constant
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Rect(Surrogate):
     """
     Rectangle of area 1: ``1 / (2 width)`` where ``|v - threshold| < width``, else 0.
 
@@ -28,6 +85,7 @@ class Rect:
 
     width: float = 0.5
     name: ClassVar[str] = "rect"
+    function = sj.Rect
 
     def __post_init__(self) -> None:
         positive_float("surrogate width", self.width)
@@ -35,9 +93,22 @@ class Rect:
     def build(self) -> sj.SurrogateFunctionBase:
         return sj.Rect(alpha=0.5 / self.width)
 
+    @staticmethod
+    def constants(alpha: float) -> tuple[float, ...]:
+        return alpha, 0.5 / alpha, 0.0
+
+    @staticmethod
+    def derivative(margin: Any, constants: Constants) -> Any:
+        height, width, zero = constants
+        return where(absolute(margin) < width, height, zero)
+
+    @staticmethod
+    def window(alpha: float) -> float:
+        return 0.5 / alpha
+
 
 @dataclass(frozen=True)
-class Triangle:
+class Triangle(Surrogate):
     """
     Triangle of area 1: ``(1 - |v - threshold| / width) / width`` inside the window, else 0.
 
@@ -46,6 +117,7 @@ class Triangle:
 
     width: float = 1.0
     name: ClassVar[str] = "triangle"
+    function = sj.PiecewiseQuadratic
 
     def __post_init__(self) -> None:
         positive_float("surrogate width", self.width)
@@ -53,17 +125,32 @@ class Triangle:
     def build(self) -> sj.SurrogateFunctionBase:
         return sj.PiecewiseQuadratic(alpha=1.0 / self.width)
 
+    @staticmethod
+    def constants(alpha: float) -> tuple[float, ...]:
+        return alpha, 1.0 / alpha, alpha * alpha, 0.0
+
+    @staticmethod
+    def derivative(margin: Any, constants: Constants) -> Any:
+        height, width, slope, zero = constants
+        distance = absolute(margin)
+        return where(distance > width, zero, height - slope * distance)
+
+    @staticmethod
+    def window(alpha: float) -> float:
+        return 1.0 / alpha
+
 
 @dataclass(frozen=True)
-class ATan:
+class ATan(Surrogate):
     """
     Derivative of an arctangent: ``(slope / 2) / (1 + (pi / 2 slope (v - threshold))^2)`` (Fang et al., 2021).
 
-    :param slope: > 0; larger is steeper and narrower
+    :param slope: steepness, > 0; larger is narrower
     """
 
     slope: float = 2.0
     name: ClassVar[str] = "atan"
+    function = sj.ATan
 
     def __post_init__(self) -> None:
         positive_float("surrogate slope", self.slope)
@@ -71,17 +158,32 @@ class ATan:
     def build(self) -> sj.SurrogateFunctionBase:
         return sj.ATan(alpha=float(self.slope))
 
+    @staticmethod
+    def constants(alpha: float) -> tuple[float, ...]:
+        return 0.5 * alpha, 0.5 * math.pi * alpha, 1.0
+
+    @staticmethod
+    def derivative(margin: Any, constants: Constants) -> Any:
+        height, scale, one = constants
+        z = scale * margin
+        return height / (one + z * z)
+
+    @staticmethod
+    def window(alpha: float) -> float:
+        return 2.0 / math.pi / alpha
+
 
 @dataclass(frozen=True)
-class Sigmoid:
+class Sigmoid(Surrogate):
     """
     Derivative of a sigmoid: ``slope s (1 - s)`` with ``s = sigmoid(slope (v - threshold))``.
 
-    :param slope: > 0; larger is steeper and narrower
+    :param slope: steepness, > 0; larger is narrower
     """
 
     slope: float = 4.0
     name: ClassVar[str] = "sigmoid"
+    function = sj.Sigmoid
 
     def __post_init__(self) -> None:
         positive_float("surrogate slope", self.slope)
@@ -89,18 +191,22 @@ class Sigmoid:
     def build(self) -> sj.SurrogateFunctionBase:
         return sj.Sigmoid(alpha=float(self.slope))
 
+    @staticmethod
+    def constants(alpha: float) -> tuple[float, ...]:
+        return alpha, 1.0
 
-Surrogate = Rect | Triangle | ATan | Sigmoid
+    @staticmethod
+    def derivative(margin: Any, constants: Constants) -> Any:
+        slope, one = constants
+        sigmoid = one / (one + exp(-(slope * margin)))
+        return slope * (one - sigmoid) * sigmoid
+
+    @staticmethod
+    def window(alpha: float) -> float:
+        return 2.0 * math.log(1.0 + math.sqrt(2.0)) / alpha
+
 
 SURROGATES: dict[str, type[Surrogate]] = {cls.name: cls for cls in (Rect, Triangle, ATan, Sigmoid)}
-
-
-_WINDOW_TIMES_ALPHA = {
-    sj.Rect: 0.5,
-    sj.PiecewiseQuadratic: 1.0,
-    sj.ATan: 2.0 / math.pi,
-    sj.Sigmoid: 2.0 * math.log(1.0 + math.sqrt(2.0)),
-}
 
 
 def window(function: Any) -> float:
@@ -113,8 +219,8 @@ def window(function: Any) -> float:
     """
     if not isinstance(function, sj.SurrogateFunctionBase):
         return math.inf
-    scale = _WINDOW_TIMES_ALPHA.get(type(function))
-    return _half_width(function) if scale is None else scale / float(function.alpha)
+    known = SURROGATE_OF_FUNCTION.get(type(function))
+    return _half_width(function) if known is None else known.window(float(function.alpha))
 
 
 def _half_width(function: sj.SurrogateFunctionBase) -> float:

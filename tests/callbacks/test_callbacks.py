@@ -17,7 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sb3_spiking import SpikeFigureCallback, SpikeMonitorCallback
 from sb3_spiking.callbacks import LayerHealth, SurrogateScheduleCallback, layer_health, spike_figures
-from sb3_spiking.snn import PopulationRecord, neurons
+from sb3_spiking.snn import PopulationRecord
+from sb3_spiking.snn.execution.populations import run_neurons
 from sb3_spiking.snn.surrogates import SURROGATES
 from tests.conftest import Logged, TargetEnv, small_model
 
@@ -248,7 +249,7 @@ def test_surrogate_schedule_changes_gradients_and_no_spikes(env):
 
     def gradient():
         current.grad = None
-        spikes = neurons.fire(layer.neuron, current)
+        spikes = run_neurons(layer.neuron, current)
         spikes.sum().backward()
         return spikes.detach(), current.grad.clone()
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spikingjelly.activation_based import neuron as sj
 
+from sb3_spiking.conversion import codings
 from sb3_spiking.conversion.codings import CODINGS, FewSpike, Rate, Residual, Signed, Ternary
-from sb3_spiking.snn import kernels
 
 modest = settings(max_examples=60, deadline=None)
 # Multiples of 1/64: float32 adds them without rounding, so that every comparison is exact.
@@ -273,7 +273,7 @@ def test_the_kernels_equal_the_operations_of_torch_that_run_elsewhere(cls, time_
     drive.flatten()[::7] = th.randn(shape, generator=generator).flatten()[::7]
     drive.flatten()[::11] = th.nan
     fused = coding.fire(drive)
-    with mock.patch.object(kernels, "supports", return_value=False):
+    with mock.patch.object(codings, "unsupported", return_value="a test"):
         assert th.equal(fused, coding.fire(drive))
 
 

@@ -7,7 +7,6 @@ from stable_baselines3 import DQN, SAC
 
 from sb3_spiking.conversion import convert
 from sb3_spiking.evaluation.agents import TrainedAgent, as_agent
-from sb3_spiking.snn import Recording
 
 
 @pytest.mark.parametrize("encoder", ["deterministic", "poisson"])
@@ -18,7 +17,7 @@ def test_the_spikes_shown_are_those_that_decide(encoder):
     agent = TrainedAgent(policy, "SAC")
     recording = agent.record(observations)
     action, _ = policy.predict(observations, deterministic=True)
-    output = policy.spiking_network.decoder(recording.populations[-1].spikes, Recording())
+    output = policy.spiking_network.decoder(recording.populations[-1].spikes)
     low, high = policy.action_space.low, policy.action_space.high
     with th.no_grad():
         expected = low + 0.5 * (np.tanh(output.numpy()) + 1.0) * (high - low)

@@ -9,7 +9,7 @@ from sb3_spiking.plotting import (
     plot_membranes,
     plot_spike_raster,
 )
-from sb3_spiking.snn import Recording, SpikingOptions
+from sb3_spiking.snn import PopulationRecord, Recording, SpikingOptions
 from tests.conftest import popsan
 from tests.plotting.labels import labels_of
 
@@ -25,7 +25,9 @@ def test_raster_shows_every_spike_of_the_decision(encoder):
 
 def test_raster_shows_the_negative_spikes_of_a_converted_network():
     recording = Recording()
-    recording.add_population("hidden0", th.tensor([[[1.0, -1.0, 0.0, 0.0]], [[-1.0, 0.0, 0.0, 0.0]]]))
+    recording.populations.append(
+        PopulationRecord("hidden0", th.tensor([[[1.0, -1.0, 0.0, 0.0]], [[-1.0, 0.0, 0.0, 0.0]]]))
+    )
     ax = plot_spike_raster(recording)
     assert sum(len(lines.get_segments()) for lines in ax.collections) == 3
     assert "38 % fire" in ax.get_yticklabels()[0].get_text()  # of 8; their mean would be -1 of 8
@@ -73,8 +75,8 @@ def test_firing_rates_are_counted_over_decisions_and_steps():
     recording = Recording()
     # Rates of four neurons over two steps of two decisions: 0, 1, 1/2, 1/4.
     spikes = th.tensor([[[0, 1, 1, 1], [0, 1, 0, 0]], [[0, 1, 1, 0], [0, 1, 0, 0]]]).float()
-    recording.add_population("hidden0", spikes)
-    recording.add_population("output", -spikes)
+    recording.populations.append(PopulationRecord("hidden0", spikes))
+    recording.populations.append(PopulationRecord("output", -spikes))
     ax = plot_firing_rates(recording)
     for band, bars in enumerate(ax.patches[1::2]):
         heights, edges, _ = bars.get_data()

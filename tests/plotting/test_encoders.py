@@ -62,7 +62,7 @@ def test_an_encoding_shows_activities_and_every_spike():
     ax = plot_encoding(encoder, features)
     with th.no_grad():
         activity = encoder.activity(features[None])[0]
-        spikes = encoder(features[None])[:, 0]
+        spikes = encoder(features[None]).tensor()[:, 0]
     dots = np.array([line.get_xydata()[0] for line in ax.lines if line.get_marker() == "o"])
     seen = activity[activity > 0.003].numpy()
     np.testing.assert_allclose((dots[:, 1] - dots[:, 1].astype(int)) / 0.9, seen, atol=1e-5)

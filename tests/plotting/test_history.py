@@ -7,7 +7,7 @@ import torch as th
 from sb3_spiking.plotting import (
     plot_spike_history,
 )
-from sb3_spiking.snn import Recording
+from sb3_spiking.snn import PopulationRecord, Recording
 from tests.conftest import popsan
 
 
@@ -30,7 +30,7 @@ def test_a_history_of_many_neurons_puts_them_together_and_keeps_signs():
     recording = Recording()
     spikes = th.zeros(1, 1, 130)  # groups of three
     spikes[0, 0, :9] = th.tensor([1.0, 1.0, 1.0, -1.0, -1.0, 0.0, 1.0, -1.0, 0.0])
-    recording.add_population("hidden0", spikes)
+    recording.populations.append(PopulationRecord("hidden0", spikes))
     (image,) = plot_spike_history([recording]).images
     np.testing.assert_allclose(np.asarray(image.get_array())[:4, 0], [1.0, -2 / 3, 2 / 3, 0.0], rtol=1e-6)
 

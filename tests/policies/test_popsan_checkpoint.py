@@ -43,7 +43,7 @@ def test_encoder_spikes_are_identical(model, reference):
     observations = th.as_tensor(reference["observations"]).float()
     actor.set_training_mode(False)
     with th.no_grad():
-        counts = actor.mu.encoder(model.policy.spiking_features(observations)).sum(dim=0)
+        counts = actor.mu.encoder(model.policy.spiking_features(observations)).tensor().sum(dim=0)
     assert counts.any()
     np.testing.assert_array_equal(counts, reference["encoder_spike_counts"])
 

@@ -17,10 +17,12 @@ from torch.nn.utils.parametrize import register_parametrization
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sb3_spiking.snn import SpikingNetwork, SpikingOptions, acting, decoders
+from sb3_spiking.snn import SpikingNetwork, SpikingOptions, decoders
 from sb3_spiking.snn.decoders import DECODERS
 from sb3_spiking.snn.encoders import ENCODERS
+from sb3_spiking.snn.execution import acting
 from sb3_spiking.snn.inputs import Part
+from sb3_spiking.snn.layers import hidden_layer
 from sb3_spiking.snn.neurons import NEURONS
 
 NEAR = 1e-5
@@ -176,7 +178,7 @@ def test_loaded_and_replaced_parameters_and_modules_decide():
     th.testing.assert_close(by_kernels(network, features), by_kernels(other, features))
     network.layers[0].synapses.weight = nn.Parameter(th.zeros(16, 50))
     th.testing.assert_close(by_kernels(network, features), by_modules(network, features))
-    network.layers[1] = SpikingOptions(neuron="if").layer("hidden1", nn.Linear(16, 16))
+    network.layers[1] = hidden_layer("hidden1", nn.Linear(16, 16), SpikingOptions(neuron="if"))
     th.testing.assert_close(by_kernels(network, features), by_modules(network, features))
     network.decoder = copy.deepcopy(other.decoder)
     network.decoder.bias.data += 1.0
@@ -479,14 +481,17 @@ def test_threads_decide_as_one():
 
 
 def test_nothing_is_compiled_after_construction():
-    from sb3_spiking.snn.kernels import acting as compiled
+    from sb3_spiking.snn.execution import acting_kernels
 
     networks = [
         SpikingNetwork(5, 3, arch, SpikingOptions(encoder=name)) for arch in ((8,), (8, 8)) for name in ENCODERS
     ]
-    before = [len(kernel.signatures) for kernel in (compiled.encode, compiled.layers, compiled.decode)]
+    layers = acting_kernels.layers(NEURONS["cuba_lif"].equations_with("hard"))
+    kernels = (acting_kernels.encode, layers, acting_kernels.decode)
+    before = [len(kernel.signatures) for kernel in kernels]
+    assert all(before)
     for network in networks:
         for rows in (1, 8):
             by_kernels(network, observations(rows, 5))
             by_kernels(network, th.from_numpy(np.asfortranarray(observations(rows, 5).numpy())))
-    assert [len(kernel.signatures) for kernel in (compiled.encode, compiled.layers, compiled.decode)] == before
+    assert [len(kernel.signatures) for kernel in kernels] == before

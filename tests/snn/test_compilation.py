@@ -1,11 +1,12 @@
 """Compiled kernels on disk: never out of date, and never in anybody's way."""
 
 import importlib.util
+import sys
 import warnings
 
 import pytest
 
-from sb3_spiking.snn.kernels import compilation
+from sb3_spiking.snn.execution import compilation
 
 
 @pytest.fixture
@@ -17,6 +18,7 @@ def function(tmp_path, monkeypatch):
     path.write_text("def double(x):\n    return x + x\n")
     spec = importlib.util.spec_from_file_location("doubling", path)
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "doubling", module)  # numba imports it where the first kernel is gone
     spec.loader.exec_module(module)
     yield module.double
     compilation.warn_once.cache_clear()
@@ -45,13 +47,16 @@ def test_a_change_of_any_kernel_makes_all_of_them_stale(function, monkeypatch):
     assert [compiled(function), compiled(function)] == [False, True]
 
 
+@pytest.mark.parametrize("folder", ["execution", "neurons"])
 @pytest.mark.parametrize("change", ["edit", "new file"])
-def test_the_digest_covers_every_source_of_the_folder(tmp_path, monkeypatch, change):
-    monkeypatch.setattr(compilation, "__file__", str(tmp_path / "compilation.py"))
-    (tmp_path / "cpu.py").write_text("one")
+def test_the_digest_covers_every_source_of_the_folder(tmp_path, monkeypatch, change, folder):
+    monkeypatch.setattr(compilation, "SOURCES", tmp_path)
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / "surrogates.py").write_text("one")
+    (tmp_path / folder / "one.py").write_text("one")
     before = compilation.sources_digest.__wrapped__()
     assert compilation.sources_digest.__wrapped__() == before
-    (tmp_path / ("cpu.py" if change == "edit" else "gpu.py")).write_text("two")
+    (tmp_path / folder / ("one.py" if change == "edit" else "other.py")).write_text("two")
     assert compilation.sources_digest.__wrapped__() != before
 
 
@@ -103,5 +108,5 @@ def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(function, monkeypa
     assert not compiled(function)
 
 
-def refuse(function):
+def refuse(function, equations):
     raise RuntimeError("cannot cache function: no locator available")

@@ -7,18 +7,22 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from sb3_spiking.snn import Recording, SpikingOptions, kernels
+from sb3_spiking.snn import SpikingOptions
 from sb3_spiking.snn.encoders import PoissonEncoder
-from sb3_spiking.snn.kernels import products
+from sb3_spiking.snn.execution import autograd
+from sb3_spiking.snn.execution import sparse_products as products
+from sb3_spiking.snn.layers import hidden_layer
 from sb3_spiking.snn.neurons import NEURONS
-from sb3_spiking.snn.straight_through import activity_of, straight_through
+from sb3_spiking.snn.signal import Signal
+from sb3_spiking.snn.straight_through import straight_through
 from sb3_spiking.snn.surrogates import SURROGATES
+from tests.snn.test_kernels import resets_of
 
 
 def make_layer(inputs, neurons, neuron="cuba_lif", surrogate="rect", reset="hard"):
-    kwargs = {} if neuron == "dynamic" else {"reset": reset}
+    kwargs = {"reset": reset} if reset in resets_of(neuron) and reset else {}
     options = SpikingOptions(neuron=neuron, neuron_kwargs=kwargs, surrogate=surrogate)
-    layer = options.layer("hidden0", nn.Linear(inputs, neurons))
+    layer = hidden_layer("hidden0", nn.Linear(inputs, neurons), options)
     with th.no_grad():
         # Sums of few multiples of 1/16 are exact in any order: no spike depends on how a product rounds.
         for parameter in (layer.synapses.weight, layer.synapses.bias):
@@ -45,7 +49,7 @@ def gradients(execute, layer, inputs, grad):
 
 ALL = pytest.mark.parametrize(
     ("neuron", "surrogate", "reset"),
-    [(n, s, r) for n in NEURONS for s in SURROGATES for r in ("hard", "soft") if (n, r) != ("dynamic", "soft")],
+    [(n, s, r) for n in NEURONS for s in SURROGATES for r in resets_of(n)],
 )
 TYPES = pytest.mark.parametrize(("dtype", "tolerance"), [(th.float32, 1e-5), (th.float64, 1e-10)])
 
@@ -139,11 +143,9 @@ def test_straight_through_gradient_is_summed_over_the_steps(order, batch):
         gradient = th.autograd.grad(layer(inputs), activity, direction, create_graph=order == 2)
         return gradient if order == 1 else th.autograd.grad(gradient[0].square().sum(), [*layer.parameters()])
 
-    spikes = straight_through(activity, drawn)
-    assert activity_of(spikes) is not None
-    # Any operation in between, and the gradients of the steps go one by one.
-    assert activity_of(spikes * 1.0) is None
-    th.testing.assert_close(derivative(spikes), derivative(spikes * 1.0), rtol=1e-12, atol=1e-12)
+    # As tensors, the gradients of the steps go one by one.
+    signal, steps = Signal(drawn, 5, activity), straight_through(activity, drawn)
+    th.testing.assert_close(derivative(signal), derivative(steps), rtol=1e-12, atol=1e-12)
 
 
 def test_spikes_whose_gradient_somebody_looks_at_receive_it():
@@ -156,9 +158,10 @@ def test_spikes_whose_gradient_somebody_looks_at_receive_it():
 
 def test_encoders_hand_over_their_activity():
     encoder = PoissonEncoder(3)
-    assert activity_of(encoder(th.randn(2, 3))).shape == (2, encoder.features)
-    with th.no_grad():
-        assert activity_of(encoder(th.randn(2, 3))) is None
+    signal = encoder(th.randn(2, 3))
+    assert signal.activity.shape == (2, encoder.features)
+    assert signal.activity.requires_grad
+    assert not signal.values.requires_grad
 
 
 def test_a_graph_can_be_used_twice():
@@ -193,16 +196,17 @@ def test_watched_parts_run_themselves(part):
 @pytest.mark.filterwarnings("ignore:precision='bfloat16' is slower")
 @pytest.mark.parametrize("straight", [False, True])
 def test_bfloat16_rounds_the_products_and_nothing_else(straight):
-    layer = SpikingOptions(precision="bfloat16").layer("hidden0", nn.Linear(70, 66))
+    layer = hidden_layer("hidden0", nn.Linear(70, 66), SpikingOptions(precision="bfloat16"))
     activity, spikes, grad = th.rand(9, 70), (th.rand(5, 9, 70) < 0.3).float(), th.randn(5, 9, 66)
 
     def by_torch(inputs):
+        inputs = Signal.of(inputs).tensor()
         rounded = nn.functional.linear(inputs.bfloat16(), layer.synapses.weight.bfloat16()).float()
         return step_by_step_current(layer, rounded + layer.synapses.bias)
 
     def run(execute):
         learnt = activity.clone().requires_grad_() if straight else spikes.clone().requires_grad_()
-        fired = execute(straight_through(learnt, spikes) if straight else learnt)
+        fired = execute(Signal(spikes, 5, learnt) if straight else learnt)
         return fired.detach(), th.autograd.grad(fired, [learnt, *layer.parameters()], grad)
 
     (fired, own), (expected, theirs) = run(layer), run(by_torch)
@@ -210,9 +214,8 @@ def test_bfloat16_rounds_the_products_and_nothing_else(straight):
     for one, other in zip(own, theirs, strict=True):
         # Sums of five steps, or of rows, are rounded once or at each step: eight bits.
         th.testing.assert_close(one, other, rtol=0.02, atol=0.02 * other.abs().max().item())
-    recording = Recording()
-    assert th.equal(layer(spikes, recording), expected)
-    assert not th.equal(SpikingOptions().layer("hidden0", layer.synapses)(spikes), expected)
+    assert th.equal(layer.record(spikes).spikes, expected)
+    assert not th.equal(hidden_layer("hidden0", layer.synapses, SpikingOptions())(spikes), expected)
 
 
 def test_parametrized_weights_run_themselves():
@@ -232,8 +235,8 @@ def test_no_bias_and_half_precision_run_themselves():
 
 def test_the_kernel_is_what_runs(monkeypatch):
     calls = []
-    fused = kernels.fire_connected
-    monkeypatch.setattr(kernels, "fire_connected", lambda *args: calls.append(args) or fused(*args))
+    fused = autograd.run_layer
+    monkeypatch.setattr(autograd, "run_layer", lambda *args: calls.append(args) or fused(*args))
     make_layer(20, 30)((th.rand(5, 3, 20) < 0.5).float())
     assert len(calls) == 1
 
@@ -242,12 +245,13 @@ def test_the_kernel_is_what_runs(monkeypatch):
 @pytest.mark.parametrize("density", [0.1, 0.3])
 def test_recorded_and_watched_layers_show_the_same_spikes(inputs, density):
     # Currents that round: all of them must round alike. A last bit is seldom a spike, so they are compared as well.
-    layer = SpikingOptions().layer("hidden0", nn.Linear(inputs, 300))
+    layer = hidden_layer("hidden0", nn.Linear(inputs, 300), SpikingOptions())
     spikes = (th.rand(5, 200, inputs) < density).float()
-    recording = Recording()
-    fused, recorded = layer(spikes), layer(spikes, recording)
+    fused, recorded = layer(spikes), layer.record(spikes).spikes
     layer.neuron.register_forward_hook(lambda *_: None)
     assert th.equal(recorded, fused)
     assert th.equal(layer(spikes), fused)
-    assert th.equal(layer.current(spikes), products.product(spikes, layer.synapses.weight)[0] + layer.synapses.bias)
+    product = th.empty(5, 200, 300)
+    products.product_into(product, spikes, layer.synapses.weight)
+    assert th.equal(layer.current(spikes), product + layer.synapses.bias)
     th.testing.assert_close(layer.current(spikes), layer.synapses(spikes), rtol=0, atol=1e-5)

@@ -16,35 +16,37 @@ import torch as th
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sb3_spiking.snn import SpikingNetwork, SpikingOptions, kernels
+from sb3_spiking.snn import SpikingNetwork, SpikingOptions
+from sb3_spiking.snn.execution import autograd, backends
+from sb3_spiking.snn.execution import numba_loops as cpu
+from sb3_spiking.snn.execution.dynamics import dynamics_of
 from sb3_spiking.snn.inputs import Part
-from sb3_spiking.snn.kernels import cpu, training
 from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.surrogates import SURROGATES
+from tests.snn.test_kernels import make, resets_of
 
 pytest.importorskip("triton", reason="the kernels for GPUs are written in Triton: pip install triton")
-from sb3_spiking.snn.kernels import gpu
+from sb3_spiking.snn.execution import triton_loops as gpu
 
 DEVICE = "cuda" if th.cuda.is_available() else "cpu"
 
 ALL = pytest.mark.parametrize(
     ("neuron", "surrogate", "reset"),
-    [(n, s, r) for n in NEURONS for s in SURROGATES for r in ("hard", "soft") if (n, r) != ("dynamic", "soft")],
+    [(n, s, r) for n in NEURONS for s in SURROGATES for r in resets_of(n)],
 )
 
 
 def equations(neuron, surrogate="rect", reset="hard", detach_reset=False, **kwargs):
-    arguments = kwargs if neuron == "dynamic" else {"reset": reset, **kwargs}
-    node = NEURONS[neuron](**arguments).build(SURROGATES[surrogate]())
+    node = make(neuron, reset, **kwargs).build(SURROGATES[surrogate]())
     node.detach_reset = detach_reset
-    return kernels.equations_of(node, th.zeros(1))
+    return dynamics_of(node)
 
 
 def on_device(given):
-    """Bring tensors, and the learnt leak of equations, to the GPU if there is one."""
+    """Bring tensors, and learnt constants, to the GPU if there is one."""
     if isinstance(given, th.Tensor):
         return given.to(DEVICE)
-    return None if given is None else given._replace(leak=on_device(given.leak))
+    return None if given is None else given._replace(learnt=on_device(given.learnt))
 
 
 def compare(neuron, current, grad_spikes, bias=None):
@@ -54,10 +56,12 @@ def compare(neuron, current, grad_spikes, bias=None):
     for execution, place in ((cpu, lambda given: given), (gpu, on_device)):
         known, x = place(neuron), place(current.clone())
         spikes = th.full_like(place(grad_spikes), math.nan)
-        membrane = th.full_like(spikes, math.nan) if constant else x
-        execution.forward(known, x, spikes, membrane, place(bias))
-        gradients = execution.backward(known, membrane, place(grad_spikes), constant)
-        results.append((spikes.cpu(), membrane.cpu(), gradients))
+        trace = spikes.new_full((known.equations.kept, *spikes.shape), math.nan)
+        if not constant:
+            trace[0], x = x, trace[0]
+        execution.forward(known, x, spikes, trace, place(bias))
+        gradients = execution.backward(known, trace, place(grad_spikes), constant)
+        results.append((spikes.cpu(), trace.cpu(), gradients))
     (spikes, membrane, gradients), (gpu_spikes, gpu_membrane, gpu_gradients) = results
     assert th.equal(gpu_spikes, spikes)
     assert th.equal(gpu_membrane, membrane)
@@ -152,7 +156,7 @@ def test_a_network_learns_as_on_the_cpu(kind, monkeypatch):
     inputs = th.rand(70, 17 if isinstance(part, int) else part[0].size)
     expected = parameter_gradients(network, inputs)
     launched = []
-    monkeypatch.setattr(training, "_kernels_for", lambda tensor: launched.append(tensor) or gpu)
+    monkeypatch.setattr(autograd, "backend_of", lambda tensor: launched.append(tensor) or gpu)
     own = parameter_gradients(network.to(DEVICE), inputs.to(DEVICE))
     assert len(launched) >= 2 * len(network.layers)
     for a, b in zip(own, expected, strict=True):
@@ -164,16 +168,16 @@ def test_what_triton_lacks_is_told_once_and_the_nodes_run_themselves(monkeypatch
         raise RuntimeError("Failed to find C compiler.")
 
     monkeypatch.setattr(gpu, "try_out", no_compiler)
-    monkeypatch.setattr(kernels, "PLAIN_TENSORS", (SimpleNamespace,))
+    monkeypatch.setattr(backends, "PLAIN_TENSORS", (SimpleNamespace,))
     tensor = SimpleNamespace(device=th.device("cuda"), dtype=th.float32)
-    kernels.gpu_problem.cache_clear()
+    backends.gpu_problem.cache_clear()
     try:
         with pytest.warns(UserWarning, match=r"operation by operation.*Failed to find C compiler"):
-            assert not kernels.supports(tensor)
-        assert not kernels.supports(tensor)
-        assert kernels.gpu_problem.cache_info().misses == 1
+            assert "cannot be used" in backends.unsupported(tensor)
+        assert "cannot be used" in backends.unsupported(tensor)
+        assert backends.gpu_problem.cache_info().misses == 1
     finally:
-        kernels.gpu_problem.cache_clear()
+        backends.gpu_problem.cache_clear()
 
 
 def test_trying_out_finds_other_spikes(monkeypatch):
@@ -188,33 +192,36 @@ COMPILE = """
 import torch as th
 from triton.backends.compiler import GPUTarget
 from triton.runtime import JITFunction, driver
-from sb3_spiking.snn.kernels import gpu
-from sb3_spiking.snn.kernels.equations import Charge, Equations, SurrogateShape
+from sb3_spiking.snn.execution import triton_loops
+from sb3_spiking.snn.execution.dynamics import dynamics_of
+from sb3_spiking.snn.neurons import NEURONS
+from sb3_spiking.snn.surrogates import SURROGATES
 
 class Hopper:
     get_current_target = staticmethod(lambda: GPUTarget("cuda", 90, 32))
     get_current_device = get_current_stream = staticmethod(lambda *args: 0)
 
 driver.set_active(Hopper())
-compiled = []
+compiled, expected = [], 1
 run = JITFunction.run
 
 def compile_only(kernel, *args, grid, warmup, **options):
     compiled.append(run(kernel, *args, grid=grid, warmup=True, **options).asm["ptx"])
 
 JITFunction.run = compile_only
-CONSTANTS = (0.5, 0.75, 0.1, 0.2, 0.3)
 current, spikes, bias = th.zeros(5, 300), th.zeros(5, 300), th.zeros(300)
-for charge in Charge:
-    leak = th.tensor(0.25) if charge == Charge.LEARNT_LEAK else None
-    for soft in [False, True]:
-        for surrogate in SurrogateShape:
-            neuron = Equations(charge, 0.5, soft, False, surrogate, 2.0, () if leak is not None else CONSTANTS, leak)
-            gpu.backward(neuron, current, spikes)
-        gpu.forward(neuron, current, spikes, current, bias)
-        gpu.forward(neuron, current[:1], spikes)
-gpu.regular_spikes(current[0], spikes, 0.999)
-assert len(compiled) == 5 * 2 * (4 + 2) + 1
+for neuron in NEURONS.values():
+    for reset in neuron.resets:
+        constants = {"reset": reset} if "reset" in neuron.__dataclass_fields__ else {}
+        for surrogate in SURROGATES.values():
+            dynamics = dynamics_of(neuron(**constants).build(surrogate()))
+            trace = th.zeros(dynamics.equations.kept, 5, 300)
+            triton_loops.backward(dynamics, trace, spikes)
+        triton_loops.forward(dynamics, current, spikes, trace, bias)
+        triton_loops.forward(dynamics, current[:1], spikes)
+        expected += len(SURROGATES) + 2
+triton_loops.regular_spikes(current[0], spikes, 0.999)
+assert len(compiled) == expected
 assert all(".entry" in ptx for ptx in compiled)
 print(sum("fma." in ptx for ptx in compiled), "contracted")
 """

@@ -7,19 +7,27 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import neuron as sj
 from spikingjelly.activation_based import surrogate as sj_surrogate
 
-from sb3_spiking.snn import kernels, neurons
+from sb3_spiking.snn.execution.choose import Way, choose_neurons
+from sb3_spiking.snn.execution.populations import record_neurons, run_neurons
 from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.surrogates import SURROGATES
 
+
+def resets_of(neuron):
+    """Return the resets between which a neuron has a choice."""
+    fields = NEURONS[neuron].__dataclass_fields__
+    return ("hard", "soft") if "reset" in fields else (None,)
+
+
 ALL = pytest.mark.parametrize(
     ("neuron", "surrogate", "reset"),
-    [(n, s, r) for n in NEURONS for s in SURROGATES for r in ("hard", "soft") if (n, r) != ("dynamic", "soft")],
+    [(n, s, r) for n in NEURONS for s in SURROGATES for r in resets_of(n)],
 )
 
 
 def make(neuron, reset, **kwargs):
-    """Return the neuron; the second-order one has a reset of its own."""
-    return NEURONS[neuron](**kwargs) if neuron == "dynamic" else NEURONS[neuron](reset=reset, **kwargs)
+    """Return the neuron; some have a reset of their own."""
+    return NEURONS[neuron](**kwargs, **({"reset": reset} if reset in resets_of(neuron) and reset else {}))
 
 
 def run(execute, node, current, grad):
@@ -44,7 +52,7 @@ def by_spikingjelly(node):
 
 
 def compare(node, current, grad, tolerance):
-    fused = run(lambda x: neurons.fire(node, x), node, current, grad)
+    fused = run(lambda x: run_neurons(node, x), node, current, grad)
     own = run(by_spikingjelly(node), node, current, grad)
     assert th.equal(fused[0], own[0])
     th.testing.assert_close(fused[1], own[1], rtol=tolerance, atol=tolerance)
@@ -57,7 +65,7 @@ def test_spikes_and_gradients_equal_spikingjellys_in_float64(neuron, surrogate, 
     node = make(neuron, reset).build(SURROGATES[surrogate]()).double()
     current, grad = th.randn(2, 7, 5, 33, dtype=th.float64)
     compare(node, current, grad, 1e-12)
-    assert kernels.equations_of(node, current) is not None
+    assert choose_neurons(node, current).way is Way.NEURONS
 
 
 @ALL
@@ -82,7 +90,7 @@ def test_any_shape_and_scale(time_steps, batch, features, neuron, reset, scale, 
     th.manual_seed(seed)
     node = make(neuron, reset).build(SURROGATES["rect"]())
     current = scale * th.randn(time_steps, batch, features)
-    assert th.equal(neurons.fire(node, current), by_spikingjelly(node)(current).detach())
+    assert th.equal(run_neurons(node, current), by_spikingjelly(node)(current).detach())
 
 
 @pytest.mark.parametrize("decay", [0.1, 0.5, 0.7, 0.9])
@@ -91,14 +99,14 @@ def test_rounding_of_decays_that_are_no_power_of_two(neuron, decay):
     # 1 - 1/tau and v - v/tau differ in the last bit, which is a spike at the threshold.
     node = NEURONS[neuron](membrane_decay=decay).build(SURROGATES["rect"]())
     current = th.randint(-4, 9, (40, 8, 64)).float() / 8
-    assert th.equal(neurons.fire(node, current), by_spikingjelly(node)(current).detach())
+    assert th.equal(run_neurons(node, current), by_spikingjelly(node)(current).detach())
 
 
 @pytest.mark.parametrize("neuron", sorted(NEURONS))
 def test_membrane_at_the_threshold_fires_in_both(neuron):
     node = NEURONS[neuron](threshold=0.5).build(SURROGATES["rect"]())
     current = th.tensor([[[0.5, 0.25, 0.5 + 2**-25, 0.49999997]]])
-    spikes = neurons.fire(node, current)
+    spikes = run_neurons(node, current)
     assert th.equal(spikes, by_spikingjelly(node)(current).detach())
     assert spikes[0, 0, 0] == 1.0
     assert spikes[0, 0, 3] == 0.0
@@ -108,10 +116,10 @@ def test_cuba_lif_by_hand():
     # c: 0.4, 0.6, 0.7, 0.35; h: 0.4, 0.9 (fires), 0.7 (fires), 0.35
     node = NEURONS["cuba_lif"]().build(SURROGATES["rect"]())
     current = th.tensor([0.4, 0.4, 0.4, 0.0]).reshape(4, 1, 1).requires_grad_()
-    spikes, margin = neurons.record(node, current)
+    spikes, margin = record_neurons(node, current)
     assert spikes.flatten().tolist() == [0, 1, 1, 0]
     th.testing.assert_close(margin.flatten(), th.tensor([0.4, 0.9, 0.7, 0.35]) - 0.5)
-    neurons.fire(node, current)[3].sum().backward()
+    run_neurons(node, current)[3].sum().backward()
     # s3 <- h3 <- c3 and, all of the window open, through three resets:
     # dh3 = dx3 + 0.5 dx2 + ... + 0.75 (dv2), dv2 = (1 - s2) dh2 - h2 dh2 = -0.7 dh2, and so on.
     dh0 = th.tensor([1.0, 0, 0, 0])
@@ -132,7 +140,7 @@ def test_detached_reset(surrogate, detach):
 def test_nothing_needs_gradients_under_no_grad():
     node = NEURONS["plif"]().build(SURROGATES["rect"]())
     with th.no_grad():
-        spikes = neurons.fire(node, th.randn(5, 3, 4, requires_grad=True))
+        spikes = run_neurons(node, th.randn(5, 3, 4, requires_grad=True))
     assert not spikes.requires_grad
 
 
@@ -141,19 +149,19 @@ def test_non_contiguous_and_expanded_currents():
     transposed = th.randn(4, 5, 6).transpose(0, 1)
     expanded = th.randn(1, 3, 6).expand(5, 3, 6)
     for current in (transposed, expanded):
-        assert th.equal(neurons.fire(node, current), by_spikingjelly(node)(current).detach())
+        assert th.equal(run_neurons(node, current), by_spikingjelly(node)(current).detach())
 
 
 @ALL
 def test_a_current_that_is_the_same_at_each_step_is_given_once(neuron, surrogate, reset):
     node = make(neuron, reset).build(SURROGATES[surrogate]()).double()
     current, grad = th.randn(1, 5, 33, dtype=th.float64), th.randn(7, 5, 33, dtype=th.float64)
-    fused = run(lambda x: neurons.fire(node, x, 7), node, current, grad)
+    fused = run(lambda x: run_neurons(node, x, 7), node, current, grad)
     own = run(lambda x: by_spikingjelly(node)(x.expand(7, -1, -1)), node, current, grad)
     assert th.equal(fused[0], own[0])
     th.testing.assert_close(fused[1:], own[1:], rtol=1e-10, atol=1e-10)
     with th.no_grad():
-        assert th.equal(neurons.fire(node, current, 7), own[0])
+        assert th.equal(run_neurons(node, current, 7), own[0])
 
 
 def test_second_derivatives_of_a_current_that_is_given_once():
@@ -165,7 +173,7 @@ def test_second_derivatives_of_a_current_that_is_given_once():
         first = th.autograd.grad(execute(x), x, grad, create_graph=True)[0]
         return th.autograd.grad(first.square().sum(), x)[0]
 
-    fused = second(lambda x: neurons.fire(node, x, 4))
+    fused = second(lambda x: run_neurons(node, x, 4))
     assert fused.abs().sum() > 0
     th.testing.assert_close(fused, second(lambda x: by_spikingjelly(node)(x.expand(4, -1, -1))))
 
@@ -177,12 +185,12 @@ def test_channels_stay_where_they_lie(time_steps):
     steps = 1 if time_steps else 3
     current = th.randn(steps * 2, 5, 4, 6).contiguous(memory_format=th.channels_last).unflatten(0, (steps, 2))
     grad = th.randn(3, 2, 5, 4, 6)
-    fused = run(lambda x: neurons.fire(node, x, time_steps), node, current, grad)
+    fused = run(lambda x: run_neurons(node, x, time_steps), node, current, grad)
     own = run(lambda x: by_spikingjelly(node)(x.expand(3, -1, -1, -1, -1)), node, current, grad)
     assert th.equal(fused[0], own[0])
     th.testing.assert_close(fused[1:], own[1:])
     assert fused[0].flatten(0, 1).is_contiguous(memory_format=th.channels_last)
-    spikes, margin = neurons.record(node, current.expand(3, -1, -1, -1, -1).contiguous())
+    spikes, margin = record_neurons(node, current.expand(3, -1, -1, -1, -1).contiguous())
     assert th.equal(spikes, own[0])
     assert spikes.shape == margin.shape == grad.shape
 
@@ -201,7 +209,7 @@ def test_second_derivatives_equal_those_of_spikingjellys_nodes(neuron, surrogate
         curvature = (first[0] * direction).sum() + sum(gradient.sum() for gradient in first[1:])
         return th.autograd.grad(curvature, [*inputs, grad], allow_unused=True, materialize_grads=True)
 
-    fused, own = second(lambda x: neurons.fire(node, x)), second(by_spikingjelly(node))
+    fused, own = second(lambda x: run_neurons(node, x)), second(by_spikingjelly(node))
     assert fused[-1].abs().sum() > 0
     th.testing.assert_close(fused, own, rtol=1e-9, atol=1e-9)
 
@@ -233,13 +241,16 @@ def test_unknown_dynamics_run_themselves_from_rest_to_rest(make):
     node = make()
     node.step_mode = "m"
     current = th.randn(5, 2, 3)
-    assert kernels.equations_of(node, current) is None
-    first = neurons.fire(node, current)
-    assert th.equal(first, neurons.fire(node, current))
+    assert choose_neurons(node, current).way is Way.NODE
+    first = run_neurons(node, current)
+    assert th.equal(first, run_neurons(node, current))
 
 
 def test_half_precision_runs_itself():
-    assert not kernels.supports(th.zeros(1, dtype=th.bfloat16))
+    node = NEURONS["cuba_lif"]().build(SURROGATES["rect"]())
+    execution = choose_neurons(node, th.zeros(1, dtype=th.bfloat16))
+    assert execution.way is Way.NODE
+    assert "bfloat16" in execution.reason
 
 
 def test_watched_node_runs_itself_so_that_monitors_see_the_same_spikes():
@@ -247,9 +258,9 @@ def test_watched_node_runs_itself_so_that_monitors_see_the_same_spikes():
 
     layer = th.nn.Sequential(NEURONS["cuba_lif"]().build(SURROGATES["rect"]()))
     current = th.randn(5, 2, 30)
-    unwatched = neurons.fire(layer[0], current)
+    unwatched = run_neurons(layer[0], current)
     with OutputMonitor(layer, sj.CUBALIFNode) as monitor:
-        watched = neurons.fire(layer[0], current)
+        watched = run_neurons(layer[0], current)
         assert th.equal(monitor.records[0], unwatched)
     assert th.equal(watched, unwatched)
     assert isinstance(layer[0].v, float)
@@ -258,6 +269,6 @@ def test_watched_node_runs_itself_so_that_monitors_see_the_same_spikes():
 def test_a_changed_node_is_seen_at_once():
     node = NEURONS["cuba_lif"]().build(SURROGATES["rect"]())
     current = th.full((1, 1, 1), 0.6)
-    assert neurons.fire(node, current).item() == 1.0
+    assert run_neurons(node, current).item() == 1.0
     node.v_threshold = 0.7
-    assert neurons.fire(node, current).item() == 0.0
+    assert run_neurons(node, current).item() == 0.0

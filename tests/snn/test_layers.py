@@ -6,7 +6,9 @@ from spikingjelly.activation_based import neuron as sj
 
 from sb3_spiking.snn import Part, SpikingNetwork, SpikingOptions
 from sb3_spiking.snn.convolutions import conv_layers, convolutions
-from sb3_spiking.snn.neurons import NEURONS, fire, record
+from sb3_spiking.snn.execution.populations import record_neurons, run_neurons
+from sb3_spiking.snn.layers import hidden_layer, output_layer
+from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.surrogates import Rect
 
 
@@ -14,28 +16,28 @@ def test_dynamic_neuron_by_hand():
     # c: 0.4, 0.6, 0.3; see the equations of Dynamic.
     node = NEURONS["dynamic"]().build(Rect())
     current = th.tensor([0.4, 0.4, 0.0], dtype=th.float64).reshape(3, 1, 1)
-    spikes, margin = record(node, current)
+    spikes, margin = record_neurons(node, current)
     u1 = -0.172 * 0.4
     h2 = 0.4**2 - u1 + 0.6
     u2 = u1 - 0.172 * h2 - 0.529 * u1 + 0.132  # fires
     h3 = 0.021**2 - u2 + 0.3
     th.testing.assert_close(margin.flatten(), th.tensor([0.4, h2, h3], dtype=th.float64) - 0.5)
     assert spikes.flatten().tolist() == [0.0, 1.0, float(h3 >= 0.5)]
-    assert th.equal(fire(node, current), spikes)
+    assert th.equal(run_neurons(node, current), spikes)
 
 
 def test_dynamic_neuron_starts_each_decision_at_rest():
     node = NEURONS["dynamic"]().build(Rect())
     current = th.randn(5, 3, 4)
-    first = fire(node, current)
-    assert th.equal(fire(node, current), first)
+    first = run_neurons(node, current)
+    assert th.equal(run_neurons(node, current), first)
     assert all(isinstance(memory, float) for memory in node.memories())
 
 
 @pytest.mark.parametrize("population", [1, 4])
 def test_intra_connections_equal_spikingjellys(population):
-    layer = SpikingOptions(decoder_population=population, intra_connections=True).output_layer(
-        th.nn.Linear(6, 3 * population), 3
+    layer = output_layer(
+        th.nn.Linear(6, 3 * population), 3, SpikingOptions(decoder_population=population, intra_connections=True)
     )
     theirs = sj.ILCCUBALIFNode(3, population)
     theirs.conn.load_state_dict(layer.intra.state_dict())
@@ -89,7 +91,7 @@ def test_parts_are_encoded_side_by_side():
     parts = [Part("a", (3,)), Part("camera", (1, 6, 6)), Part("b", (2,))]
     network = SpikingNetwork(parts, 2, [8], SpikingOptions(encoder="direct", decoder_population=None))
     features = th.rand(4, 3 + 36 + 2)
-    inputs = network.encoder(features)
+    inputs = network.encoder(features).tensor()
     assert th.equal(inputs[0, :, :3], features[:, :3])
     assert th.equal(inputs[4, :, -2:], features[:, -2:])
     assert [population.name for population in network.record(features).populations] == ["camera_conv0", "hidden0"]
@@ -106,7 +108,7 @@ def test_vectors_side_by_side_stay_constant_and_are_multiplied_once():
 
 def test_membrane_norm_brings_currents_to_the_threshold_whatever_the_weights():
     options = SpikingOptions(membrane_norm="layer", neuron_kwargs={"threshold": 0.7})
-    layer = options.layer("hidden0", th.nn.Linear(20, 64))
+    layer = hidden_layer("hidden0", th.nn.Linear(20, 64), options)
     with th.no_grad():
         layer.synapses.weight.mul_(100)
         current = layer.current(th.rand(1, 8, 20))

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from torch.nn.utils import prune
 
-from sb3_spiking.snn import Part, Recording, SpikingNetwork, SpikingOptions
+from sb3_spiking.snn import Part, PopulationRecord, Recording, SpikingNetwork, SpikingOptions
 from sb3_spiking.snn.operations import HOROWITZ_45NM, cost_of, decision_cost
 from sb3_spiking.snn.recording import synapses_of
 from tests.conftest import popsan
@@ -22,10 +22,10 @@ def test_counts_by_hand():
     fired = th.zeros(2, 2, 4)
     fired[1, 1, 2] = 1.0
     recording = Recording()
-    recording.add_population("encoder", spikes, exponentials=2)
-    recording.add_population("hidden0", fired, margin=fired - 1)
+    recording.populations.append(PopulationRecord("encoder", spikes, exponentials=2))
+    recording.populations.append(PopulationRecord("hidden0", fired, margin=fired - 1))
     recording.add_synapses("hidden0", synapses_of(th.nn.Linear(2, 4)), spikes)
-    current = th.tensor([[0.5, 0.0, -2.0], [0.0, 0.0, 0.1]]).expand(2, 2, 3)
+    current = th.tensor([[0.5, 0.0, -2.0], [0.0, 0.0, 0.1]])[None]
     recording.add_synapses("decoder", synapses_of(th.nn.Linear(3, 5)), current)
     cost = cost_of(recording)
     assert cost.synops == 3 * 4 / 2
@@ -207,7 +207,7 @@ def test_pruned_synapses_cost_nothing(part, permanent):
 def inputs_of(network, features):
     """Return what each linear map gets."""
     with th.no_grad():
-        spikes = network.encoder(features)
+        spikes = network.encoder(features).tensor()
         for layer in network.layers:
             yield layer.name, spikes
             spikes = layer(spikes)

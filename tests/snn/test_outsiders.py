@@ -11,7 +11,8 @@ from torch import nn
 
 from sb3_spiking.callbacks import layer_health
 from sb3_spiking.plotting import plot_firing_rates, plot_membranes, plot_spike_raster
-from sb3_spiking.snn import SpikingNetwork, SpikingOptions, neurons
+from sb3_spiking.snn import SpikingNetwork, SpikingOptions
+from sb3_spiking.snn.execution.populations import record_neurons, run_neurons
 from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.operations import cost_of
 from sb3_spiking.snn.surrogates import SURROGATES, Rect, window
@@ -134,14 +135,14 @@ def test_recording_witnesses_the_kernels(neuron, surrogate, training):
     # The nodes run themselves when they are recorded, and their surrogates tell the margins.
     node = NEURONS[neuron]().build(SURROGATES[surrogate]()).train(training)
     current = th.randn(5, 3, 20)
-    spikes, margin = neurons.record(node, current)
-    assert th.equal(spikes, neurons.fire(node, current))
+    spikes, margin = record_neurons(node, current)
+    assert th.equal(spikes, run_neurons(node, current))
     assert th.equal(spikes, (margin >= 0).float())
 
 
 def test_half_precision_is_recorded_as_it_runs_and_can_be_drawn():
     node = NEURONS["cuba_lif"]().build(Rect())
     current = th.randn(5, 3, 20).bfloat16()
-    spikes, margin = neurons.record(node, current)
+    spikes, margin = record_neurons(node, current)
     assert spikes.dtype == margin.dtype == th.float32
-    assert th.equal(spikes, neurons.fire(node, current).float())
+    assert th.equal(spikes, run_neurons(node, current).float())

@@ -7,9 +7,10 @@ import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sb3_spiking.snn import kernels
-from sb3_spiking.snn.kernels import products
-from sb3_spiking.snn.kernels.products import MAX_DENSITY, MIN_ROWS, MIN_SIZE, SpikeList, few_spikes
+from sb3_spiking.snn import SpikingOptions
+from sb3_spiking.snn.execution import sparse_products as products
+from sb3_spiking.snn.execution.sparse_products import MAX_DENSITY, MIN_ROWS, MIN_SIZE, SpikeList, few_spikes
+from sb3_spiking.snn.layers import hidden_layer
 
 
 @given(
@@ -81,14 +82,15 @@ def test_product_has_first_and_second_derivatives(rows):
         first = th.autograd.grad(multiply(inputs, weight).square().sum(), [inputs, weight], create_graph=True)
         return first, th.autograd.grad(sum(gradient.square().sum() for gradient in first), [inputs, weight])
 
-    th.testing.assert_close(derivatives(kernels.product), derivatives(th.nn.functional.linear))
+    th.testing.assert_close(derivatives(products.differentiable_product), derivatives(th.nn.functional.linear))
 
 
 def test_half_precision_is_torchs():
-    assert kernels.product(few().bfloat16(), th.randn(70, MIN_SIZE).bfloat16()).dtype == th.bfloat16
+    layer = hidden_layer("hidden0", th.nn.Linear(MIN_SIZE, 70), SpikingOptions()).bfloat16()
+    assert layer.current(few()[None].bfloat16()).dtype == th.bfloat16
 
 
 @pytest.mark.parametrize("weight", [th.ones(70, MIN_SIZE + 1), th.ones(70, MIN_SIZE, dtype=th.float64)])
 def test_weights_that_do_not_fit_are_an_error(weight):
     with pytest.raises(RuntimeError):
-        kernels.product(few(), weight)
+        products.differentiable_product(few(), weight)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from sb3_spiking.snn.kernels import lanes
-from sb3_spiking.snn.kernels.compilation import jit
+from sb3_spiking.snn.execution import lanes
+from sb3_spiking.snn.execution.compilation import jit
 
 MAX_DENSITY = 0.15
 """Share of inputs that fire up to which skipping pays; with 170 or 256 inputs and 256 neurons the products take as long
@@ -112,19 +112,22 @@ def multiply(a: th.Tensor, b: th.Tensor, dtype: th.dtype | None) -> th.Tensor:
     return a @ b if dtype is None else (a.to(dtype) @ b.to(dtype)).to(a.dtype)
 
 
-def product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None = None) -> tuple[th.Tensor, SpikeList | None]:
+def product_into(
+    products: th.Tensor, inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None = None
+) -> SpikeList | None:
     """
-    Return ``inputs @ weight.T``, without a graph.
+    Write ``inputs @ weight.T``, without a graph.
 
-    :param inputs: ``[..., inputs]``, on a GPU in float32, on the CPU in float64 too
+    :param products: contiguous memory for the products, ``[..., neurons]``
+    :param inputs: spikes or currents, ``[..., inputs]``, on a GPU in float32, on the CPU in float64 too
     :param weight: ``[neurons, inputs]``
-    :param dtype: what factors and product are rounded to; None: not at all
-    :return: the product, ``[..., neurons]``, in memory of its own, and the spikes where only these were added
+    :param dtype: type that factors and product are rounded to; None: none
+    :return: the spikes where only these were added, else None
     """
     if dtype is not None:
-        return multiply(inputs.detach(), weight.detach().t(), dtype), None
+        products.copy_(multiply(inputs.detach(), weight.detach().t(), dtype))
+        return None
     rows, weight = inputs.detach().flatten(0, -2).contiguous(), weight.detach()
-    products = inputs.new_empty(*inputs.shape[:-1], len(weight))
     # What does not fit is torch's to complain about: the kernels check nothing.
     fits = weight.shape[1:] == rows.shape[1:] and weight.dtype == rows.dtype
     spikes = few_spikes(rows, len(weight)) if fits and rows.device.type == "cpu" else None
@@ -132,7 +135,7 @@ def product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None = None)
         th.mm(rows, weight.t(), out=products.flatten(0, -2))
     else:
         spikes.products(weight, products.flatten(0, -2))
-    return products, spikes
+    return spikes
 
 
 def weight_gradient(
@@ -160,7 +163,9 @@ class _Product(th.autograd.Function):
     def forward(ctx: Any, inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None) -> th.Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.dtype = dtype
-        return product(inputs, weight, dtype)[0]
+        products = inputs.new_empty((*inputs.shape[:-1], len(weight)))
+        product_into(products, inputs, weight, dtype)
+        return products
 
     @staticmethod
     def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor, th.Tensor, None]:
@@ -170,7 +175,14 @@ class _Product(th.autograd.Function):
 
 
 def differentiable_product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None = None) -> th.Tensor:
-    """See [`product`][sb3_spiking.snn.kernels.product]."""
+    """
+    Return ``inputs @ weight.T`` as a fused layer rounds it, to the last bit; differentiable any number of times.
+
+    :param inputs: spikes or currents, ``[..., inputs]``
+    :param weight: ``[neurons, inputs]``
+    :param dtype: type that factors and product are rounded to; None: none
+    :return: the product, ``[..., neurons]``
+    """
     return _Product.apply(inputs, weight, dtype)
 
 
@@ -229,7 +241,7 @@ def _flat(tensor: th.Tensor) -> np.ndarray:
 
 
 def warm_up() -> None:
-    """See [`warm_up`][sb3_spiking.snn.kernels.warm_up]."""
+    """Compile the kernels, or load them from numba's cache."""
     spikes = th.eye(MIN_SIZE)
     listed = SpikeList.of(spikes)
     if listed is not None:

@@ -2,15 +2,21 @@
 
 import hashlib
 import pickle
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from sb3_spiking.notices import warn
+from sb3_spiking.snn import elementwise
+
+SOURCES = Path(__file__).parents[1]
+"""Folder of the sources that are compiled into kernels."""
 
 UNORDERED = {"reassoc", "contract", "nsz"}
 """What a sum needs that may be taken in any order, as torch's are."""
@@ -18,17 +24,39 @@ UNORDERED = {"reassoc", "contract", "nsz"}
 DIGEST = hashlib.sha256().digest_size
 
 
-def jit(function: Any, fastmath: Any = False) -> Any:
+def jit(function: Any, *equations: Callable[..., Any], fastmath: Any = False) -> Any:
     """
     Compile, and cache on disk where there is a place for it.
 
-    :param function: what to compile
+    :param function: function to compile
+    :param equations: elementwise functions that it calls, where it is a closure that was made for these
     :param fastmath: liberties with floating point; none, where rounding must equal SpikingJelly's
     """
     compiled = numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath)
     with suppress(RuntimeError, OSError):  # Neither the package's folder nor the user's is writable.
-        compiled._cache = KernelCache(function)
+        compiled._cache = KernelCache(function, equations)
     return compiled
+
+
+_inlined = partial(numba.njit, nogil=True, error_model="numpy")
+
+OWN = {
+    elementwise.where: _inlined(lambda condition, a, b: a if condition else b),
+    elementwise.divide: _inlined(lambda a, b: a / b),
+    elementwise.absolute: _inlined(lambda x: abs(x)),
+    elementwise.exp: _inlined(lambda x: np.exp(x)),
+}
+"""Elementwise functions and numba's in their place."""
+
+
+@cache
+def inlined(function: Callable[..., Any]) -> Any:
+    """
+    Compile a plain elementwise function to be inlined into a loop.
+
+    :param function: equation of a neuron or derivative of a surrogate
+    """
+    return elementwise.compiled_by(_inlined, OWN, function)
 
 
 class KernelCache(FunctionCache):
@@ -40,11 +68,17 @@ class KernelCache(FunctionCache):
     written, costs a compilation and a warning instead of an exception.
 
     :param function: what is compiled
+    :param equations: elementwise functions that are compiled into it
     """
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Any, equations: Sequence[Callable[..., Any]] = ()) -> None:
         super().__init__(function)
+        self._equations = tuple(map(_identity, equations))
         self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base, sources_digest())
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # numba would pickle the functions in a closure, and find others in the next process.
+        return (sig, codegen.magic_tuple(), self._equations) if self._equations else super()._index_key(sig, codegen)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -83,11 +117,20 @@ class CheckedFiles(IndexDataCacheFile):
 
 @cache
 def sources_digest() -> str:
-    """Return a digest of all the kernels' sources: what is compiled from one inlines the others."""
+    """Return a digest of all the sources that are compiled into kernels: one inlines the others."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted([*SOURCES.glob("execution/*.py"), *SOURCES.glob("neurons/*.py"), SOURCES / "surrogates.py"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _identity(function: Any) -> tuple[str, str, str]:
+    """Return name and digest of a function, which may come from another package, a notebook or a prompt."""
+    with suppress(OSError):
+        content = Path(function.__code__.co_filename).read_bytes()
+        return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()
+    content = repr((function.__code__.co_code, function.__code__.co_consts, function.__code__.co_names)).encode()
+    return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()
 
 
 @cache

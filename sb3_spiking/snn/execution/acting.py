@@ -9,8 +9,9 @@ connections; modules and parameters of any other type (subclasses, parametrizati
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,18 +19,31 @@ import torch as th
 from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
 
-from sb3_spiking.snn import kernels
-from sb3_spiking.snn.decoders import DECODERS, Decoder, Max
+from sb3_spiking.snn.decoders import Decoder
 from sb3_spiking.snn.encoders import FIRING_THRESHOLD, MIN_STD, DeterministicEncoder
+from sb3_spiking.snn.execution.backends import PLAIN_TENSORS
+from sb3_spiking.snn.execution.dynamics import dynamics_of, firing_of
 from sb3_spiking.snn.layers import SpikingLayer
-from sb3_spiking.snn.recording import is_constant
-from sb3_spiking.snn.watching import operations_are_watched
-
-if TYPE_CHECKING:
-    from sb3_spiking.snn.networks import SpikingNetwork
+from sb3_spiking.snn.neurons.equations import Equations
+from sb3_spiking.snn.observers import operations_are_watched
+from sb3_spiking.snn.options import SpikingOptions
 
 MAX_ROWS = 64
 """Observations times time steps up to which this is faster than the modules; more rows make better matrix products."""
+
+
+class Network(Protocol):
+    """Parts of a spiking network."""
+
+    options: SpikingOptions
+    size: int
+    encoder: Any
+    layers: Any
+    decoder: Decoder
+    output: nn.Module
+
+    _modules: dict[str, Any]
+    _parameters: dict[str, Any]
 
 
 class _Readout(NamedTuple):
@@ -72,14 +86,14 @@ class _Plan:
     """
     How the kernels run a network, and what must not have changed since.
 
-    :param slots: owner, name and content of each submodule, parameter and setting that the arrays come from
-    :param hooks: where hooks would be
+    :param slots: owner, name and content of each submodule, parameter and setting behind the arrays
+    :param hooks: dicts of hooks
     :param parameters: the parameters
-    :param pointers: where they lie; the arrays keep that memory alive, so nothing else can come to lie there
+    :param pointers: their memory; the arrays keep it alive, so nothing else can come to lie there
     :param nodes: the neurons of each layer
-    :param kernels: what runs it
+    :param kernels: module of the kernels
     :param arrays: the parameters; None where the modules must run themselves
-    :param output: what becomes of the decoded values; None where the kernels see to it
+    :param output: activation after the decoder; None where the kernels compute it
     """
 
     slots: tuple[tuple[dict[str, Any], str, Any], ...]
@@ -99,47 +113,111 @@ class _Plan:
         return self.pointers == [parameter.data_ptr() for parameter in self.parameters]
 
 
-_PLANS: "WeakKeyDictionary[SpikingNetwork, _Plan]" = WeakKeyDictionary()
+_PLANS: WeakKeyDictionary[Any, _Plan] = WeakKeyDictionary()
 
 
-def decide(network: "SpikingNetwork", features: th.Tensor) -> th.Tensor | None:
+class _Segment(NamedTuple):
+    """
+    Consecutive layers whose neurons have the same equations, as the kernels take them.
+
+    :ivar equations: their equations
+    :ivar layers: their places among the layers
+    :ivar thresholds: threshold of each layer
+    :ivar constants: constants of each layer
+    """
+
+    equations: Equations
+    layers: slice
+    thresholds: tuple[Any, ...]
+    constants: tuple[tuple[Any, ...], ...]
+
+
+def decide(network: Network, features: th.Tensor) -> th.Tensor | None:
     """
     Decide for a few observations, without gradients.
 
-    :param network: who decides
+    :param network: a spiking network
     :param features: ``[N, size]``
-    :return: what the network returns, ``[N, out_dim]``; None where the modules must run themselves
+    :return: output of the network, ``[N, out_dim]``; None where the modules must run themselves
     :raises ValueError: if a feature is NaN or infinite
     """
-    if th.is_grad_enabled() or operations_are_watched():  # at first: a tracer would record the questions below
+    planned = _planned(network, features)
+    if isinstance(planned, str):
         return None
+    plan, arrays, segments = planned
     size, time_steps = len(features), network.options.time_steps
-    few = 0 < size * time_steps <= MAX_ROWS
-    if not few or features.dtype is not th.float32 or features.device.type != "cpu":
+    spikes = _inputs(network, plan, features)
+    if len(spikes) not in (size, time_steps * size):  # an encoder of other time steps
         return None
-    if type(features) not in kernels.PLAIN_TENSORS:
-        return None
-    # The kernels check no bounds: what does not fit is the modules' to complain about.
-    if features.shape != (size, network.size):
-        return None
-    plan = _PLANS.get(network)
-    if plan is None or not plan.holds():
-        plan = _PLANS[network] = _plan(network)
-    arrays = plan.arrays
-    dynamics = None if arrays is None or any(plan.hooks) else kernels.dynamics_of(plan.nodes)
-    if arrays is None or dynamics is None:
-        return None
-    inputs = _inputs(network, plan, features)
-    if len(inputs) not in (size, time_steps * size):  # an encoder of other time steps
-        return None
-    spikes = plan.kernels.layers(inputs, size, time_steps, arrays.weights, arrays.biases, dynamics)
+    for equations, layers, thresholds, constants in segments:
+        run, weights, biases = plan.kernels.layers(equations), arrays.weights[layers], arrays.biases[layers]
+        spikes = run(spikes, size, time_steps, weights, biases, thresholds, constants)
     if arrays.readout is None:
         return network.output(network.decoder(th.from_numpy(spikes).unflatten(0, (time_steps, size))))
     decided = th.from_numpy(plan.kernels.decode(spikes, *arrays.readout))
     return decided if plan.output is None else plan.output(decided)
 
 
-def _inputs(network: "SpikingNetwork", plan: _Plan, features: th.Tensor) -> np.ndarray:
+def reason_against(network: Network, features: th.Tensor) -> str:
+    """
+    Return the reason why a network does not decide in one go.
+
+    :param network: a spiking network
+    :param features: ``[N, size]``
+    :return: the reason in words; empty where it does
+    """
+    planned = _planned(network, features)
+    return planned if isinstance(planned, str) else ""
+
+
+def _planned(network: Network, features: th.Tensor) -> tuple[_Plan, _Arrays, tuple[_Segment, ...]] | str:
+    """Return what the kernels need, or the reason why they do not run."""
+    if th.is_grad_enabled() or operations_are_watched():  # at first: a tracer would record the questions below
+        return "gradients are wanted, or torch's operations are watched"
+    size, time_steps = len(features), network.options.time_steps
+    if not 0 < size * time_steps <= MAX_ROWS:
+        return f"there are more than {MAX_ROWS} observations times time steps"
+    if features.dtype is not th.float32 or features.device.type != "cpu" or type(features) not in PLAIN_TENSORS:
+        return "the features are not float32 on the CPU"
+    # The kernels check no bounds: what does not fit is the modules' to complain about.
+    if features.shape != (size, network.size):
+        return "the features have another shape"
+    plan = _PLANS.get(network)
+    if plan is None or not plan.holds():
+        plan = _PLANS[network] = _plan(network)
+    if plan.arrays is None:
+        return "a layer, the encoder or the decoder is not fully connected, plain and float32"
+    if any(plan.hooks):
+        return "hooks observe its modules"
+    segments = _segments(plan.nodes)
+    return segments if isinstance(segments, str) else (plan, plan.arrays, segments)
+
+
+def _segments(nodes: tuple[MemoryModule, ...]) -> tuple[_Segment, ...] | str:
+    """Read the neurons of all the layers, as they are now."""
+    rows = []
+    for node in nodes:
+        firing = firing_of(node)
+        if isinstance(firing, str):
+            return firing
+        constants = firing.constants if firing.learnt is None else (*firing.constants, firing.learnt.item())
+        rows.append((firing.equations, firing.threshold, constants))
+    return _float32(tuple(rows))
+
+
+@lru_cache(maxsize=256)
+def _float32(rows: tuple[tuple[Equations, float, tuple[float, ...]], ...]) -> tuple[_Segment, ...]:
+    """Make numbers of NumPy: that takes longer than reading the nodes, which hardly ever change."""
+    segments, start = [], 0
+    for equations, group in itertools.groupby(rows, key=lambda row: row[0]):
+        _, thresholds, constants = zip(*group, strict=True)
+        layers = slice(start, start := start + len(thresholds))
+        numbers = tuple(tuple(map(np.float32, layer)) for layer in constants)
+        segments.append(_Segment(equations, layers, tuple(map(np.float32, thresholds)), numbers))
+    return tuple(segments)
+
+
+def _inputs(network: Network, plan: _Plan, features: th.Tensor) -> np.ndarray:
     """Return the input of the first layer, ``[T * N, K]``, or ``[N, K]`` where it is constant."""
     fields = None if plan.arrays is None else plan.arrays.receptive_fields
     if fields is not None:
@@ -148,29 +226,36 @@ def _inputs(network: "SpikingNetwork", plan: _Plan, features: th.Tensor) -> np.n
         spikes, finite = plan.kernels.encode(observations, *fields, MIN_STD, FIRING_THRESHOLD, time_steps)
         if finite:
             return spikes
-    inputs = network.encoder(features)  # which also says what is wrong with an observation
-    return (inputs[0] if is_constant(inputs) else inputs.flatten(0, 1)).contiguous().numpy()
+    signal = network.encoder(features)  # which also says what is wrong with an observation
+    return signal.values.detach().flatten(0, 1).contiguous().numpy()
 
 
-def warm_up(network: "SpikingNetwork") -> None:
+def warm_up(network: Network) -> None:
     """
     Compile the kernels for networks like this one, or load them from numba's cache, so that no decision waits for it.
 
     :param network: any network
     """
+    from sb3_spiking.snn.execution import numba_loops
+
+    numba_loops.warm_up()
+    for layer in network.layers:
+        dynamics = dynamics_of(layer.neuron)
+        if not isinstance(dynamics, str):
+            numba_loops.warm_up_neuron(dynamics)
     with th.no_grad():
         decide(network, th.zeros(1, network.size))
 
 
-def _plan(network: "SpikingNetwork") -> _Plan:
-    from sb3_spiking.snn.kernels import acting
+def _plan(network: Network) -> _Plan:
+    from sb3_spiking.snn.execution import acting_kernels
 
     layers = [(layer, layer.synapses, layer.current_norm, layer.neuron) for layer in network.layers]
     modules: list[nn.Module] = [network.encoder, network.decoder, network.output, *itertools.chain(*layers)]
     modules += [part for layer in network.layers for part in layer.neuron._modules.values()]
     slots = [
         (owner, name, content)
-        for module in [network, network.get_submodule("layers"), *modules]
+        for module in [network, network.layers, *modules]
         for owner in (module._modules, module._parameters)
         for name, content in owner.items()
     ]
@@ -186,13 +271,13 @@ def _plan(network: "SpikingNetwork") -> _Plan:
         parameters=parameters,
         pointers=[parameter.data_ptr() for parameter in parameters],
         nodes=tuple(layer.neuron for layer in network.layers),
-        kernels=acting,
+        kernels=acting_kernels,
         arrays=_arrays(network) if not replaced and _is_covered(network, parameters) else None,
         output=None if type(network.output) in (nn.Identity, nn.Tanh) else network.output,
     )
 
 
-def _is_covered(network: "SpikingNetwork", parameters: tuple[th.Tensor, ...]) -> bool:
+def _is_covered(network: Network, parameters: tuple[th.Tensor, ...]) -> bool:
     """Tell whether the modules are what the kernels know."""
     known = all(
         type(p) is nn.Parameter and p.device.type == "cpu" and p.dtype is th.float32 and p.is_contiguous()
@@ -208,7 +293,7 @@ def _is_covered(network: "SpikingNetwork", parameters: tuple[th.Tensor, ...]) ->
     )
     decoder = network.decoder
     known = known and type(decoder) is Decoder and _owns(decoder, "weight", "bias")
-    return known and type(decoder.statistic) in DECODERS.values() and _fits(network)
+    return known and _fits(network)
 
 
 def _owns(module: nn.Module, *names: str) -> bool:
@@ -216,7 +301,7 @@ def _owns(module: nn.Module, *names: str) -> bool:
     return all(module._parameters.get(name) is not None for name in names)
 
 
-def _fits(network: "SpikingNetwork") -> bool:
+def _fits(network: Network) -> bool:
     """Tell whether everything takes as much as what is before it sends: modules may have been replaced."""
     encoder, decoder = network.encoder, network.decoder
     weights = [layer.synapses.get_parameter("weight") for layer in network.layers]
@@ -234,7 +319,7 @@ def _is_deterministic(encoder: nn.Module) -> TypeGuard[DeterministicEncoder]:
     return type(encoder) is DeterministicEncoder and _owns(encoder, "mean", "std")
 
 
-def _arrays(network: "SpikingNetwork") -> _Arrays:
+def _arrays(network: Network) -> _Arrays:
     encoder, decoder = network.encoder, network.decoder
     return _Arrays(
         (_view(encoder.mean), _view(encoder.std)) if _is_deterministic(encoder) else None,
@@ -245,9 +330,10 @@ def _arrays(network: "SpikingNetwork") -> _Arrays:
 
 
 def _readout(decoder: Decoder, time_steps: int, squashed: bool) -> _Readout | None:
-    if isinstance(decoder.statistic, Max):
+    linear = decoder.statistic.step_weights(time_steps)
+    if linear is None:
         return None
-    weights, divisor = decoder.statistic.step_weights(time_steps)
+    weights, divisor = linear
     step_weights = np.array(weights, np.float32) / np.float32(divisor)
     return _Readout(step_weights, _view(decoder.weight), _view(decoder.bias), decoder.population is not None, squashed)
 

@@ -1,5 +1,5 @@
 """
-The kernels of codes: neurons that write a number as digits, or as a rate with spikes that are taken back.
+Kernels for the conversion codings: digit codes and signed rates.
 
 As in the training kernel, a block of neurons goes through all the steps before the next block starts. The equations,
 with their sources, are those of ``conversion/codings.py``, operation by operation.
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch as th
 
-from sb3_spiking.snn.kernels.compilation import jit
-from sb3_spiking.snn.kernels.cpu import BLOCK
+from sb3_spiking.snn.execution.compilation import jit
+from sb3_spiking.snn.execution.numba_loops import BLOCK
 
 
 @jit
@@ -60,7 +60,15 @@ def _signed_rate(drive, initial, spikes):  # type: ignore[no-untyped-def]
 
 
 def digits(numbers: th.Tensor, worth: Sequence[float], thresholds: Sequence[float], signed: bool) -> th.Tensor:
-    """See [`digits`][sb3_spiking.snn.kernels.digits]."""
+    """
+    Encode numbers as digits, the largest first; not differentiable.
+
+    :param numbers: ``[N, ...]``, float32 or float64 on the CPU
+    :param worth: value of the digit of each step, ``T`` numbers
+    :param thresholds: remainder from which on the digit of each step is 1
+    :param signed: whether a digit is -1 below minus the threshold, after a digit of 1
+    :return: digits, ``[T, N, ...]``
+    """
     spikes = numbers.new_empty((len(worth), *numbers.shape))
     flat = numbers.detach().contiguous().numpy().reshape(-1)
     rows = [np.array(row, flat.dtype) for row in (worth, thresholds)]
@@ -69,7 +77,13 @@ def digits(numbers: th.Tensor, worth: Sequence[float], thresholds: Sequence[floa
 
 
 def signed_rate(drive: th.Tensor, initial: th.Tensor) -> th.Tensor:
-    """See [`signed_rate`][sb3_spiking.snn.kernels.signed_rate]."""
+    """
+    Run integrators with a threshold of 1 that send -1 below 0 if they have sent more than they took back.
+
+    :param drive: input current, ``[T, N, ...]``, float32 or float64 on the CPU; there is no gradient
+    :param initial: initial membranes, ``[N, ...]``, of the same type
+    :return: spikes, ``[T, N, ...]``
+    """
     drive = drive.detach().contiguous()
     spikes = th.empty_like(drive)
     shape = (len(drive), initial.numel())

@@ -3,6 +3,7 @@ import torch as th
 
 from sb3_spiking.snn import SpikingOptions
 from sb3_spiking.snn.current_norm import CurrentNorm
+from sb3_spiking.snn.layers import hidden_layer
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 4, 3)])
@@ -25,7 +26,7 @@ def test_equals_group_normalisation_with_one_group(shape):
 
 def test_convolutions_may_be_frozen():
     # torch's group normalisation crashes the process here.
-    layer = SpikingOptions(membrane_norm="layer").layer("conv0", th.nn.Conv2d(3, 8, 3))
+    layer = hidden_layer("conv0", th.nn.Conv2d(3, 8, 3), SpikingOptions(membrane_norm="layer"))
     layer.synapses.requires_grad_(False)
     spikes = layer((th.rand(4, 5, 3, 12, 12) < 0.3).float())
     spikes.sum().backward()

@@ -6,12 +6,14 @@ are read where the parameters lie, row by row, so there is no copy that could be
 than torch's, so a membrane within rounding of its threshold may fall on the other side of it.
 """
 
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
-from sb3_spiking.snn.kernels.compilation import UNORDERED, jit
-from sb3_spiking.snn.kernels.cpu import forward_loop
+from sb3_spiking.snn.execution.compilation import UNORDERED, jit
+from sb3_spiking.snn.execution.numba_loops import forward_loop
+from sb3_spiking.snn.neurons.equations import Equations
 
 
 @jit
@@ -94,29 +96,40 @@ def _currents(inputs, weight, current):  # type: ignore[no-untyped-def]
             current[v, n], current[w, n] = d3, d4
 
 
-@jit
-def layers(inputs, size, time_steps, weights, biases, dynamics):  # type: ignore[no-untyped-def]
+@cache
+def layers(equations: Equations) -> Any:
     """
-    Layer after layer over all the time steps.
+    Compile the layers of a network whose neurons have the same equations.
 
-    ``inputs`` is ``[T * N, K]``, or ``[N, K]`` where it is the same at each step; ``weights`` and ``biases`` are tuples
-    of ``[J, K]`` and ``[J]``, ``dynamics`` has a row for each layer: charge, constants, threshold, soft reset. Returns
-    the last spikes, ``[T * N, J]``.
+    :param equations: equations of the neurons
+    :return: the kernel, see ``run``
     """
-    no_membrane = np.empty((0, 0), np.float32)
-    for layer in range(len(weights)):
-        neurons = weights[layer].shape[0]
-        current = np.empty((time_steps, size * neurons), np.float32)
-        if len(inputs) == time_steps * size:
-            _currents(inputs, weights[layer], current.reshape((time_steps * size, neurons)))
-        else:
-            current = current[:1]
-            _currents(inputs, weights[layer], current.reshape((size, neurons)))
-        spikes = np.empty((time_steps, size * neurons), np.float32)
-        row = dynamics[layer]
-        forward_loop(current, biases[layer], spikes, no_membrane, int(row[0]), row[1:6], row[6], row[7] > 0.0)
-        inputs = spikes.reshape((time_steps * size, neurons))
-    return inputs
+    forward = forward_loop(equations)
+    kept = equations.kept
+
+    def run(inputs, size, time_steps, weights, biases, thresholds, constants):  # type: ignore[no-untyped-def]
+        """
+        Run layer after layer over all the time steps.
+
+        ``inputs`` is ``[T * N, K]``, or ``[N, K]`` where it is the same at each step; ``weights`` and ``biases`` are
+        tuples of ``[J, K]`` and ``[J]``, ``thresholds`` and ``constants`` tuples with an entry for each layer. Returns
+        the last spikes, ``[T * N, J]``.
+        """
+        no_trace = np.empty((kept, 0, 0), np.float32)
+        for layer in range(len(weights)):
+            neurons = weights[layer].shape[0]
+            current = np.empty((time_steps, size * neurons), np.float32)
+            if len(inputs) == time_steps * size:
+                _currents(inputs, weights[layer], current.reshape((time_steps * size, neurons)))
+            else:
+                current = current[:1]
+                _currents(inputs, weights[layer], current.reshape((size, neurons)))
+            spikes = np.empty((time_steps, size * neurons), np.float32)
+            forward(current, biases[layer], spikes, no_trace, thresholds[layer], constants[layer])
+            inputs = spikes.reshape((time_steps * size, neurons))
+        return inputs
+
+    return jit(run, equations.charge, equations.margin, equations.reset.forward)
 
 
 @jit

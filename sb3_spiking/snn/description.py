@@ -1,0 +1,148 @@
+"""
+The description of a spiking network: an ordered list of stages between a typed front and a typed back.
+
+Networks that were trained and networks that were converted answer with the same description. Recordings, operation
+counts, plots and exporters read it and nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from sb3_spiking.snn.recording import PopulationRecord, Recording, synapses_of
+from sb3_spiking.snn.signal import Signal, side_by_side
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    A source of a network: a piece of the features, and how it enters.
+
+    :param name: name of the source, that of its population where an encoder has one
+    :param start: index of its first feature
+    :param shape: shape of the piece, ``(size,)`` or ``(channels, height, width)``
+    :param encoder: a module of ``[N, size]`` to a signal; None where numbers enter as they are
+    :param exponentials: number of exponentials that the encoder evaluates for one decision; 0 where it has no neurons
+    """
+
+    name: str
+    start: int
+    shape: tuple[int, ...]
+    encoder: nn.Module | None
+    exponentials: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """
+    A stage of a network: a linear map, and the population that it leads to.
+
+    :param name: name of the population, or of the output where there is none
+    :param inputs: names of the sources and stages that it reads, side by side
+    :param linear: linear map, ``nn.Linear``, ``nn.Conv2d`` or a decoder
+    :param neuron: neurons, a SpikingJelly node or a coding; None for an output, which does not spike
+    :param fire: input of the stage to the spikes and membranes of its population, from rest, without a graph; None for
+        an output
+    :param norm: normalisation of the currents; None where there is none
+    :param feedback: linear map of the spikes of one step to the next step's current; None where there is none
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    linear: nn.Module
+    neuron: Any = None
+    fire: Callable[[Signal], PopulationRecord] | None = None
+    norm: nn.Module | None = None
+    feedback: nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class Readout:
+    """
+    The back of a network: decoded spikes become outputs.
+
+    :param statistic: statistic over the steps; None for a membrane that accumulates
+    :param activation: activation after it
+    :param scale: factor of the outputs
+    """
+
+    statistic: Any
+    activation: nn.Module | None = None
+    scale: th.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """
+    A spiking network.
+
+    :param time_steps: number of steps ``T`` of a decision
+    :param sources: sources, in the order of the features
+    :param stages: stages, each after those that it reads, the output last
+    :param readout: back of the network
+    :param ann_macs: multiply-accumulates of the ordinary ANN in whose place the network stands; None where that ANN has
+        the same layers
+    """
+
+    time_steps: int
+    sources: tuple[Source, ...]
+    stages: tuple[Stage, ...]
+    readout: Readout
+    ann_macs: int | None = None
+
+    @property
+    def hidden(self) -> tuple[Stage, ...]:
+        """Stages that spike."""
+        return tuple(stage for stage in self.stages if stage.neuron is not None)
+
+
+@th.no_grad()
+def record(description: Description, features: th.Tensor) -> Recording:
+    """
+    Decide, and record every population: for plots, monitors and operation counts.
+
+    :param description: a network
+    :param features: ``[N, size]``, or images ``[N, channels, height, width]`` of a single source
+    :return: spikes and membranes of the populations, operations of the synapses
+    :raises ValueError: if a feature is NaN or infinite
+    """
+    recording = Recording(ann_macs=description.ann_macs)
+    signals: dict[str, Signal] = {}
+    for source in description.sources:
+        signal = signals[source.name] = _enter(source, features, description.time_steps)
+        if source.exponentials:
+            spikes = signal.tensor().cpu()
+            recording.populations.append(PopulationRecord(source.name, spikes, exponentials=source.exponentials))
+    for stage in description.stages:
+        inputs = _joined([signals[name] for name in stage.inputs], stage.linear)
+        recording.add_synapses(stage.name, synapses_of(stage.linear), inputs.values)
+        if stage.fire is None:
+            continue
+        population = stage.fire(inputs)
+        recording.populations.append(population)
+        spikes = population.spikes.to(inputs.values)
+        signals[stage.name] = Signal.of(spikes)
+        if stage.feedback is not None and len(spikes) > 1:
+            recording.add_synapses(f"{stage.name}_intra", synapses_of(stage.feedback), spikes[:-1])
+    return recording
+
+
+def _enter(source: Source, features: th.Tensor, time_steps: int) -> Signal:
+    if source.encoder is None:
+        return Signal(features[None], time_steps)
+    size = prod(source.shape)
+    signal: Signal = source.encoder(features[:, source.start : source.start + size])
+    if len(source.shape) == 1:
+        return signal
+    return Signal(signal.values.reshape(len(signal.values), -1, *source.shape), signal.time_steps)
+
+
+def _joined(signals: Sequence[Signal], linear: nn.Module) -> Signal:
+    """Put signals side by side, flat for a map that is no convolution."""
+    if not isinstance(linear, nn.modules.conv._ConvNd):
+        signals = [Signal(signal.values.flatten(2), signal.time_steps) for signal in signals]
+    return side_by_side(signals)

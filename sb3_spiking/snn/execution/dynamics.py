@@ -1,0 +1,115 @@
+"""A population of neurons as the kernels run it: equations and numbers, read off a SpikingJelly node."""
+
+from typing import Any, NamedTuple
+
+import torch as th
+from spikingjelly.activation_based.neuron import BaseNode
+from spikingjelly.activation_based.surrogate import SurrogateFunctionBase
+
+from sb3_spiking.snn.neurons import NEURON_OF_NODE
+from sb3_spiking.snn.neurons.equations import Equations
+from sb3_spiking.snn.surrogates import SURROGATE_OF_FUNCTION, Surrogate
+
+
+class Dynamics(NamedTuple):
+    """
+    A population of neurons.
+
+    :ivar equations: equations of the neuron
+    :ivar threshold: firing threshold
+    :ivar constants: constants of the equations, without the learnt one
+    :ivar learnt: learnt constant, a scalar tensor; None where there is none
+    :ivar detach_reset: whether the gradient stays out of the reset
+    :ivar surrogate: surrogate gradient
+    :ivar alpha: its steepness, SpikingJelly's constant
+    """
+
+    equations: Equations
+    threshold: float
+    constants: tuple[float, ...]
+    learnt: th.Tensor | None
+    detach_reset: bool
+    surrogate: type[Surrogate]
+    alpha: float
+
+    def spike_function(self) -> SurrogateFunctionBase:
+        """Return SpikingJelly's surrogate."""
+        return self.surrogate.function(alpha=self.alpha)
+
+
+class Gradients(NamedTuple):
+    """
+    Gradients of a population in the backward pass.
+
+    :ivar current: gradient of the current, ``[T, N, ...]``, empty where it was not wanted
+    :ivar constant: gradient of a current that is constant over the steps, ``[N, ...]``
+    :ivar learnt: gradient of the learnt constant, None where there is none
+    """
+
+    current: th.Tensor
+    constant: th.Tensor
+    learnt: th.Tensor | None
+
+
+def surrogate_of(node: BaseNode) -> Any:
+    """Return a node's surrogate: as an attribute it would take 3 us to find, in each layer of each decision."""
+    return node._modules.get("surrogate_function")
+
+
+class Firing(NamedTuple):
+    """
+    Numbers of a population that only fires, without its surrogate.
+
+    :ivar equations: equations of the neuron
+    :ivar threshold: firing threshold
+    :ivar constants: constants of the equations, without the learnt one
+    :ivar learnt: learnt constant, a scalar tensor; None where there is none
+    """
+
+    equations: Equations
+    threshold: float
+    constants: tuple[float, ...]
+    learnt: th.Tensor | None
+
+
+def firing_of(node: BaseNode) -> Firing | str:
+    """
+    Read equations and numbers off a node, as they are now.
+
+    Exact types: a subclass may have other dynamics.
+
+    :param node: a multi-step SpikingJelly node
+    :return: the numbers; where no kernel has them, the reason in words
+    """
+    neuron = NEURON_OF_NODE.get(type(node))
+    if neuron is None:
+        return f"no equations are known of {type(node).__name__}"
+    if not getattr(surrogate_of(node), "spiking", False):
+        return "its surrogate does not spike (spiking=False)"
+    if node.__dict__.get("_store_v_seq"):
+        return "it keeps its membranes (store_v_seq=True)"
+    if node.__dict__.get("_neuron_precision") is not None:
+        return "it computes in a precision of its own"
+    reset, constants = neuron.reset_of(node), neuron.constants_of(node)
+    if reset is None:
+        return f"no equations are known of its reset (v_reset={node.v_reset})"
+    if constants is None:
+        return f"no equations are known of this {type(node).__name__}"
+    return Firing(neuron.equations_with(reset), node.v_threshold, constants, neuron.learnt_of(node))
+
+
+def dynamics_of(node: BaseNode) -> Dynamics | str:
+    """
+    Read the dynamics off a node, as they are now.
+
+    :param node: a multi-step SpikingJelly node
+    :return: the dynamics; where no kernel has them, the reason in words
+    """
+    firing = firing_of(node)
+    if isinstance(firing, str):
+        return firing
+    surrogate = surrogate_of(node)
+    known = SURROGATE_OF_FUNCTION.get(type(surrogate))
+    if known is None:
+        return f"no derivative is known of the surrogate {type(surrogate).__name__}"
+    return Dynamics(*firing, node.detach_reset, known, float(surrogate.alpha))

@@ -1,0 +1,147 @@
+"""The base of all neurons: constants and their checks, the SpikingJelly node, and what fused execution reads off it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+import torch as th
+from spikingjelly.activation_based import neuron as sj
+
+from sb3_spiking.arguments import choice, positive_float
+from sb3_spiking.snn.neurons import equations
+from sb3_spiking.snn.neurons.equations import HARD, SOFT, Elementwise, Equations, Reset
+from sb3_spiking.snn.surrogates import Surrogate
+
+ResetName = Literal["hard", "soft"]
+RESETS: dict[str, float | None] = {"hard": 0.0, "soft": None}
+"""Name of a reset -> SpikingJelly's ``v_reset``."""
+
+NEURON_OF_NODE: dict[type[sj.BaseNode], type["Neuron"]] = {}
+"""Type of a SpikingJelly node -> the neuron whose equations it has."""
+
+
+@dataclass(frozen=True)
+class Neuron(ABC):
+    """
+    A neuron: constants that check themselves, and the SpikingJelly node that they build.
+
+    A subclass with a ``charge`` and a ``charge_backward`` runs in fused kernels; one without runs as its node does, and
+    is recorded, counted and drawn all the same. Both are static methods; for these and for what else a subclass may
+    replace, see [`Equations`][sb3_spiking.snn.neurons.equations.Equations].
+
+    :param threshold: firing threshold, > 0
+    """
+
+    threshold: float = 0.5
+
+    name: ClassVar[str]
+    node: ClassVar[type[sj.BaseNode]]
+    """Type of the node that ``build`` returns."""
+
+    charge: ClassVar[Elementwise | None] = None
+    charge_backward: ClassVar[Elementwise | None] = None
+    learnt_backward: ClassVar[Elementwise | None] = None
+    margin: ClassVar[Elementwise] = staticmethod(equations.margin)
+    margin_backward: ClassVar[Elementwise] = staticmethod(equations.margin_backward)
+    resets: ClassVar[Mapping[str, Reset]] = {"hard": HARD, "soft": SOFT}
+    variables: ClassVar[int] = 1
+    kept: ClassVar[int] = 1
+    reset_variables: ClassVar[int] = 1
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "node" in cls.__dict__ and cls.charge is not None:
+            NEURON_OF_NODE[cls.node] = cls
+
+    def __post_init__(self) -> None:
+        positive_float("neuron threshold", self.threshold)
+
+    @abstractmethod
+    def build(self, surrogate: Surrogate) -> sj.BaseNode:
+        """
+        Build a multi-step SpikingJelly node.
+
+        :param surrogate: surrogate gradient
+        :return: a node with these constants
+        """
+
+    @staticmethod
+    def constants_of(node: Any) -> tuple[float, ...] | None:
+        """
+        Read the constants of the equations off a node, as they are now.
+
+        :param node: a node of the type ``node``
+        :return: the constants, without the learnt one; None where the node has other equations
+        """
+        return ()
+
+    @staticmethod
+    def learnt_of(node: Any) -> th.Tensor | None:
+        """
+        Return the learnt constant of a node.
+
+        :param node: a node of the type ``node``
+        :return: a scalar tensor with a graph; None where nothing is learnt
+        """
+        return None
+
+    @staticmethod
+    def reset_of(node: Any) -> str | None:
+        """
+        Return the name of a node's reset.
+
+        :param node: a node of the type ``node``
+        :return: a key of ``resets``; None where the node resets in another way
+        """
+        if node.v_reset is None:
+            return "soft"
+        return "hard" if node.v_reset == 0.0 else None
+
+    @classmethod
+    @cache
+    def equations_with(cls, reset: str) -> Equations:
+        """
+        Return the equations.
+
+        :param reset: a key of ``resets``
+        :return: the equations with this reset
+        """
+        assert cls.charge is not None
+        assert cls.charge_backward is not None
+        return Equations(
+            cls.charge,
+            cls.charge_backward,
+            cls.margin,
+            cls.margin_backward,
+            cls.resets[reset],
+            cls.learnt_backward,
+            cls.variables,
+            cls.kept,
+            cls.reset_variables,
+        )
+
+
+@dataclass(frozen=True)
+class ResettingNeuron(Neuron):
+    """
+    A neuron with a choice of resets.
+
+    :param threshold: firing threshold, > 0
+    :param reset: ``"hard"`` sets the membrane to 0 after a spike, ``"soft"`` subtracts the threshold
+    """
+
+    reset: ResetName = "hard"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice("neuron reset", self.reset, RESETS)
+
+    def _finished(self, node: sj.BaseNode, surrogate: Surrogate) -> sj.BaseNode:
+        """Give a node what all nodes have."""
+        node.v_threshold = float(self.threshold)
+        node.v_reset = RESETS[self.reset]
+        node.surrogate_function = surrogate.build()
+        node.step_mode = "m"
+        return node

@@ -1,0 +1,107 @@
+"""
+The equations of a neuron, as plain elementwise functions.
+
+A population of neurons has a state, a tuple of one value per neuron and variable: the membrane first, then whatever
+else the neuron remembers. Each time step is::
+
+    state  = charge(state, x, constants)                      the membrane before the reset
+    margin = margin(state, threshold, constants)              membrane minus threshold
+    spike  = 1 if margin >= 0 else 0
+    state  = reset(state, spike, threshold, constants)
+
+The same functions run as numba's loops on the CPU, as Triton's on GPUs, and on torch's tensors. They are made of the
+operators and of [`elementwise`][sb3_spiking.snn.elementwise], and may call each other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+State = tuple[Any, ...]
+"""One value per variable: numbers in numba, blocks in Triton, tensors in torch."""
+
+Elementwise = Callable[..., Any]
+
+
+class Reset(NamedTuple):
+    """
+    An effect of spikes on the state.
+
+    :ivar forward: ``(state, spike, threshold, constants)`` to the state after the spikes
+    :ivar backward: ``(gradient, state, spike, threshold, constants)`` to the gradients of the state before the spikes
+        and of the spikes; ``gradient`` is that of the state after them
+    """
+
+    forward: Elementwise
+    backward: Elementwise
+
+
+@dataclass(frozen=True, eq=False)  # one object per neuron and reset: kernels are looked up by it
+class Equations:
+    """
+    The equations of a neuron.
+
+    Gradients are tuples like the state. The backward pass keeps the first ``kept`` variables of the state before each
+    reset; the others are 0 to the backward functions.
+
+    :param charge: ``(state, x, constants)`` to the state before the reset; ``x`` is the input current
+    :param charge_backward: ``(gradient, before, constants)`` to the gradients of ``x`` and of the state before the
+        step; ``before`` is that state
+    :param margin: ``(state, threshold, constants)`` to membrane minus threshold
+    :param margin_backward: ``(gradient, margin_gradient, constants)`` to the gradient of the state, with that of the
+        margin added
+    :param reset: effect of spikes on the state
+    :param learnt_backward: ``(gradient, before, constants)`` to the gradient of the learnt constant, which is the last
+        of the constants; None where the neuron learns none
+    :param variables: number of variables of the state
+    :param kept: number of variables that the backward pass keeps, from the first on
+    :param reset_variables: number of variables that a spike changes, from the first on
+    """
+
+    charge: Elementwise
+    charge_backward: Elementwise
+    margin: Elementwise
+    margin_backward: Elementwise
+    reset: Reset
+    learnt_backward: Elementwise | None
+    variables: int
+    kept: int
+    reset_variables: int
+
+
+def margin(state: State, threshold: Any, constants: State) -> Any:
+    """Return membrane minus threshold."""
+    return state[0] - threshold
+
+
+def margin_backward(gradient: State, margin_gradient: Any, constants: State) -> State:
+    """Add the gradient of the margin to that of the membrane."""
+    return (gradient[0] + margin_gradient,) + gradient[1:]  # noqa: RUF005 (Triton unpacks no tuples)
+
+
+def hard_reset(state: State, spike: Any, threshold: Any, constants: State) -> State:
+    """Set the membrane to 0 after a spike: ``v = h (1 - s)``."""
+    return (state[0] - spike * state[0],) + state[1:]  # noqa: RUF005
+
+
+def hard_reset_backward(
+    gradient: State, state: State, spike: Any, threshold: Any, constants: State
+) -> tuple[State, Any]:
+    """Return ``dL/dh = (1 - s) dL/dv`` and ``dL/ds = -h dL/dv``."""
+    return (gradient[0] - spike * gradient[0],) + gradient[1:], -(gradient[0] * state[0])  # noqa: RUF005
+
+
+def soft_reset(state: State, spike: Any, threshold: Any, constants: State) -> State:
+    """Subtract the threshold after a spike: ``v = h - threshold s``."""
+    return (state[0] - spike * threshold,) + state[1:]  # noqa: RUF005
+
+
+def soft_reset_backward(
+    gradient: State, state: State, spike: Any, threshold: Any, constants: State
+) -> tuple[State, Any]:
+    """Return ``dL/dh = dL/dv`` and ``dL/ds = -threshold dL/dv``."""
+    return gradient, -(gradient[0] * threshold)
+
+
+HARD = Reset(hard_reset, hard_reset_backward)
+SOFT = Reset(soft_reset, soft_reset_backward)

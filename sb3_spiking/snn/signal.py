@@ -1,0 +1,61 @@
+"""Signals between the stages of a network: tensors over the time steps, and how they came about."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch as th
+
+from sb3_spiking.snn.straight_through import straight_through
+
+
+class Signal(NamedTuple):
+    """
+    An input of a spiking layer.
+
+    :ivar values: spikes or currents, ``[T, N, ...]``, or ``[1, N, ...]`` where they are the same at each step
+    :ivar time_steps: number of steps ``T``
+    :ivar activity: activity that the spikes of an encoder stand for, ``[N, ...]``; their gradients, summed over the
+        steps, are its gradient (straight-through). None for other signals
+    """
+
+    values: th.Tensor
+    time_steps: int
+    activity: th.Tensor | None = None
+
+    @classmethod
+    def of(cls, inputs: "Signal | th.Tensor") -> "Signal":
+        """
+        Return a signal.
+
+        :param inputs: a signal, or spikes ``[T, N, ...]``
+        :return: the signal
+        """
+        return inputs if isinstance(inputs, Signal) else cls(inputs, len(inputs))
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether one step stands for several, so that it needs to be multiplied once only."""
+        return len(self.values) < self.time_steps
+
+    def once(self) -> th.Tensor:
+        """Return the values with their gradient, one step where they are constant."""
+        return self.values if self.activity is None else straight_through(self.activity, self.values)
+
+    def tensor(self) -> th.Tensor:
+        """Return all the steps with their gradient, ``[T, N, ...]``."""
+        values = self.once()
+        return values.expand(self.time_steps, *values.shape[1:]) if self.is_constant else values
+
+
+def side_by_side(signals: Sequence[Signal]) -> Signal:
+    """
+    Join signals along their features; they stay constant where all of them are, so that the next layer multiplies once.
+
+    :param signals: signals of the same steps, ``[T, N, features]``
+    :return: their features side by side
+    """
+    if len(signals) == 1:
+        return signals[0]
+    if all(signal.is_constant for signal in signals):
+        return Signal(th.cat([signal.values for signal in signals], dim=-1), signals[0].time_steps)
+    return Signal.of(th.cat([signal.tensor() for signal in signals], dim=-1))
