@@ -1,11 +1,30 @@
-"""Print versions, devices, threads, kernels and policies, for a bug report."""
+"""Print versions, devices, threads, kernels and policies, for a bug report; or how the layers of an agent run."""
 
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 
-from sb3_spiking.cli.console import listing, out
+import torch as th
+
+from sb3_spiking.cli.console import listing, note, out
 from sb3_spiking.cli.system_info import KernelInfo, SystemInfo, system_info
+from sb3_spiking.conversion.policy import SpikingQPolicy
+from sb3_spiking.conversion.saving import is_converted
+from sb3_spiking.observations import features_shape
+from sb3_spiking.policies.observations import parts_of
+from sb3_spiking.reading.archive import CheckpointError
+from sb3_spiking.reading.inspection import inspect_zip
+from sb3_spiking.reading.spiking_model import SpikingModel, read_spaces, read_spiking_model
+from sb3_spiking.snn import SpikingNetwork
+from sb3_spiking.snn.description import executions
+from sb3_spiking.snn.execution.acting import reason_against
+from sb3_spiking.snn.execution.choose import Execution
+
+BATCH = 256
+"""Number of observations of a gradient step, those of SB3's TD3 and SAC."""
+MAX_VALUES = 2**27
+"""Limit of the weights of a network and of the spikes of a layer: a file may describe any."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -13,12 +32,74 @@ def run(args: argparse.Namespace) -> None:
     Print the information.
 
     :param args: parsed options
+    :raises ValueError: if a file is given that holds no spiking agent
     """
+    if args.path is not None:
+        _show_executions(args.path, args.json)
+        return
     info = system_info()
     if args.json:
         out.print(json.dumps(dataclasses.asdict(info), indent=2), markup=False)
     else:
         _show(info)
+
+
+def _show_executions(path: Path, as_json: bool) -> None:
+    situations = _converted(path) if is_converted(path) else _trained(path)
+    if as_json:
+        out.print(json.dumps(situations, indent=2), markup=False)
+        return
+    for situation, layers in situations.items():
+        listing(situation, list(layers.items()))
+
+
+def _trained(path: Path) -> dict[str, dict[str, str]]:
+    """Choose for a network like that of the file, which is read as data."""
+    model = read_spiking_model(path, inspect_zip(path))
+    if model is None:
+        raise CheckpointError(f"{path} holds no spiking policy; `sb3-spiking inspect` shows its content")
+    if model.foreign:
+        names = ", ".join(f"{name}={value!r}" for name, value in model.foreign.items())
+        raise CheckpointError(f"{path} names classes of other packages, which are not imported from a file: {names}")
+    if model.options is None:
+        raise CheckpointError(f"{path}: {model.problem}")
+    network = _network_like(path, model)
+    one, batch = th.zeros(1, network.size), th.zeros(BATCH, network.size)
+    with th.no_grad():
+        acting = reason_against(network, one)
+        decision = {"all layers": "the whole network at once"}
+        if acting:
+            decision = {**_shown(executions(network.describe(), one)), "not at once": acting}
+    note(f"for a network like that of {path}, made anew on this machine's CPU: files hold no hooks")
+    learning = _shown(executions(network.describe(), batch))
+    return {"one observation": decision, f"{BATCH} observations": learning}
+
+
+def _network_like(path: Path, model: SpikingModel) -> SpikingNetwork:
+    spaces = read_spaces(path)
+    if spaces is None or model.options is None:
+        raise CheckpointError(f"{path}: its observation space cannot be read as data")
+    *linear, decoder = (shape for shape in model.layers if len(shape) == 2)
+    hidden = [neurons for neurons, _ in linear]
+    values = max(model.spiking_parameters, BATCH * model.options.time_steps * max(hidden))
+    if values > MAX_VALUES:
+        raise CheckpointError(f"{path} describes a network of {values} values; more than {MAX_VALUES} are not made")
+    if model.options.decoder_population is not None:
+        del hidden[-1]
+    return SpikingNetwork(parts_of(spaces[0]), decoder[0], hidden, model.options)
+
+
+def _converted(path: Path) -> dict[str, dict[str, str]]:
+    policy = SpikingQPolicy.load(path)
+    features = th.zeros(1, *features_shape(policy.observation_space))
+    with th.no_grad():
+        return {"one observation": _shown(executions(policy.network.describe(), features))}
+
+
+def _shown(choices: dict[str, Execution]) -> dict[str, str]:
+    return {
+        name: choice.way.value + (f": {choice.reason}" if choice.reason else "") for name, choice in choices.items()
+    }
 
 
 def _show(info: SystemInfo) -> None:

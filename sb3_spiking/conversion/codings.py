@@ -18,6 +18,7 @@ from spikingjelly.activation_based.base import MemoryModule
 
 from sb3_spiking.arguments import choice, finite_float, positive_int
 from sb3_spiking.snn.execution.backends import unsupported
+from sb3_spiking.snn.execution.choose import Execution, Way, choose_neurons
 from sb3_spiking.snn.execution.populations import run_neurons
 from sb3_spiking.snn.neurons import RESETS, IntegrateAndFire
 from sb3_spiking.snn.neurons import ResetName as Reset
@@ -69,6 +70,16 @@ class Coding(ABC):
         :param initial: initial membranes, ``[N, ...]``; those at rest if None
         :return: spikes, 0 or 1 (or -1, in codings with signs), ``[T, N, ...]``
         """
+
+    def choose(self, drive: th.Tensor) -> Execution:
+        """
+        Choose how a layer of neurons runs.
+
+        :param drive: drive, or the tensor that it is computed from
+        :return: the choice
+        """
+        problem = "there are no kernels for GPUs" if drive.device.type != "cpu" else unsupported(drive)
+        return Execution(Way.NEURONS, "") if problem is None else Execution(Way.OPERATIONS, problem)
 
     @abstractmethod
     def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
@@ -149,6 +160,9 @@ class Rate(Coding):
     def rest(self) -> float:
         return self.initial
 
+    def choose(self, drive: th.Tensor) -> Execution:
+        return choose_neurons(_integrate_and_fire(self.reset), drive)
+
     def constant_drive(self, current: th.Tensor) -> th.Tensor:
         return current.expand(self.time_steps, *current.shape)
 
@@ -168,11 +182,6 @@ class Rate(Coding):
 
     def latency(self, hidden_layers: int) -> int:
         return self.time_steps
-
-
-def _has_kernels(tensor: th.Tensor) -> bool:
-    """Tell whether the kernels of digits and signed rates run on a tensor: on the CPU alone."""
-    return tensor.device.type == "cpu" and unsupported(tensor) is None
 
 
 @lru_cache
@@ -204,9 +213,12 @@ class Signed(Rate):
         if self.reset != "soft":
             raise ValueError(f"reset={self.reset!r}: only coding='rate' has another reset than 'soft'")
 
+    def choose(self, drive: th.Tensor) -> Execution:
+        return Coding.choose(self, drive)
+
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         membrane = th.full_like(drive[0], self.rest) if initial is None else initial
-        if _has_kernels(drive):
+        if self.choose(drive).way is Way.NEURONS:
             from sb3_spiking.snn.execution import coding_kernels
 
             return coding_kernels.signed_rate(drive, membrane)
@@ -292,7 +304,7 @@ class FewSpike(Coding):
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         worth = self.worth()
         membrane = drive + worth[-1] / 2
-        if _has_kernels(drive):
+        if self.choose(drive).way is Way.NEURONS:
             from sb3_spiking.snn.execution import coding_kernels
 
             return coding_kernels.digits(membrane, worth, worth, signed=False)
@@ -336,7 +348,7 @@ class Ternary(FewSpike):
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
         worth = self.worth()
-        if _has_kernels(drive):
+        if self.choose(drive).way is Way.NEURONS:
             from sb3_spiking.snn.execution import coding_kernels
 
             return coding_kernels.digits(drive, worth, [value / 2 for value in worth], signed=True)

@@ -11,8 +11,10 @@ from torch import nn
 from sb3_spiking.conversion.codings import Coding
 from sb3_spiking.conversion.dense import DenseNetwork, Layer, apply
 from sb3_spiking.snn import PopulationRecord, Recording
+from sb3_spiking.snn.description import Description, Readout, Source, Stage, record
+from sb3_spiking.snn.execution.choose import Execution
 from sb3_spiking.snn.observers import operations_are_traced
-from sb3_spiking.snn.recording import synapses_of
+from sb3_spiking.snn.signal import Signal
 
 Membranes = tuple[th.Tensor, ...]
 """Initial membranes of each spiking layer for one decision, ``[N, ...]`` each."""
@@ -111,6 +113,39 @@ class ConvertedNetwork(nn.Module):
         *hidden, _ = self._layers(features)
         return [self.coding.decode(layer.spikes) for layer in hidden]
 
+    def describe(self, state: Membranes | None = None) -> Description:
+        """
+        Return the description.
+
+        :param state: initial membranes that the previous decisions returned; None for rest
+        :return: the description; its modules are the network's own
+        """
+        first = self.layers[0]
+        shape = (first.in_features,) if isinstance(first, nn.Linear) else None
+        stages: list[Stage] = []
+        before = "features"
+        for index, layer in enumerate(self.layers[:-1]):
+            name, initial = f"hidden{index}", None if state is None else state[index]
+            stages.append(
+                Stage(name, (before,), layer, self.coding, partial(self._population, index, initial), self._choose)
+            )
+            before = name
+        stages.append(Stage("output", (before,), self.layers[-1]))
+        readout = Readout(None, scale=self.output_scale)
+        return Description(self.coding.time_steps, (Source("features", 0, shape),), tuple(stages), readout)
+
+    def _choose(self, inputs: Signal) -> Execution:
+        return self.coding.choose(inputs.values)
+
+    def _population(self, index: int, initial: th.Tensor | None, inputs: Signal) -> PopulationRecord:
+        """Run a spiking layer from its initial membranes; the first one receives numbers."""
+        synapses = partial(apply, self.layers[index])
+        if index == 0:
+            drive = self.coding.constant_drive(synapses(inputs.values[0]))
+        else:
+            drive = self.coding.drive(synapses, inputs.values)
+        return PopulationRecord(f"hidden{index}", self.coding.fire(drive, initial).cpu())
+
     def record(self, features: th.Tensor, state: Membranes | None = None) -> Recording:
         """
         Record the spikes and operation counts of decisions.
@@ -119,16 +154,7 @@ class ConvertedNetwork(nn.Module):
         :param state: initial membranes that the previous decisions returned; None for rest
         :return: populations ``"hidden0"``, ..., without their membranes
         """
-        recording = Recording()
-        inputs = features[None]
-        for index, (synapses, layer) in enumerate(zip(self.layers, self._layers(features, state), strict=True)):
-            name = "output" if index == len(self.layers) - 1 else f"hidden{index}"
-            flat = inputs.flatten(2) if isinstance(synapses, nn.Linear) else inputs
-            recording.add_synapses(name, synapses_of(synapses), flat)
-            if name != "output":
-                recording.populations.append(PopulationRecord(name, layer.spikes.cpu()))
-            inputs = layer.spikes
-        return recording
+        return record(self.describe(state), features)
 
     def parts(self, features: th.Tensor) -> list[slice]:
         """

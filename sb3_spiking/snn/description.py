@@ -13,6 +13,7 @@ from typing import Any
 import torch as th
 from torch import nn
 
+from sb3_spiking.snn.execution.choose import Execution
 from sb3_spiking.snn.recording import PopulationRecord, Recording, synapses_of
 from sb3_spiking.snn.signal import Signal, side_by_side
 
@@ -24,15 +25,15 @@ class Source:
 
     :param name: name of the source, that of its population where an encoder has one
     :param start: index of its first feature
-    :param shape: shape of the piece, ``(size,)`` or ``(channels, height, width)``
+    :param shape: shape of the piece, ``(size,)`` or ``(channels, height, width)``; None where any fits
     :param encoder: a module of ``[N, size]`` to a signal; None where numbers enter as they are
     :param exponentials: number of exponentials that the encoder evaluates for one decision; 0 where it has no neurons
     """
 
     name: str
     start: int
-    shape: tuple[int, ...]
-    encoder: nn.Module | None
+    shape: tuple[int, ...] | None = None
+    encoder: nn.Module | None = None
     exponentials: int = 0
 
 
@@ -47,6 +48,7 @@ class Stage:
     :param neuron: neurons, a SpikingJelly node or a coding; None for an output, which does not spike
     :param fire: input of the stage to the spikes and membranes of its population, from rest, without a graph; None for
         an output
+    :param choose: input of the stage to the choice of how it runs; None for an output
     :param norm: normalisation of the currents; None where there is none
     :param feedback: linear map of the spikes of one step to the next step's current; None where there is none
     """
@@ -56,6 +58,7 @@ class Stage:
     linear: nn.Module
     neuron: Any = None
     fire: Callable[[Signal], PopulationRecord] | None = None
+    choose: Callable[[Signal], Execution] | None = None
     norm: nn.Module | None = None
     feedback: nn.Module | None = None
 
@@ -131,8 +134,27 @@ def record(description: Description, features: th.Tensor) -> Recording:
     return recording
 
 
+def executions(description: Description, features: th.Tensor) -> dict[str, Execution]:
+    """
+    Choose how each spiking stage runs, as a decision on these features would.
+
+    :param description: a network
+    :param features: ``[N, size]``, or images ``[N, channels, height, width]`` of a single source
+    :return: the choice of each stage, by its name
+    """
+    signals = {source.name: _enter(source, features, description.time_steps) for source in description.sources}
+    choices: dict[str, Execution] = {}
+    for stage in description.hidden:
+        inputs = _joined([signals[name] for name in stage.inputs], stage.linear)
+        assert stage.choose is not None
+        assert stage.fire is not None
+        choices[stage.name] = stage.choose(inputs)
+        signals[stage.name] = Signal.of(stage.fire(inputs).spikes.to(inputs.values))
+    return choices
+
+
 def _enter(source: Source, features: th.Tensor, time_steps: int) -> Signal:
-    if source.encoder is None:
+    if source.encoder is None or source.shape is None:
         return Signal(features[None], time_steps)
     size = prod(source.shape)
     signal: Signal = source.encoder(features[:, source.start : source.start + size])

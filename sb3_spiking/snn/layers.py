@@ -6,6 +6,7 @@ A layer knows nothing of what came before and keeps nothing for what comes next.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch as th
@@ -123,7 +124,8 @@ class SpikingLayer(nn.Module):
         :return: its stage
         """
         norm = None if type(self.current_norm) is nn.Identity else self.current_norm
-        return Stage(self.name, tuple(inputs), self.synapses, self.neuron, self.record, norm)
+        choose = partial(choose_layer, self)
+        return Stage(self.name, tuple(inputs), self.synapses, self.neuron, self.record, choose, norm)
 
 
 class IntraConnections(nn.Conv1d):
