@@ -74,7 +74,9 @@ class KernelCache(FunctionCache):
     def __init__(self, function: Any, equations: Sequence[Callable[..., Any]] = ()) -> None:
         super().__init__(function)
         self._equations = tuple(map(_identity, equations))
-        self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base, sources_digest())
+        # Closures for different equations have one name: each gets files of its own.
+        own = hashlib.sha256(repr(self._equations).encode()).hexdigest()[:12] if equations else ""
+        self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base + own, sources_digest())
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         # numba would pickle the functions in a closure, and find others in the next process.
@@ -102,7 +104,17 @@ class KernelCache(FunctionCache):
 
 
 class CheckedFiles(IndexDataCacheFile):
-    """The files of a cached function, each with a digest at its end: numba would run damaged machine code."""
+    """
+    The files of a cached function: each with a digest at its end, as numba would run damaged machine code, and with its
+    key, as two processes that compile at once may give their files the same number.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        super().save(key, (key, data))
+
+    def load(self, key: Any) -> Any:
+        found = super().load(key)
+        return None if found is None or found[0] != key else found[1]
 
     def _dump(self, obj: Any) -> bytes:
         data: bytes = super()._dump(obj)
