@@ -61,7 +61,7 @@ class SurrogateScheduleCallback(BaseCallback):
             if found is not expected:
                 raise ValueError(
                     f"SurrogateScheduleCallback changes surrogate={self._surrogate.name!r}, but {layer.name} has "
-                    f"{found.__name__} in its place; add one's own to sb3_spiking.snn.surrogates.SURROGATES instead"
+                    f"{found.__name__} in its place; give the policy surrogate='package.module:Name' instead"
                 )
 
     def _set(self, value: float) -> None:
