@@ -67,8 +67,8 @@ def layer_sizes(parts: tuple[Part, ...] | None, options: SpikingOptions, weights
             populations.append(part.size * per_feature)
         features += populations[-1]
     sizes = [features, *hidden] + ([] if population is None else [out_dim * population])
-    expected = [(size, fan_in) for fan_in, size in itertools.pairwise(sizes)]
-    expected = [*convolutions, *expected, (out_dim, population or hidden[-1])]
+    linear = [(size, fan_in) for fan_in, size in itertools.pairwise(sizes)]
+    expected: list[Shape] = [*convolutions, *linear, (out_dim, population or hidden[-1])]
     if found != expected:
         raise ValueError(f"the weights {_words(found)} do not fit the options and observations: {_words(expected)}")
     return LayerSizes(parts, (*populations, *sizes[1:]), tuple(hidden), out_dim)

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 from stable_baselines3 import PPO, TD3
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 import sb3_spiking
 from sb3_spiking.policies import on_policy, td3
@@ -31,6 +32,7 @@ def test_a_class_derived_from_one_of_ours_is_an_instance_too():
     assert issubclass(Own, sb3_spiking.PopSANPolicy)
     assert not isinstance(policy, sb3_spiking.SpikingMlpPolicy)
     assert not isinstance("PopSANPolicy", sb3_spiking.PopSANPolicy)
+    assert not issubclass(type("PopSANPolicy", (ActorCriticPolicy,), {}), sb3_spiking.PopSANPolicy)  # as documented
 
 
 def test_what_needs_a_class_is_told_where_the_classes_are():
