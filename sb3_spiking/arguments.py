@@ -13,7 +13,7 @@ import torch as th
 
 Option = TypeVar("Option")
 
-ELSEWHERE = {
+FOREIGN_NAMES = {
     "beta": "membrane_decay",
     "v_decay": "membrane_decay",
     "c_decay": "current_decay",
@@ -73,7 +73,7 @@ def closest(name: object, allowed: Iterable[str]) -> str | None:
     """
     known = {each.lower(): each for each in allowed}
     text = name.__name__ if isinstance(name, type) else str(name)
-    wanted = ELSEWHERE.get(text, text).lower()
+    wanted = FOREIGN_NAMES.get(text, text).lower()
     matches = difflib.get_close_matches(wanted, known, n=1)
     return known[matches[0]] if matches else None
 

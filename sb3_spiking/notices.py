@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from functools import cache
 from types import FrameType
 
 LIBRARIES = frozenset(
@@ -24,6 +25,16 @@ def warn(message: str) -> None:
     registry = frame.f_globals.setdefault("__warningregistry__", {})
     module = frame.f_globals.get("__name__")
     warnings.warn_explicit(message, UserWarning, frame.f_code.co_filename, frame.f_lineno, module, registry)
+
+
+@cache
+def warn_once(message: str) -> None:
+    """
+    Warn, once in a process.
+
+    :param message: problem and remedy
+    """
+    warn(message)
 
 
 def _users_frame(frame: FrameType) -> FrameType:

@@ -14,11 +14,11 @@ import torch as th
 from torch import nn
 
 from sb3_spiking.arguments import hidden_sizes
+from sb3_spiking.snn import acting
 from sb3_spiking.snn.constants import SavesConstants
 from sb3_spiking.snn.counterpart import ann_macs
 from sb3_spiking.snn.decoders import Decoder
 from sb3_spiking.snn.description import Description, Readout, Stage, record
-from sb3_spiking.snn.execution import acting
 from sb3_spiking.snn.inputs import Part, describe_input, make_input
 from sb3_spiking.snn.layers import SpikingLayer, hidden_layer, output_layer
 from sb3_spiking.snn.options import SpikingOptions

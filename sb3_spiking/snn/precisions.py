@@ -6,7 +6,7 @@ from typing import Any
 
 import torch as th
 
-from sb3_spiking.notices import warn
+from sb3_spiking.notices import warn_once
 
 PRECISIONS: dict[str, th.dtype | None] = {"float32": None, "bfloat16": th.bfloat16}
 """What the products are rounded to; None: not at all."""
@@ -23,11 +23,10 @@ def has_bfloat16() -> bool | None:
     return any(capabilities.get(name, False) for name in INSTRUCTIONS) if capabilities else None
 
 
-@cache
 def warn_where_emulated() -> None:
     """Say, once in a process, that products in bfloat16 are of no use on this processor."""
     if has_bfloat16() is False:
-        warn(
+        warn_once(
             "precision='bfloat16' is slower than 'float32' on this processor, which has no instructions for it "
             f"({', '.join(INSTRUCTIONS)})",
         )

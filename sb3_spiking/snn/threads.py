@@ -6,13 +6,12 @@ threads wait for the last of them. Where other programs compute as well, this ta
 """
 
 import os
-from functools import cache
 from weakref import WeakSet
 
 import torch as th
 from torch import nn
 
-from sb3_spiking.notices import warn
+from sb3_spiking.notices import warn_once
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 """Environment variables with which a user chooses the number of threads."""
@@ -35,17 +34,12 @@ def notice_threads(networks: nn.Module) -> None:
         return
     _ASKED.add(networks)
     if _is_default(threads) and _are_small_on_the_cpu(networks):
-        _warn(threads)
-
-
-@cache
-def _warn(threads: int) -> None:
-    warn(
-        f"torch computes in {threads} threads, one for each core. These networks are small, so the threads mostly wait "
-        "for each other, and on a busy machine for all that runs there: a gradient step can take ten times as long. "
-        "Before training, write: import torch; torch.set_num_threads(1). Or set OMP_NUM_THREADS=1 in the environment. "
-        "To keep this number, set OMP_NUM_THREADS to it."
-    )
+        warn_once(
+            f"torch computes in {threads} threads, one for each core. These networks are small, so the threads mostly "
+            "wait for each other, and on a busy machine for all that runs there: a gradient step can take ten times as "
+            "long. Before training, write: import torch; torch.set_num_threads(1). Or set OMP_NUM_THREADS=1 in the "
+            "environment. To keep this number, set OMP_NUM_THREADS to it."
+        )
 
 
 def _is_default(threads: int) -> bool:

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from sb3_spiking.notices import warn
+from sb3_spiking.notices import warn_once
 from sb3_spiking.snn import elementwise
 
 SOURCES = Path(__file__).parents[1]
@@ -131,16 +131,6 @@ def _identity(function: Any) -> tuple[str, str, str]:
         return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()
     content = repr((function.__code__.co_code, function.__code__.co_consts, function.__code__.co_names)).encode()
     return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()
-
-
-@cache
-def warn_once(message: str) -> None:
-    """
-    Warn, once in a process.
-
-    :param message: what to say
-    """
-    warn(message)
 
 
 def warn_of_cache(folder: str, error: Exception) -> None:
