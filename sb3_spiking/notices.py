@@ -1,4 +1,4 @@
-"""Warnings that point at the user's own line, not at one of a library."""
+"""Warnings that point at the user's own line."""
 
 import sys
 import warnings
@@ -12,7 +12,7 @@ LIBRARIES = frozenset(
         *("sb3_spiking", "sb3_spiking_cli"),
     )
 )
-"""Packages whose lines are not the user's."""
+"""Packages whose frames are skipped."""
 
 
 def warn(message: str) -> None:
