@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 OLDEST := .venv-oldest
 # Of `make oldest`: another torch than the oldest one, and which tests.
 TORCH ?=
@@ -13,7 +14,7 @@ OLDEST_READY := $(OLDEST)/.ready-$(or $(TORCH),oldest)
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs pytest oldest bench format serve clean clean-kernels
+.PHONY: help demo check test lint types docs pytest oldest bench format serve clean clean-kernels
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -27,7 +28,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## train a spiking agent until it balances, and draw its spikes
 	$(BIN)/python examples/inverted_pendulum.py
 
-test: lint types docs pytest  ## everything that must be green
+# The rooms that everything stands on; of policies one algorithm of each family, nothing that takes long: see CONTRIBUTING.md.
+CHECKED := $(addprefix tests/,snn reading policies conversion optimizers evaluation \
+  $(addprefix test_,errors.py files_of_0_1_0.py notices.py versions.py))
+
+check: lint types $(READY)  ## before a commit, in three minutes: lint, types, the tests that matter most
+	$(PYTEST) -m "not slow and not twin" $(CHECKED)
+
+test: lint types pytest  ## everything that must be green, in a quarter of an hour; a test builds the site
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -39,8 +47,8 @@ types: $(READY)  ## mypy
 docs: $(READY)  ## build the site, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-pytest: $(READY)  ## all the tests, the slow ones too, in a process for each core, four at most
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+pytest: $(READY)  ## all the tests, in a process for each core, four at most
+	$(PYTEST)
 
 # Torch's oldest release is gigabytes of CUDA on Linux: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has one without.
 $(OLDEST_READY): pyproject.toml constraints-oldest.txt

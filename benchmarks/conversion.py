@@ -1,27 +1,27 @@
-"""Conversion evidence: every coding on trained agents, for many time steps.
+"""
+Accuracy of conversion: every coding on trained agents, for many time steps.
 
-The tables behind docs/results.md:
+The tables behind docs/results.md, of agents in files that name their environment (``dqn-CartPole-v1.zip``):
 
-    OMP_NUM_THREADS=1 python benchmarks/conversion.py agreement ../shared/reference/zoo-dqn/*.zip
-    OMP_NUM_THREADS=1 python benchmarks/conversion.py returns ../shared/reference/zoo-dqn/*.zip
-    OMP_NUM_THREADS=1 python benchmarks/conversion.py finetuning ../shared/reference/zoo-dqn/*.zip
+    OMP_NUM_THREADS=1 python benchmarks/conversion.py agreement AGENT.zip ...
+    OMP_NUM_THREADS=1 python benchmarks/conversion.py returns AGENT.zip ...
+    OMP_NUM_THREADS=1 python benchmarks/conversion.py finetuning AGENT.zip ...
 
-``agreement`` compares decisions on states of the DQN's own episodes: 10,000 to calibrate on (one action in twenty at
-random), 1,000 of other episodes to compare on, both drawn anew for each of three seeds; the residual coding, which
-carries something from decision to decision, is compared in ten episodes of its own. ``returns`` lets DQN and
-spiking network play the same 100 episodes. ``finetuning`` compares decisions without and with 2,000 steps of it.
-Environments are taken from the files' names. Records go to docs/data/conversion; ``--summary`` prints the tables of
-all of them.
+``agreement`` compares decisions on states of the DQN's own episodes: 10,000 states for calibration (one action in
+twenty at random) and 1,000 states of other episodes for the comparison, both drawn anew for each of three seeds. The
+residual coding carries state from decision to decision and is compared over ten complete episodes instead. ``returns``
+plays the same 100 episodes with the DQN and with the spiking network. ``finetuning`` compares decisions without and
+with 2,000 steps of fine-tuning. Records go to docs/data/conversion; ``--summary`` prints the tables of all records.
 """
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import records
 import torch as th
 from provenance import provenance
 
@@ -31,9 +31,9 @@ from sb3_spiking.conversion.methods import METHODS, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy
 from sb3_spiking.environments.from_files import find_env
 
-RECORDS = Path("docs/data/conversion")
+RECORDS = records.DATA / "conversion"
 Results = dict[str, dict[str, list[float]]]
-"""Share of equal decisions for each seed, by setting and number of time steps."""
+"""Share of equal decisions by setting and number of time steps, one for each seed."""
 TIME_STEPS = (4, 8, 16, 32, 64, 128, 256, 512)
 DIGITS = (2, 4, 6, 8, 10, 12, 14, 16)
 SEEDS = (0, 1, 2)
@@ -52,7 +52,7 @@ FINETUNED = (("rate", 4), ("rate", 16), ("few-spike", 4), ("ternary", 4))
 
 
 def agent_and_env(path: Path) -> tuple[DenseQPolicy, EnvRecipe]:
-    """Return a trained agent and the environment that its file names."""
+    """Return a trained agent and the recipe of the environment in its file name."""
     dqn = load_dqn(path)
     found = find_env(path, dqn.observation_space, dqn.action_space)
     if found is None or found.recipe is None:
@@ -61,7 +61,7 @@ def agent_and_env(path: Path) -> tuple[DenseQPolicy, EnvRecipe]:
 
 
 def agreement(path: Path) -> dict[str, Any]:
-    """Return the share of equal decisions for each setting, number of time steps and seed."""
+    """Return the shares of equal decisions for all settings, numbers of time steps and seeds."""
     dqn, env = agent_and_env(path)
     results: Results = {name: {} for name in SETTINGS}
     for seed in SEEDS:
@@ -72,10 +72,10 @@ def agreement(path: Path) -> dict[str, Any]:
             for steps in DIGITS if setting["method"] in DIGIT_CODINGS else TIME_STEPS:
                 try:
                     method = make_method(**setting, time_steps=steps)
-                except ValueError:  # more digits than float32 has
+                except ValueError:  # float32 has fewer digits
                     continue
                 snn = convert_policy(dqn, calibration, method)
-                if name == "residual":  # what it carries over makes sense along episodes only
+                if name == "residual":  # its state is meaningful along episodes only
                     share = compare(dqn, snn, env, episodes=10, seed=100_000 * seed).agreement
                 else:
                     share = float((snn.q_values(test)[0].argmax(axis=1) == wanted).mean())
@@ -84,7 +84,7 @@ def agreement(path: Path) -> dict[str, Any]:
 
 
 def finetuning(path: Path) -> dict[str, Any]:
-    """Return the share of equal decisions without and with fine-tuning, for few time steps."""
+    """Return the shares of equal decisions without and with fine-tuning, for few time steps."""
     dqn, env = agent_and_env(path)
     results: Results = {}
     for seed in SEEDS:
@@ -102,58 +102,57 @@ def finetuning(path: Path) -> dict[str, Any]:
 
 
 def returns(path: Path) -> dict[str, Any]:
-    """Return what the DQN and its default conversion reach in the same episodes."""
+    """Return the comparison of the DQN with its default conversion in the same episodes."""
     dqn, env = agent_and_env(path)
     report = compare(dqn, convert(dqn, env=env), env, EPISODES, seed=1_000_000)
     return dataclasses.asdict(report)
 
 
 def summary() -> str:
-    """Return Markdown tables of the records."""
+    """Return the Markdown tables of all records."""
     lines: list[str] = []
     for agent, record in _recorded("agreement"):
         lines += _table(agent, {name: shares for name, shares in record.items() if name in DIGIT_CODINGS})
         lines += _table(agent, {name: shares for name, shares in record.items() if name not in DIGIT_CODINGS})
-    columns = "agent | DQN's return | SNN's return | agreement | SNN's synops | SNN's energy"
-    columns += " | DQN's energy | DQN's, zeros skipped"
-    lines += [f"\n| {columns} |", "|---" * 8 + "|"]
+    heading = ["agent", "DQN's return", "SNN's return", "agreement", "SNN's synops", "SNN's energy", "DQN's energy"]
+    rows = []
     for path in sorted(RECORDS.glob("returns-*.json")):
-        report: dict[str, Any] = json.loads(path.read_text())
+        report: dict[str, Any] = records.read(path)
         cells = [path.stem.removeprefix("returns-")]
         cells += [_mean_and_error(report[key]) for key in ("dqn_returns", "snn_returns")]
         cells += [f"{100 * report['agreement']:.2f} %", f"{report['cost']['synops']:.0f}"]
         cells += [f"{1e9 * report[key]:.0f} nJ" for key in ("snn_joules", "dqn_joules", "dqn_effective_joules")]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
+    lines += ["", *records.table([*heading, "DQN's, zeros skipped"], rows)]
     return "\n".join([*lines, *_finetuning_table()])
 
 
-def _recorded(what: str) -> list[tuple[str, Results]]:
-    """Return the agents with a record of a measurement, and their results."""
-    records: list[tuple[str, Results]] = []
-    for path in sorted(RECORDS.glob(f"{what}-*.json")):
-        record = json.loads(path.read_text())
+def _recorded(measurement: str) -> list[tuple[str, Results]]:
+    """Return the agents with records of a measurement, and the results."""
+    found: list[tuple[str, Results]] = []
+    for path in sorted(RECORDS.glob(f"{measurement}-*.json")):
+        record = records.read(path)
         record.pop("provenance", None)
-        records.append((path.stem.removeprefix(f"{what}-"), record))
-    return records
+        found.append((path.stem.removeprefix(f"{measurement}-"), record))
+    return found
 
 
 def _finetuning_table() -> list[str]:
-    records = _recorded("finetuning")
-    heading = " | ".join(["coding", *(f"{agent} | fine-tuned" for agent, _ in records)])
-    lines = [f"\n| {heading} |", "|---" * (1 + 2 * len(records)) + "|"]
+    recorded = _recorded("finetuning")
+    rows = []
     for name, steps in FINETUNED:
-        shares = [record[key][str(steps)] for _, record in records for key in (name, f"{name}, fine-tuned")]
-        lines.append(f"| {' | '.join([f'{name}, T = {steps}', *map(_share, shares)])} |")
-    return lines
+        shares = [record[key][str(steps)] for _, record in recorded for key in (name, f"{name}, fine-tuned")]
+        rows.append([f"{name}, T = {steps}", *map(_share, shares)])
+    heading = [cell for agent, _ in recorded for cell in (agent, "fine-tuned")]
+    return ["", *records.table(["coding", *heading], rows)]
 
 
 def _table(agent: str, rows: Results) -> list[str]:
     steps = sorted({steps for shares in rows.values() for steps in shares}, key=int)
     if not rows:
         return []
-    heading = " | ".join([agent, *(f"T={count}" for count in steps)])
-    cells = [" | ".join([name, *(_share(shares.get(count)) for count in steps)]) for name, shares in rows.items()]
-    return [f"\n| {heading} |", "|---" * (len(steps) + 1) + "|", *(f"| {row} |" for row in cells)]
+    cells = [[name, *(_share(shares.get(count)) for count in steps)] for name, shares in rows.items()]
+    return ["", *records.table([agent, *(f"T={count}" for count in steps)], cells)]
 
 
 def _share(values: list[float] | None) -> str:
@@ -173,24 +172,21 @@ MEASUREMENTS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=list(MEASUREMENTS))
-    parser.add_argument("agents", nargs="*", type=Path, metavar="dqn.zip")
+    parser.add_argument("measurement", nargs="?", choices=list(MEASUREMENTS))
+    parser.add_argument("agents", nargs="*", type=Path, metavar="AGENT.zip")
     parser.add_argument("--summary", action="store_true", help="print the tables of the records and stop")
     args = parser.parse_args()
     if args.summary:
         print(summary())
         return
-    if args.what is None or not args.agents:
-        parser.error("name what to measure, and agents")
+    if args.measurement is None or not args.agents:
+        parser.error("name a measurement and the files of agents")
     th.set_num_threads(1)
-    RECORDS.mkdir(parents=True, exist_ok=True)
     source = provenance()  # before the records change, which are part of the working tree
     for path in args.agents:
-        record = {**MEASUREMENTS[args.what](path), "provenance": source}
-        target = RECORDS / f"{args.what}-{path.stem}.json"
-        partial = target.with_suffix(".partial")
-        partial.write_text(json.dumps(record) + "\n")
-        partial.replace(target)
+        record = {**MEASUREMENTS[args.measurement](path), "provenance": source}
+        target = RECORDS / f"{args.measurement}-{path.stem}.json"
+        records.write(target, record)
         print(target, flush=True)
 
 

@@ -3,12 +3,13 @@ Firing rates of untrained spiking convolutions on real frames, with and without 
 
     python benchmarks/firing_rates.py
 
-Prints the Markdown table of docs/results.md: for each layer the mean rate over seeds of the weights, and the lowest.
+Prints the Markdown table of docs/results.md: mean and minimum rate of each layer over seeds of the weights.
 """
 
 import argparse
 
 import numpy as np
+import records
 import torch as th
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -26,12 +27,12 @@ GAMES = {
 
 
 def frames(env: VecEnv, count: int, every: int = 8) -> th.Tensor:
-    """Return frames that random play meets, in [0, 1], channels first: ``[count, C, H, W]``."""
+    """Return frames of random play, in [0, 1], channels first: ``[count, C, H, W]``."""
     env.reset()
     env.action_space.seed(0)
     met = [np.asarray(env.step(np.array([env.action_space.sample()]))[0]) for _ in range(count * every)]
     images = th.as_tensor(np.concatenate(met[::every])).float() / 255
-    # Atari's frames come with their channels last.
+    # Frames of Atari are channels last.
     return images.permute(0, 3, 1, 2).contiguous() if images.shape[-1] < images.shape[1] else images
 
 
@@ -49,8 +50,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16)
     args = parser.parse_args()
     th.set_num_threads(1)
-    print("| frames | `membrane_norm` | T | conv0 | conv1 | conv2 | hidden0 |")
-    print("|---|---|---|---|---|---|---|")
+    rows = []
     for game, make in GAMES.items():
         images = frames(make(), args.frames)
         for norm in ("none", "layer"):
@@ -64,7 +64,9 @@ def main() -> None:
                     for mean, low in zip(measured.mean(axis=0), measured.min(axis=0), strict=True)
                 ]
                 blank = [""] * (4 - len(cells))
-                print(f"| {game} | {norm} | {time_steps} | {' | '.join([*cells[:-1], *blank, cells[-1]])} |")
+                rows.append([game, norm, time_steps, *cells[:-1], *blank, cells[-1]])
+    heading = ["frames", "`membrane_norm`", "T", "conv0", "conv1", "conv2", "hidden0"]
+    print(*records.table(heading, rows), sep="\n")
 
 
 if __name__ == "__main__":

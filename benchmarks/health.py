@@ -1,22 +1,21 @@
 """
-How the populations of agents that work fire: the evidence behind the limits of ``LayerHealth.diagnosis``.
+Firing statistics of successful agents: the data behind the limits of ``LayerHealth.diagnosis``.
 
-Trained here, quickly, with PPO on CartPole for the networks' options and with the other algorithms on small tasks:
+Agents of short trainings, with PPO on CartPole for the options of networks and with other algorithms on small tasks:
 
     OMP_NUM_THREADS=1 python benchmarks/health.py train ppo-lif
     python benchmarks/health.py missing | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python
 
-Trained elsewhere: the original authors' actor on the observations that lie beside it, and any model of SB3 on
-observations that it met, ``[N, *shape]`` in a ``.npy`` file. Loading a model executes code of its file.
+Agents trained elsewhere: the original authors' actor on its recorded observations, and any model of SB3 on observations
+of its episodes, ``[N, *shape]`` in a ``.npy`` file. Loading a model executes code of its file.
 
     python benchmarks/health.py reference path/to/actor.npz
     python benchmarks/health.py model walker path/to/model.zip --algorithm PPO --observations met.npy --reached 41.8
 
-Each writes a record to docs/data/health. ``summary`` prints their Markdown table.
+Each command writes a record to docs/data/health. ``summary`` prints the Markdown table of all records.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import records
 import torch as th
 from learning import DQN_CARTPOLE, PPO_MINATAR, Agent, Task, algorithm_class, make_env, make_model
 from provenance import provenance
@@ -36,18 +36,18 @@ from sb3_spiking.callbacks import layer_health
 from sb3_spiking.callbacks.training import MAX_DECISIONS
 from sb3_spiking.policies.common import SpikingPolicy
 
-RECORDS = Path("docs/data/health")
+RECORDS = records.DATA / "health"
 MEASUREMENTS = 10
 
 
 @dataclass(frozen=True)
 class Run:
     """
-    An agent to train.
+    Training run.
 
-    :param task: what it learns
-    :param agent: who learns
-    :param works: return from which it counts as an agent that works
+    :param task: learning task
+    :param agent: agent to train
+    :param works: smallest return of a successful agent
     """
 
     task: Task
@@ -100,7 +100,7 @@ RUNS = {
 
 
 class Recorder(sb3_spiking.SpikeMonitorCallback):
-    """Keeps all the measurements: of each population, by its name."""
+    """Monitor that keeps all measurements, by name of the population."""
 
     def __init__(self, log_freq: int) -> None:
         super().__init__(log_freq)
@@ -117,7 +117,7 @@ class Recorder(sb3_spiking.SpikeMonitorCallback):
 
 
 def train(run: Run, seed: int) -> dict[str, Any]:
-    """Train an agent; return what it reached and how healthy it was on the way."""
+    """Train an agent; return its returns and the health of its populations during training."""
     task = run.task
     recorder = Recorder(task.steps // task.n_envs // MEASUREMENTS)
     with tempfile.TemporaryDirectory() as folder:
@@ -141,8 +141,8 @@ def train(run: Run, seed: int) -> dict[str, Any]:
     }
 
 
-def look(policy: BasePolicy, observations: np.ndarray, reached: float) -> dict[str, Any]:
-    """Measure a trained policy on some of the observations that it met."""
+def examine(policy: BasePolicy, observations: np.ndarray, reached: float) -> dict[str, Any]:
+    """Measure a trained policy on some of its observations."""
     assert isinstance(policy, SpikingPolicy)
     some = observations[:: max(1, len(observations) // MAX_DECISIONS)]
     features = policy.spiking_features(policy.obs_to_tensor(some)[0])
@@ -153,30 +153,27 @@ def look(policy: BasePolicy, observations: np.ndarray, reached: float) -> dict[s
 
 
 def reference(path: Path) -> dict[str, Any]:
-    """Measure the original authors' actor."""
+    """Measure the original authors' actor on its recorded observations."""
     with np.load(path, allow_pickle=False) as data:
         arrays = dict(data)
     model = TD3("PopSANPolicy", "HalfCheetah-v5", buffer_size=1, device="cpu")
     state_dict = {name.replace("/", "."): value for name, value in arrays.items() if "/" in name}
     sb3_spiking.load_popsan_checkpoint(model, state_dict, arrays["obs_mean"], arrays["obs_var"])
-    found = look(model.policy, arrays["observations"], float(arrays["returns_seed0to4"].mean()))
+    found = examine(model.policy, arrays["observations"], float(arrays["returns_seed0to4"].mean()))
     return {"task": {"algorithm": "TD3", "env": "HalfCheetah-v3"}, "policy": "PopSANPolicy", **found}
 
 
 def write(name: str, record: Mapping[str, Any]) -> None:
-    """Write a record, whole or not at all."""
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    partial = RECORDS / f"{name}.partial"
-    partial.write_text(json.dumps({"name": name, **record, **provenance()}) + "\n")
-    partial.replace(RECORDS / f"{name}.json")
+    """Write the record of an agent and print its return."""
+    records.write(RECORDS / f"{name}.json", {"name": name, **record, **provenance()})
     print(name, f"reached {record['reached']:.1f}, works from {record['works_from']:g}", flush=True)
 
 
 def summary() -> str:
-    """Return a Markdown table: the range of each quantity over populations with membranes and over the training."""
-    rows = ["| agent | reached | rate | silent, at most | saturated, at most | window, at least |", "|---" * 6 + "|"]
+    """Return a Markdown table: extremes over the training and over the populations with membrane potentials."""
+    rows = []
     for path in sorted(RECORDS.glob("*.json")):
-        record = json.loads(path.read_text())
+        record = records.read(path)
         healths = [
             health
             for measurement in record["measurements"]
@@ -186,8 +183,9 @@ def summary() -> str:
         column = {quantity: [health[quantity] for health in healths] for quantity in healths[0]}
         cells = [record["name"], f"{record['reached']:.1f}", f"{min(column['rate']):.2f} to {max(column['rate']):.2f}"]
         cells += [f"{max(column[name]):.2f}" for name in ("silent", "saturated")] + [f"{min(column['window']):.2f}"]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append(cells)
+    heading = ["agent", "reached", "rate", "silent, at most", "saturated, at most", "window, at least"]
+    return "\n".join(records.table(heading, rows))
 
 
 def main() -> None:
@@ -201,9 +199,9 @@ def main() -> None:
     model.add_argument("name")
     model.add_argument("path", type=Path)
     model.add_argument("--algorithm", required=True)
-    model.add_argument("--observations", type=Path, required=True, help=".npy of raw observations that it met")
-    model.add_argument("--reached", type=float, required=True, help="its return")
-    model.add_argument("--env", default="", help="name of its environment, for the record")
+    model.add_argument("--observations", type=Path, required=True, help=".npy file of raw observations of its episodes")
+    model.add_argument("--reached", type=float, required=True, help="return of the agent")
+    model.add_argument("--env", default="", help="name of the environment, for the record")
     commands.add_parser("missing")
     commands.add_parser("summary")
     args = parser.parse_args()
@@ -218,7 +216,7 @@ def main() -> None:
         write("popsan-halfcheetah", reference(args.checkpoint))
     else:
         policy = algorithm_class(args.algorithm).load(args.path, device="cpu").policy
-        found = look(policy, np.load(args.observations, allow_pickle=False), args.reached)
+        found = examine(policy, np.load(args.observations, allow_pickle=False), args.reached)
         task = {"algorithm": args.algorithm, "env": args.env}
         write(args.name, {"task": task, "policy": type(policy).__name__, **found})
 

@@ -1,26 +1,25 @@
-"""Learning evidence: train one agent on one task with one seed and record its curve.
+"""
+Learning curves: train one agent on one task with one seed and record its evaluations.
 
 The runs behind docs/results.md, one process and one thread each:
 
     OMP_NUM_THREADS=1 python benchmarks/learning.py td3-halfcheetah --agent popsan --seed 0
 
-Every agent of a task gets the same algorithm arguments. The agents are
+All agents of a task have the same arguments of the algorithm. The agents are
 
-* ``popsan``, ``spiking-cnn``: the spiking policies, with their defaults; ``...-corrected`` with the common-mode
-  correction,
+* ``popsan``, ``spiking-cnn``: the spiking policies with their defaults; ``...-corrected`` with common-mode correction,
 * ``mlp``, ``cnn``: SB3's own policies (the CNN with the geometry of the spiking one),
-* ``mlp-normalized``, ``cnn-normalized``: these with the normalisation that the spiking policies have, of observations
-  and of the layers' currents, so that nobody credits spikes with what normalisation did.
+* ``mlp-normalized``, ``cnn-normalized``: the same with the normalisation of the spiking policies (of observations and
+  of the layers' currents), so that effects of normalisation are not credited to spikes.
 
-All the runs of a task (or of all the tasks) that have no record yet, two at a time:
+All runs of a task (or of all tasks) without a record, two at a time:
 
     python benchmarks/learning.py td3-halfcheetah --missing | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python
 
-``--summary`` prints the Markdown table of the recorded runs, ``--figure`` draws their curves.
+``--summary`` prints the Markdown tables of the recorded runs, ``--figure`` draws their curves.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -29,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import records
 import torch as th
+import yaml  # type: ignore[import-untyped]
 from gymnasium import spaces
 from provenance import provenance
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
@@ -45,19 +46,20 @@ import sb3_spiking
 from sb3_spiking.distributed import DataParallelCallback
 from sb3_spiking.policies import ConvExtractor, RunningNormExtractor
 from sb3_spiking.snn.current_norm import CurrentNorm
+from sb3_spiking.zoo import FILES
 
 SEEDS = (0, 1, 2)
-FRESH_SEEDS = (11, 12, 13)  # for recipes that were found by trial on the others
-RECORDS = Path("docs/data/learning")
+FRESH_SEEDS = (11, 12, 13)  # for hyperparameters that were tuned on the others
+RECORDS = records.DATA / "learning"
 
 
 @dataclass(frozen=True)
 class Agent:
     """
-    Who learns.
+    A policy and its arguments.
 
-    :param policy: name of the policy
-    :param policy_kwargs: its arguments
+    :param policy: alias of the policy
+    :param policy_kwargs: arguments of the policy
     """
 
     policy: str
@@ -71,17 +73,17 @@ CORRECTED = {"common_mode_correction": True}
 
 class LayerNormExtractor(ConvExtractor):
     """
-    The ANN torso with the normalisation of the spiking layers, before each ReLU.
+    ANN torso with the normalisation of the spiking layers before each ReLU.
 
-    :param observation_space: images
-    :param kwargs: see ``ConvExtractor``
+    :param observation_space: space of the images
+    :param kwargs: arguments of ``ConvExtractor``
     """
 
     def __init__(self, observation_space: spaces.Space, **kwargs: Any) -> None:
         super().__init__(observation_space, **kwargs)
         for branch in self.torso.branches:
             assert isinstance(branch, nn.Sequential)
-            # From the end, so that what is inserted moves nothing that is still to be looked at.
+            # From the end, so that insertions do not move the remaining modules.
             for index, module in reversed(list(enumerate(branch))):
                 if isinstance(module, nn.Conv2d | nn.Linear):
                     branch.insert(index + 1, CurrentNorm(len(module.weight), threshold=1.0))
@@ -96,19 +98,19 @@ CNN_NORMALIZED = Agent("CnnPolicy", {"features_extractor_class": LayerNormExtrac
 @dataclass(frozen=True)
 class Task:
     """
-    What is learnt.
+    Learning task.
 
     :param algorithm: name of the algorithm
     :param env: id of the environment, ``"minatar-<game>"`` for MinAtar
     :param steps: budget of environment steps
-    :param agents: who learns it, the spiking ones first
-    :param arguments: arguments of the algorithm, the same for all of them
-    :param policy_kwargs: arguments of the policies, the same for all of them
-    :param n_envs: environments in parallel
+    :param agents: compared agents, the spiking ones first
+    :param arguments: arguments of the algorithm, the same for all agents
+    :param policy_kwargs: arguments of the policies, the same for all agents
+    :param n_envs: number of parallel environments
     :param noise: standard deviation of the action noise
     :param eval_episodes: episodes of each of the ten evaluations
-    :param seeds: of the runs
-    :param ranks: processes that train together, started by ``torchrun --nproc-per-node``
+    :param seeds: seeds of the runs
+    :param ranks: number of data-parallel processes, started by ``torchrun --nproc-per-node``
     """
 
     algorithm: str
@@ -140,31 +142,33 @@ LABELS = {
     "cnn": "CnnPolicy",
     "cnn-normalized": "CnnPolicy, layers normalised",
 }
-"""What tables and figures call the agents."""
+"""Labels of the agents in tables and figures."""
 
-# Chosen by trial on seed 0, on the spiking agent more than on the ANN; see docs/results.md.
-DQN_CARTPOLE = {
-    "learning_rate": LinearSchedule(5e-4, 0.0, 1.0),
-    "batch_size": 64,
-    "buffer_size": 50_000,
-    "learning_starts": 1000,
-    "target_update_interval": 200,
-    "train_freq": 4,
-    "gradient_steps": 2,
-    "n_steps": 10,
-    "exploration_fraction": 0.16,
-    "exploration_final_eps": 0.04,
-}
-# Chosen between two learning rates on seed 100, for the spiking agent as for the ANN.
-PPO_MINATAR = {"learning_rate": 1e-3, "n_steps": 128, "batch_size": 256, "n_epochs": 4, "ent_coef": 0.01}
-DQN_MINATAR = {
-    "learning_rate": 2.5e-4,
-    "buffer_size": 100_000,
-    "learning_starts": 5000,
-    "target_update_interval": 1000,
-    "exploration_fraction": 0.2,
-    "exploration_final_eps": 0.05,
-}
+ZOO_ONLY = ("policy", "policy_kwargs", "n_timesteps", "n_envs", "env_wrapper")
+"""Hyperparameters of rl_zoo3 that are no arguments of the algorithm."""
+
+
+def packaged_arguments(algorithm: str, env: str) -> dict[str, Any]:
+    """
+    Return an algorithm's arguments out of the packaged hyperparameters.
+
+    :param algorithm: name of the algorithm, lower case
+    :param env: id of the environment in the packaged file
+    :return: arguments, with rl_zoo3's linear schedules as SB3's
+    """
+    found: dict[str, Any] = yaml.safe_load(FILES[algorithm].read_text())[env]
+    arguments = {name: value for name, value in found.items() if name not in ZOO_ONLY}
+    rate = arguments["learning_rate"]
+    if isinstance(rate, str):
+        arguments["learning_rate"] = LinearSchedule(float(rate.removeprefix("lin_")), 0.0, 1.0)
+    return arguments
+
+
+# Tuned by hand on seed 0, more on the spiking agent than on the ANN; see docs/results.md.
+DQN_CARTPOLE = packaged_arguments("dqn", "CartPole-v1")
+# The better of two learning rates on seed 100, for the spiking agent as for the ANN.
+PPO_MINATAR = packaged_arguments("ppo", "MinAtar/Breakout-v1")
+DQN_MINATAR = packaged_arguments("dqn", "MinAtar/Breakout-v1")
 
 TASKS = {
     "td3-halfcheetah": Task(
@@ -207,7 +211,7 @@ TASKS = {
 
 
 def algorithm_class(name: str) -> type[BaseAlgorithm]:
-    """Return an algorithm of SB3 or sb3-contrib by its name."""
+    """Return the class of an algorithm of SB3 or sb3-contrib."""
     own: dict[str, type[BaseAlgorithm]] = {cls.__name__: cls for cls in (A2C, DQN, PPO, SAC, TD3)}
     if name in own:
         return own[name]
@@ -224,7 +228,7 @@ def make_env(task: Task, n_envs: int, seed: int) -> VecEnv:
 
 
 def make_model(task: Task, agent: Agent, seed: int) -> BaseAlgorithm:
-    """Return the untrained agent, with the arguments that all the agents of the task share."""
+    """Return an untrained agent with the task's arguments."""
     env = make_env(task, task.n_envs, seed)
     arguments = dict(task.arguments)
     if task.noise > 0:
@@ -237,7 +241,7 @@ def make_model(task: Task, agent: Agent, seed: int) -> BaseAlgorithm:
 
 
 def train(task: Task, agent: Agent, seed: int, save: Path | None = None) -> dict[str, Any] | None:
-    """Train and return the record of the run: its provenance, time and curve; None on all ranks but the first."""
+    """Train and return the record of the run: curve, duration and provenance; None on all ranks but the first."""
     model = make_model(task, agent, seed)
     with tempfile.TemporaryDirectory() as folder:
         callback: BaseCallback = EvalCallback(
@@ -269,18 +273,18 @@ def train(task: Task, agent: Agent, seed: int, save: Path | None = None) -> dict
 
 
 def record_path(task: str, agent: str, seed: int) -> Path:
-    """Return where the record of a run lies."""
+    """Return the path of a run's record."""
     return RECORDS / f"{task}-{agent}-seed{seed}.json"
 
 
-def records(task: str, agent: str) -> list[dict[str, Any]]:
+def recorded_runs(task: str, agent: str) -> list[dict[str, Any]]:
     """Return the recorded runs of an agent in the order of their seeds."""
-    paths = [record_path(task, agent, seed) for seed in TASKS[task].seeds]
-    return [json.loads(path.read_text()) for path in paths if path.exists()]
+    found = [records.read(record_path(task, agent, seed)) for seed in TASKS[task].seeds]
+    return [record for record in found if record]
 
 
 def missing(tasks: Mapping[str, Task]) -> list[str]:
-    """Return the arguments of the runs without a record."""
+    """Return the command lines of the runs without a record, after ``python``."""
     return [
         f"{torchrun(task)}{__file__} {name} --agent {agent} --seed {seed}"
         for name, task in tasks.items()
@@ -291,21 +295,19 @@ def missing(tasks: Mapping[str, Task]) -> list[str]:
 
 
 def torchrun(task: Task) -> str:
-    """Return what comes between ``python`` and the script where several processes train together."""
+    """Return the arguments between ``python`` and the script that start several processes."""
     return f"-m torch.distributed.run --standalone --nproc-per-node {task.ranks} " if task.ranks > 1 else ""
 
 
 def summary(tasks: Mapping[str, Task]) -> str:
-    """Return Markdown tables of the final returns, mean and standard deviation over the seeds: of all, then of each."""
-    rows = ["| task | spiking | ANN | ANN, normalised |", "|---|---|---|---|"]
-    rows += [
-        f"| {' | '.join([title(task), *_finals(name, task)])} |" for name, task in tasks.items() if task.ranks == 1
-    ]
-    return "\n".join([*rows, *(line for name, task in tasks.items() for line in _table(name, task))])
+    """Return Markdown tables of final returns, mean and standard deviation over the seeds: all tasks, then each."""
+    rows = [[title(task), *_finals(name, task)] for name, task in tasks.items() if task.ranks == 1]
+    lines = records.table(["task", "spiking", "ANN", "ANN, normalised"], rows)
+    return "\n".join([*lines, *(line for name, task in tasks.items() for line in _table(name, task))])
 
 
 def title(task: Task) -> str:
-    """Return what a reader calls a task."""
+    """Return the title of a task in tables and figures."""
     game = task.env.removeprefix("minatar-")
     env = task.env if game == task.env else f"MinAtar {game.capitalize()}"
     ranks = f", {task.ranks} ranks" if task.ranks > 1 else ""
@@ -313,29 +315,26 @@ def title(task: Task) -> str:
 
 
 def _finals(name: str, task: Task) -> list[str]:
-    """Return the final returns of the spiking agent, the ANN and the normalised ANN, where there are such."""
+    """Return the final returns of the spiking agent, the ANN and the normalised ANN; empty cells for missing agents."""
     columns = (("popsan", "spiking-cnn"), ("mlp", "cnn"), ("mlp-normalized", "cnn-normalized"))
-    finals = [[run["returns"][-1] for agent in agents for run in records(name, agent)] for agents in columns]
+    finals = [[run["returns"][-1] for agent in agents for run in recorded_runs(name, agent)] for agents in columns]
     return [_spread(np.array(final)) if final else "" for final in finals]
 
 
 def _table(name: str, task: Task) -> list[str]:
     """Return the table of a task, a row for each agent."""
-    lines = [
-        f"\n**{title(task)}**\n",
-        "| agent | last evaluation | each seed | best | CPU minutes |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for agent in task.agents:
-        runs = records(name, agent)
+        runs = recorded_runs(name, agent)
         if runs:
             last = np.array([run["returns"][-1] for run in runs])
             best = np.array([max(run["returns"]) for run in runs])
             minutes = np.mean([run["cpu_seconds"] for run in runs]) / 60
             some = "" if len(runs) == len(task.seeds) else f" ({len(runs)} of {len(task.seeds)} seeds)"
-            row = [LABELS[agent], _spread(last) + some, ", ".join(map(_score, last)), _spread(best), f"{minutes:.0f}"]
-            lines.append(f"| {' | '.join(row)} |")
-    return lines
+            cells = [LABELS[agent], _spread(last) + some, ", ".join(map(_score, last)), _spread(best)]
+            rows.append([*cells, f"{minutes:.0f}"])
+    heading = ["agent", "last evaluation", "each seed", "best", "CPU minutes"]
+    return [f"\n**{title(task)}**\n", *records.table(heading, rows)]
 
 
 def _spread(values: np.ndarray) -> str:
@@ -347,7 +346,7 @@ def _score(value: float) -> str:
 
 
 def draw(tasks: Mapping[str, Task], path: Path) -> None:
-    """Draw the curves of all the agents, a panel for each task."""
+    """Draw the learning curves of all agents, a panel for each task."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -358,7 +357,7 @@ def draw(tasks: Mapping[str, Task], path: Path) -> None:
     figure, axes = plt.subplots(1, len(tasks), figsize=(5.5 * len(tasks), 4.2), layout="constrained", squeeze=False)
     for ax, (name, task) in zip(axes[0], tasks.items(), strict=True):
         for agent in task.agents:
-            runs = records(name, agent)
+            runs = recorded_runs(name, agent)
             if runs:
                 returns = np.array([run["returns"] for run in runs]).T
                 label = f"{LABELS[agent]} ({len(runs)} seeds)"
@@ -370,9 +369,9 @@ def draw(tasks: Mapping[str, Task], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", metavar="task", help=f"{', '.join(TASKS)}; all of them if none is named")
-    parser.add_argument("--agent", help="train this one")
+    parser.add_argument("--agent", help="agent to train")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--save", type=Path, help="save the trained agent there, for example to convert it")
+    parser.add_argument("--save", type=Path, help="file for the trained agent, for example to convert it")
     parser.add_argument("--missing", action="store_true", help="print the arguments of the runs still to do and stop")
     parser.add_argument("--summary", action="store_true", help="print the table of the records and stop")
     parser.add_argument("--figure", type=Path, help="draw the curves of the records into this file and stop")
@@ -398,10 +397,7 @@ def main() -> None:
             return
         record = {"task": name, "agent": args.agent, "seed": args.seed, **run}
         path = record_path(name, args.agent, args.seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(record) + "\n")
-        partial.replace(path)
+        records.write(path, record)
         print(path, f"last {record['returns'][-1]:.0f}, best {max(record['returns']):.0f}, {record['seconds']} s")
 
 

@@ -1,10 +1,10 @@
 """
-Peak memory of one forward and backward pass of an actor network, in MiB above what the process held before.
+Peak memory of one forward and backward pass of an actor network, in MiB above the memory held before.
 
     python benchmarks/peak_memory.py spiking 4096
 
-A process of its own for each figure (`speed.py memory` starts them). Linux only: ``getrusage`` counts what the parent
-held before this process was one, so the kernel's own high-water mark is reset and read.
+Each figure takes a process of its own (`speed.py memory` starts them). Linux only: ``getrusage`` includes the memory of
+the parent process at the fork, so the high-water mark of the kernel is reset and read instead.
 """
 
 import argparse
@@ -12,23 +12,23 @@ import re
 from pathlib import Path
 
 import torch as th
-from contestants import ACTORS, OBSERVATIONS, make_actor
+from implementations import ACTORS, OBSERVATIONS, make_actor
 
 PROCESS = Path("/proc/self")
 
 
 def kibibytes(key: str) -> int:
-    """Return a line of the process's status: ``VmRSS`` is what it holds, ``VmHWM`` the most it has held."""
+    """Return an entry of the process status in KiB: ``VmRSS`` is the resident memory, ``VmHWM`` its peak."""
     found = re.search(rf"^{key}:\s+(\d+) kB", (PROCESS / "status").read_text(), re.MULTILINE)
     if found is None:
-        raise SystemExit(f"this system does not tell {key}")
+        raise SystemExit(f"{PROCESS}/status has no {key}: peak memory can be measured on Linux only")
     return int(found.group(1))
 
 
 def growth(name: str, batch: int) -> float:
-    """Return the MiB that a forward and backward pass adds at its peak."""
+    """Return the peak growth of memory during a forward and backward pass in MiB."""
     actor, observations = make_actor(name), th.randn(batch, OBSERVATIONS)
-    actor(observations[:1]).sum().backward()  # loads what is loaded on first use
+    actor(observations[:1]).sum().backward()  # lazy imports and compilation
     actor.zero_grad()
     (PROCESS / "clear_refs").write_text("5")
     before = kibibytes("VmRSS")

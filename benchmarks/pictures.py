@@ -1,10 +1,10 @@
 """
-The pictures of docs/pictures.md, from a trained agent and from the records of the learning runs.
+Figures of docs/pictures.md, from a trained agent and from the records of the learning runs.
 
     python examples/inverted_pendulum.py --out demo
     python benchmarks/pictures.py demo/popsan.zip
 
-The file is loaded with SB3, which runs code in it: use one that you trust.
+Loading the agent with SB3 runs code in its file: use a trusted one.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import gymnasium as gym
 import learning
 import matplotlib
 import numpy as np
+import records
 import torch as th
 from PIL import Image
 from stable_baselines3 import TD3
@@ -45,7 +46,7 @@ RANDOM_EPISODES = 20
 
 
 def policy_of(model: TD3) -> tuple[PopSANPolicy, PopulationEncoder]:
-    """Return the policy of a model and its encoder."""
+    """Return the policy and the encoder of a model."""
     policy = model.policy
     assert isinstance(policy, PopSANPolicy)
     encoder = policy.spiking_network.encoder
@@ -54,7 +55,7 @@ def policy_of(model: TD3) -> tuple[PopSANPolicy, PopulationEncoder]:
 
 
 def features_met(model: TD3, seed: int = 0, steps: int = 256) -> th.Tensor:
-    """Return what the network sees in the first steps of an episode, with a push at each: ``[steps, obs_dim]``."""
+    """Return the network's inputs in an episode with a random push at each step: ``[steps, obs_dim]``."""
     env = gym.make(ENV)
     pushes = np.random.default_rng(seed).normal(0.0, 1.0, size=(steps, 1))
     observation, _ = env.reset(seed=seed)
@@ -81,14 +82,14 @@ def random_return(env: VecEnv) -> float:
 
 def normalized_scores() -> dict[str, list[list[float]]]:
     """
-    Return a score for each recorded run, a row for each task with vector observations whose runs are complete.
+    Return a score for each recorded run, a row for each task with vector observations and complete runs.
 
-    A score is the mean of the run's ten evaluations, high where an agent learns early: 0 is random play, 1 what
-    the ANN reaches at the end, the mean of its seeds.
+    A score is the mean of a run's ten evaluations, so that early learning counts. Scores are normalised: 0 is random
+    play, 1 the final return of the ANN, averaged over its seeds.
     """
     scores: dict[str, list[list[float]]] = {"popsan": [], "mlp": []}
     for name, task in learning.TASKS.items():
-        runs = {agent: learning.records(name, agent) for agent in scores}
+        runs = {agent: learning.recorded_runs(name, agent) for agent in scores}
         if any(len(done) != len(task.seeds) for done in runs.values()):
             continue
         low = random_return(learning.make_env(task, 1, 0))
@@ -100,9 +101,9 @@ def normalized_scores() -> dict[str, list[list[float]]]:
 
 
 def learning_curves(ax: "Axes") -> None:
-    """Draw the recorded curves of a task."""
+    """Draw the recorded learning curves of a task."""
     for agent in ("popsan", "mlp"):
-        runs = learning.records("td3-doublependulum", agent)
+        runs = learning.recorded_runs("td3-doublependulum", agent)
         returns = np.array([run["returns"] for run in runs]).T
         plot_learning_curve(
             runs[0]["timesteps"], returns.tolist(), ax, label=f"{learning.LABELS[agent]} ({len(runs)} seeds)"
@@ -111,7 +112,7 @@ def learning_curves(ax: "Axes") -> None:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a small file: pictures of lines need few colours."""
+    """Write a small PNG file: line plots need few colours."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
     with Image.open(drawn) as picture:
@@ -120,9 +121,9 @@ def save(figure: "Figure", path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="what examples/inverted_pendulum.py has written")
-    parser.add_argument("--out", type=Path, default=Path("docs/images/pictures"))
-    parser.add_argument("--only", help="draw this one alone")
+    parser.add_argument("model", type=Path, help="agent saved by examples/inverted_pendulum.py")
+    parser.add_argument("--out", type=Path, default=records.DOCS / "images" / "pictures")
+    parser.add_argument("--only", help="name of a single figure to draw")
     args = parser.parse_args()
     th.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     matplotlib.use("Agg")
@@ -133,7 +134,7 @@ def main() -> None:
     _, before = policy_of(TD3("PopSANPolicy", ENV, buffer_size=1, device="cpu"))
     features = features_met(model)
     recording = policy.spiking_network.record(features)
-    # The observation farthest from the mean: a picture of rest shows the middle fields alone.
+    # The observation farthest from the mean: near the mean only the central fields respond.
     decision = int(features.abs().amin(dim=1).argmax())
     pictures: dict[str, tuple[tuple[float, float], Callable[[Axes], object]]] = {
         "raster": ((6.0, 5.0), lambda ax: plot_spike_raster(recording, ax, decision)),

@@ -1,4 +1,4 @@
-"""Where a figure comes from: the code, the versions, the machine and the day."""
+"""Provenance of a measurement: code, versions, machine and date."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ PACKAGES = ("gymnasium", "numba", "numpy", "sb3_spiking", "spikingjelly", "stabl
 
 
 def provenance() -> dict[str, Any]:
-    """Return what a record says of the code, the versions and the machine that made it."""
+    """Return the code, versions, machine and date of a record."""
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "commit": commit(),
@@ -25,19 +25,19 @@ def provenance() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit of the working tree that runs, marked where it has changes."""
+    """Return the commit of the working tree, marked as dirty if there are changes."""
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def gpus() -> list[str]:
-    """Return the names of the GPUs that torch sees."""
+    """Return the names of the GPUs visible to torch."""
     return [th.cuda.get_device_name(index) for index in range(th.cuda.device_count())]
 
 
 def cpu() -> str:
-    """Return the name of the processor, as well as the system tells it."""
+    """Return the name of the processor, as far as the system reports it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,7 +1,7 @@
 """
-PopSAN as its papers' code runs it: the time steps are the outer loop, every operation is a call of torch.
+PopSAN in the order of operations of its papers' code: time steps in the outer loop, torch calls for every operation.
 
-Written from the equations of Tang et al. (2020), with the parameters of one of our networks; for comparison only.
+Written from the equations of Tang et al. (2020) around the parameters of our network; for comparison only.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ CURRENT_DECAY, MEMBRANE_DECAY, THRESHOLD, ENCODER_THRESHOLD = 0.5, 0.75, 0.5, 0.
 
 
 class _Spike(th.autograd.Function):
-    """A rectangular surrogate of height 1."""
+    """Spike function with a rectangular surrogate gradient of height 1."""
 
     @staticmethod
     def forward(ctx: Any, membrane: th.Tensor) -> th.Tensor:
@@ -31,7 +31,7 @@ class _Spike(th.autograd.Function):
 
 
 class _EncoderSpike(th.autograd.Function):
-    """The derivative of an encoder spike is 1."""
+    """Encoder spikes with a straight-through gradient."""
 
     @staticmethod
     def forward(ctx: Any, membrane: th.Tensor) -> th.Tensor:
@@ -44,11 +44,11 @@ class _EncoderSpike(th.autograd.Function):
 
 def decide(network: SpikingNetwork, observations: th.Tensor) -> th.Tensor:
     """
-    Decide as the network does.
+    Compute the actions of a network.
 
-    :param network: with the defaults of ``SpikingOptions``, its neurons and its encoder
-    :param observations: ``[N, obs_dim]``
-    :return: ``[N, out_dim]``
+    :param network: network with the default neurons and encoder of ``SpikingOptions``
+    :param observations: network inputs, ``[N, obs_dim]``
+    :return: actions, ``[N, out_dim]``
     """
     encoder, decoder = network.encoder, network.decoder
     assert isinstance(encoder, DeterministicEncoder)

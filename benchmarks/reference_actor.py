@@ -1,11 +1,11 @@
 """
-How the original authors' trained actor does in our policy, and how much a last bit matters.
+Returns of the original authors' trained actor in our policy, and their sensitivity to rounding.
 
     python benchmarks/reference_actor.py path/to/actor.npz
 
-Prints what a decision costs on the recorded observations (docs/energy.md), and a Markdown table for docs/results.md:
-returns on HalfCheetah-v5 for ``reset(seed=0..4)`` as recorded by others with the authors' code, of our policy, and of
-our policy with noise of 1e-7 added to every action.
+Prints the cost of a decision on the recorded observations (docs/energy.md), and a Markdown table for docs/results.md:
+returns on HalfCheetah-v5 for ``reset(seed=0..4)`` as recorded with the authors' code, of our policy, and of our policy
+with noise of 1e-7 added to every action.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+import records
 import torch as th
 from stable_baselines3 import TD3
 
@@ -24,7 +25,7 @@ ENV = "HalfCheetah-v5"
 
 
 def episode_return(model: TD3, seed: int, noise: float) -> float:
-    """Return the sum of the rewards of one episode."""
+    """Return the undiscounted return of one episode."""
     env = gym.make(ENV)
     generator = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
@@ -57,9 +58,8 @@ def main() -> None:
         "our policy": [episode_return(model, seed, 0.0) for seed in range(5)],
         "our policy, actions + 1e-7 noise": [episode_return(model, seed, 1e-7) for seed in range(5)],
     }
-    print("| | seed 0 | seed 1 | seed 2 | seed 3 | seed 4 | mean |\n|---|---|---|---|---|---|---|")
-    for name, returns in rows.items():
-        print(f"| {name} | " + " | ".join(f"{value:.0f}" for value in [*returns, np.mean(returns)]) + " |")
+    cells = [[name, *(f"{value:.0f}" for value in [*returns, np.mean(returns)])] for name, returns in rows.items()]
+    print(*records.table(["", *(f"seed {seed}" for seed in range(5)), "mean"], cells), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """
-Scaling evidence: one model trained by 1, 2 and 4 processes on this machine, with equal work for each.
+Scaling of data-parallel training: one model trained by 1, 2 and 4 processes on this machine (weak scaling).
 
     python benchmarks/scaling.py             # measure
     python benchmarks/scaling.py --summary   # the tables and the picture of docs/scaling.md
 
-Each rank steps HalfCheetah-v5 and makes one gradient step of batch 256 per step of its own, with one thread. Times are
-those of the clock, since ranks wait for each other: measure on an idle machine. Rounds alternate between the numbers of
-ranks, and two processes that train apart, without a message (the slower one counts): what two cores can do at all.
+Each rank steps HalfCheetah-v5 and makes one gradient step of batch 256 per environment step, with one thread. Times are
+wall-clock times, because ranks wait for each other: measure on an idle machine. Rounds alternate between the numbers of
+ranks and two independent processes (the slower one counts), the upper bound of two cores.
 """
 
 import argparse
@@ -17,11 +17,11 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 import gymnasium as gym
+import records
 import torch as th
 import torch.distributed as dist
 from provenance import provenance
@@ -30,25 +30,33 @@ from stable_baselines3 import TD3
 import sb3_spiking  # noqa: F401 (registers the policies)
 from sb3_spiking.distributed import DataParallelCallback
 
-RECORD = Path(__file__).parents[1] / "docs" / "data" / "scaling" / "cpu.json"
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "scaling.png"
+RECORD = records.DATA / "scaling" / "cpu.json"
+PICTURE = records.DOCS / "images" / "scaling.png"
 RANKS = (1, 2, 4)
 APART = "2 apart"
 WARM_UP, STEPS = 300, 600
 """Environment steps of each rank."""
 SMALL, LARGE = 1, 1_000_000
-"""Numbers in the messages that latency and bandwidth are measured with."""
+"""Numbers of elements in the messages for latency and for bandwidth."""
 LINKS = {"10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}
-"""Networks of the prediction, in bytes per second."""
+"""Predicted networks, bandwidth in bytes per second."""
 
 
 class Collectives:
-    """Counts the messages between the ranks, their bytes, and the time spent in them (waiting included)."""
+    """Context manager that counts collective operations, their bytes, and the time spent in them, waiting included."""
 
     def __init__(self) -> None:
         self.messages, self.bytes, self.seconds = 0, 0, 0.0
-        for name in ("all_reduce", "all_gather"):
-            setattr(dist, name, partial(self._timed, getattr(dist, name)))
+        self._originals = {name: getattr(dist, name) for name in ("all_reduce", "all_gather")}
+
+    def __enter__(self) -> Self:
+        for name, function in self._originals.items():
+            setattr(dist, name, partial(self._timed, function))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for name, function in self._originals.items():
+            setattr(dist, name, function)
 
     def _timed(self, function: Callable[..., Any], *args: Any) -> Any:
         start = time.perf_counter()
@@ -60,20 +68,19 @@ class Collectives:
 
 
 def work(apart: bool) -> None:
-    """Train as one of the ranks, or ``apart`` from them; the first one prints what was measured."""
+    """Train as one of the ranks, or independently if ``apart``; rank 0 prints the measurements."""
     th.set_num_threads(1)
     parallel = DataParallelCallback()
     callback, ranks = (None, 1) if apart else (parallel, parallel.world_size)
     model = TD3("PopSANPolicy", gym.make("HalfCheetah-v5"), learning_starts=100, buffer_size=20_000, seed=0)
     model.learn(WARM_UP * ranks, callback)
     latency, transfer = (message_seconds(numbers) for numbers in (SMALL, LARGE))
-    uncounted = dist.all_reduce
-    collectives = Collectives()  # which puts itself in its place
-    start, processor = time.perf_counter(), time.process_time()
-    model.learn(STEPS * ranks, callback, reset_num_timesteps=False)
-    elapsed, processor = time.perf_counter() - start, time.process_time() - processor
+    with Collectives() as collectives:
+        start, processor = time.perf_counter(), time.process_time()
+        model.learn(STEPS * ranks, callback, reset_num_timesteps=False)
+        elapsed, processor = time.perf_counter() - start, time.process_time() - processor
     slowest = th.tensor([STEPS / elapsed])
-    uncounted(slowest, dist.ReduceOp.MIN)
+    dist.all_reduce(slowest, dist.ReduceOp.MIN)
     if parallel.is_main:
         print(
             json.dumps(
@@ -92,7 +99,7 @@ def work(apart: bool) -> None:
 
 
 def message_seconds(numbers: int, times: int = 20) -> float:
-    """Return how long the ranks take to add up so many numbers."""
+    """Return the duration of an all-reduce of ``numbers`` elements in seconds."""
     message = th.zeros(numbers)
     dist.all_reduce(message)
     start = time.perf_counter()
@@ -102,7 +109,7 @@ def message_seconds(numbers: int, times: int = 20) -> float:
 
 
 def measure(ranks: int, *options: str) -> dict[str, float]:
-    """Start the ranks and return what the first one printed."""
+    """Start the ranks and return the measurements of rank 0."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     run = subprocess.run(
         [*command, __file__, "--work", *options],
@@ -116,14 +123,14 @@ def measure(ranks: int, *options: str) -> dict[str, float]:
 
 def predicted(record: dict[str, Any], bandwidth: float, latency: float) -> dict[int, float]:
     """
-    Predict steps per second of one rank per core, all on cores and links of their own, relative to one rank.
+    Predict the speed-up of ranks with a core and a link each, relative to one rank.
 
-    A ring sends each byte ``2 (P - 1) / P`` times in ``2 (P - 1)`` messages, one after the other.
+    A ring all-reduce of P ranks sends each byte ``2 (P - 1) / P`` times, in ``2 (P - 1)`` consecutive messages.
 
-    :param record: what was measured
-    :param bandwidth: of a link, bytes per second
-    :param latency: of a message, seconds
-    :return: by number of ranks
+    :param record: record of the measurements
+    :param bandwidth: bandwidth of a link, bytes per second
+    :param latency: latency of a message, seconds
+    :return: speed-up by number of ranks
     """
     alone, two = (typical(record, ranks) for ranks in ("1", "2"))
     speedup = {}
@@ -135,39 +142,40 @@ def predicted(record: dict[str, Any], bandwidth: float, latency: float) -> dict[
 
 
 def typical(record: dict[str, Any], ranks: str) -> dict[str, float]:
-    """Return the medians over the rounds."""
+    """Return the medians over the rounds of a number of ranks."""
     rounds = record["rounds"][ranks]
     return {name: median(round_[name] for round_ in rounds) for name in rounds[0]}
 
 
 def summarise(record: dict[str, Any]) -> None:
-    """Print the tables and draw the picture."""
+    """Print the tables and draw the predicted speed-ups."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    print("| ranks | environment steps/s | against one rank (each round) | time in messages | messages, KiB per step |")
-    print("|---|---|---|---|---|")
+    heading = ["ranks", "environment steps/s", "against one rank (each round)", "time in messages"]
+    rows = []
     for ranks, rounds in record["rounds"].items():
         values = typical(record, ranks)
         speedups = sorted(
             own["steps_per_second"] / one["steps_per_second"]
             for own, one in zip(rounds, record["rounds"]["1"], strict=True)
         )
-        print(
-            f"| {ranks} | {values['steps_per_second']:.0f} | {median(speedups):.2f} "
-            f"({speedups[0]:.2f} to {speedups[-1]:.2f}) | {100 * values['communication_share']:.0f} % | "
-            f"{values['messages_per_step']:.1f}, {values['bytes_per_step'] / 1024:.0f} |"
-        )
+        cells = [ranks, f"{values['steps_per_second']:.0f}"]
+        cells += [f"{median(speedups):.2f} ({speedups[0]:.2f} to {speedups[-1]:.2f})"]
+        cells += [f"{100 * values['communication_share']:.0f} %"]
+        rows.append([*cells, f"{values['messages_per_step']:.1f}, {values['bytes_per_step'] / 1024:.0f}"])
+    print(*records.table([*heading, "messages, KiB per step"], rows), sep="\n")
     two = typical(record, "2")
     small, large = 1e6 * two["latency"], two["bandwidth"] / 1e9
     print(f"\nTwo ranks: {small:.0f} us for a small message, {large:.2f} GB/s for a large one.")
     curves = {f"{name}, 50 us": predicted(record, link, 50e-6) for name, link in LINKS.items()}
     curves["as measured here"] = predicted(record, two["bandwidth"], two["latency"] / 2)
-    print("\n| ranks | " + " | ".join(curves) + " |\n|---" + "|---" * len(curves) + "|")
-    for ranks in curves["as measured here"]:
-        print(f"| {ranks} | " + " | ".join(f"{curve[ranks]:.1f}" for curve in curves.values()) + " |")
+    predictions = [
+        [ranks, *(f"{curve[ranks]:.1f}" for curve in curves.values())] for ranks in curves["as measured here"]
+    ]
+    print("", *records.table(["ranks", *curves], predictions), sep="\n")
     figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
     for name, curve in curves.items():
         ax.plot(list(curve), list(curve.values()), marker="o", markersize=3, label=name)
@@ -185,7 +193,7 @@ def summarise(record: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure, or show what was measured."""
+    """Measure, or print the tables of the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--summary", action="store_true", help="print the tables of the record and stop")
@@ -196,16 +204,15 @@ def main() -> None:
         work(args.apart)
         return
     if not args.summary:
-        contestants = {str(ranks): partial(measure, ranks) for ranks in RANKS} | {APART: partial(measure, 2, "--apart")}
-        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+        setups = {str(ranks): partial(measure, ranks) for ranks in RANKS} | {APART: partial(measure, 2, "--apart")}
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in setups}
         record = {**provenance(), "load": os.getloadavg()[0], "rounds": rounds}
         for _ in range(args.rounds):
-            for name, contestant in contestants.items():
-                rounds[name].append(contestant())
+            for name, run in setups.items():
+                rounds[name].append(run())
                 print(name, rounds[name][-1], file=sys.stderr)
-        RECORD.parent.mkdir(parents=True, exist_ok=True)
-        RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    summarise(json.loads(RECORD.read_text()))
+        records.write(RECORD, record, indent=1)
+    summarise(records.read(RECORD))
 
 
 if __name__ == "__main__":

@@ -1,32 +1,31 @@
 """
-How the number of torch's threads changes the time of a gradient step.
+Time of a gradient step by number of torch threads.
 
     python benchmarks/threads.py
 
-Times are the clock's: threads that wait for each other do not show in the processor's. What else the machine computes
-decides, so the record, docs/data/speed/threads.json, holds its load. ``--summary`` prints the table.
+Times are wall-clock times: processor times would hide threads that wait for each other. Other load on the machine is
+decisive, so the record, docs/data/speed/threads.json, holds the load averages. ``--summary`` prints the table.
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import records
 import torch as th
-from contestants import NoiseEnv
 from gymnasium import spaces
+from implementations import NoiseEnv
 from provenance import provenance
 from stable_baselines3 import DQN, PPO, TD3
 from timing import interleave
 
 import sb3_spiking
 
-RECORD = Path("docs/data/speed/threads.json")
+RECORD = records.DATA / "speed" / "threads.json"
 HALF_CHEETAH = (spaces.Box(-np.inf, np.inf, (17,)), spaces.Box(-1.0, 1.0, (6,)))
 GRIDS = (spaces.Box(0, 255, (4, 10, 10), np.uint8), spaces.Discrete(6))
 FRAMES = (spaces.Box(0, 255, (4, 84, 84), np.uint8), spaces.Discrete(6))
@@ -36,7 +35,7 @@ Update = Callable[[], object]
 
 
 def td3(policy: str, batch_size: int) -> Update:
-    """Return two gradient steps, in one of which the actor learns."""
+    """Return an update of two gradient steps, one of them with an actor update."""
     arguments: dict[str, Any] = {"buffer_size": 1000, "learning_starts": 300, "device": "cpu"}
     model = TD3(policy, NoiseEnv(*HALF_CHEETAH), policy_kwargs={"net_arch": [256, 256]}, **arguments)
     model.learn(300)
@@ -44,14 +43,14 @@ def td3(policy: str, batch_size: int) -> Update:
 
 
 def ppo(policy: str, batch_size: int) -> Update:
-    """Return an epoch of 512 steps."""
+    """Return an update of one epoch over 512 steps."""
     model = PPO(policy, NoiseEnv(*HALF_CHEETAH), n_steps=512, batch_size=batch_size, n_epochs=1, device="cpu")
     model.learn(512)
     return model.train
 
 
 def dqn(policy: str, env: Any, batch_size: int, **policy_kwargs: Any) -> Update:
-    """Return a gradient step on images."""
+    """Return an update of one gradient step on images."""
     model = DQN(policy, NoiseEnv(*env), buffer_size=100, learning_starts=100, device="cpu", policy_kwargs=policy_kwargs)
     model.learn(100)
     return partial(model.train, gradient_steps=1, batch_size=batch_size)
@@ -72,7 +71,7 @@ CASES: dict[str, Callable[[], Update]] = {
 
 
 def milliseconds(update: Update, threads: int, at_least: float = 0.2) -> float:
-    """Return the time of an update by the clock."""
+    """Return the wall-clock time of an update in milliseconds."""
     th.set_num_threads(threads)
     update()
     calls, start = 0, time.perf_counter()
@@ -83,21 +82,21 @@ def milliseconds(update: Update, threads: int, at_least: float = 0.2) -> float:
 
 
 def measure(make: Callable[[], Update], threads: Sequence[int], repeats: int) -> dict[str, Any]:
-    """Return the rounds of one case, each number of threads in turn."""
+    """Return the rounds of one case, with the numbers of threads in alternation."""
     th.set_num_threads(1)
     update = make()
     return interleave({f"{n}": partial(milliseconds, update, n) for n in threads}, repeats, warm_up=1)
 
 
 def summary(record: dict[str, Any]) -> str:
-    """Return a Markdown table: milliseconds, medians of the rounds, and the factor of the most threads."""
+    """Return a Markdown table: medians of the rounds in milliseconds, and the ratio of most to fewest threads."""
     first, *more = record["threads_compared"]
     columns = ["", f"{first} thread", *(f"{n} threads" for n in more), "factor"]
-    rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    rows = []
     for name, rounds in record["cases"].items():
         medians = [float(np.median(rounds[f"{n}"])) for n in (first, *more)]
-        rows.append(f"| {name} | {' | '.join(f'{ms:.3g} ms' for ms in medians)} | {medians[-1] / medians[0]:.2g} |")
-    return "\n".join(rows)
+        rows.append([name, *(f"{ms:.3g} ms" for ms in medians), f"{medians[-1] / medians[0]:.2g}"])
+    return "\n".join(records.table(columns, rows))
 
 
 def main() -> None:
@@ -113,8 +112,8 @@ def main() -> None:
             cases[name] = measure(make, args.threads, args.repeats)
             print(name, {n: round(float(np.median(ms)), 2) for n, ms in cases[name].items()}, flush=True)
         record = {"threads_compared": args.threads, "load_averages": loads, "cases": cases}
-        RECORD.write_text(json.dumps({**record, **provenance()}) + "\n")
-    print(summary(json.loads(RECORD.read_text())))
+        records.write(RECORD, {**record, **provenance()})
+    print(summary(records.read(RECORD)))
 
 
 if __name__ == "__main__":

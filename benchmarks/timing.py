@@ -1,9 +1,9 @@
 """
-How speed is measured: contestants in alternation, ratios within a round.
+Timing in alternating rounds, with ratios to a baseline within each round.
 
-On the CPU in seconds of the processor: what is measured computes on one thread and waits for nothing, so that on an
-idle machine these are the clock's, and on a busy one the clock would count the work of others. On a GPU by the clock,
-until the GPU is done.
+On the CPU times are processor time: the measured code runs on one thread and never waits, so that processor time equals
+wall-clock time on an idle machine, while on a busy machine wall-clock time would include the work of others. On a GPU
+times are wall-clock time with synchronisation.
 """
 
 import gc
@@ -16,20 +16,20 @@ import numpy as np
 import torch as th
 
 Measure = Callable[[], float]
-"""Takes one measurement."""
+"""Function that takes one measurement."""
 Rounds = dict[str, list[float]]
-"""Each contestant's figures, round by round."""
+"""Measurements of each implementation, one per round."""
 
 
 @dataclass(frozen=True)
 class Statistics:
     """
-    What the rounds say of a contestant.
+    Statistics of an implementation over the rounds.
 
-    :param median: of its figures
-    :param ratio: median over the rounds of its figure divided by the first contestant's of the same round
-    :param low: first quartile of these ratios
-    :param high: third quartile
+    :param median: median of the measurements
+    :param ratio: median of the ratios to the baseline, each taken within a round
+    :param low: first quartile of the ratios
+    :param high: third quartile of the ratios
     """
 
     median: float
@@ -41,10 +41,10 @@ class Statistics:
 @dataclass(frozen=True)
 class Stopwatch:
     """
-    Takes times.
+    Timer of repeated calls.
 
-    :param device: what computes, ``"cpu"`` or ``"cuda"``
-    :param at_least: seconds that a measurement lasts; it repeats a call as often as that takes
+    :param device: computing device, ``"cpu"`` or ``"cuda"``
+    :param at_least: minimum duration of a measurement in seconds; calls are repeated until then
     """
 
     device: str = "cpu"
@@ -57,8 +57,8 @@ class Stopwatch:
         return time.perf_counter()
 
     def seconds(self, call: Callable[[], object], times: int = 1) -> float:
-        """Return the time for calling something so many times."""
-        gc.disable()  # a collection would be charged to whoever happens to be running
+        """Return the duration of ``times`` calls in seconds."""
+        gc.disable()  # a collection would be charged to the running call
         try:
             start = self._now()
             for _ in range(times):
@@ -69,10 +69,10 @@ class Stopwatch:
 
     def milliseconds_per_call(self, call: Callable[[], object]) -> Measure:
         """
-        Measure the time of a call.
+        Calibrate the number of repetitions of a call.
 
-        :param call: what to call
-        :return: measures milliseconds
+        :param call: function without arguments
+        :return: measurement of the milliseconds per call
         """
         call()
         times = 1
@@ -83,22 +83,22 @@ class Stopwatch:
 
 def printed(command: Sequence[str]) -> Measure:
     """
-    Measure in a fresh process.
+    Return a measurement that a fresh process prints.
 
-    :param command: prints the figure
-    :return: runs it
+    :param command: command line of the process, whose output is one number
+    :return: measurement that runs the process
     """
     return lambda: float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def interleave(measures: Mapping[str, Measure], repeats: int, warm_up: int = 0) -> Rounds:
     """
-    Measure in rounds, A B C A B C: what slows the machine down for a while slows all of them.
+    Measure in alternating rounds, A B C A B C, so that a temporary slow-down of the machine affects all of them.
 
-    :param measures: of each contestant
-    :param repeats: rounds
-    :param warm_up: rounds before, which do not count
-    :return: the figures
+    :param measures: measurement of each implementation
+    :param repeats: number of rounds
+    :param warm_up: number of discarded rounds before
+    :return: measurements by implementation
     """
     rounds = [{name: measure() for name, measure in measures.items()} for _ in range(warm_up + repeats)]
     return {name: [figures[name] for figures in rounds[warm_up:]] for name in measures}
@@ -106,14 +106,14 @@ def interleave(measures: Mapping[str, Measure], repeats: int, warm_up: int = 0) 
 
 def statistics(rounds: Rounds) -> dict[str, Statistics]:
     """
-    Sum up each contestant.
+    Summarise each implementation.
 
-    :param rounds: figures, those of the contestant that the others are compared with first
-    :return: medians and ratios
+    :param rounds: measurements, the baseline's first
+    :return: medians and ratios by implementation
     """
     first = np.array(next(iter(rounds.values())))
-    summed_up = {}
+    summaries = {}
     for name, figures in rounds.items():
         low, ratio, high = np.quantile(np.array(figures) / first, [0.25, 0.5, 0.75])
-        summed_up[name] = Statistics(float(np.median(figures)), float(ratio), float(low), float(high))
-    return summed_up
+        summaries[name] = Statistics(float(np.median(figures)), float(ratio), float(low), float(high))
+    return summaries

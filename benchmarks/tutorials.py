@@ -1,22 +1,20 @@
 """
-Run tutorials in full, and put what they print and draw into their pages.
+Run tutorials in full and update their pages with the outputs.
 
     python benchmarks/tutorials.py docs/tutorials/first-agent.md
     python benchmarks/tutorials.py docs/tutorials/first-agent.md --seed 3
 
-What a block of Python prints replaces the block of text below it, where there is one. Pictures go to
-``docs/images/tutorials``. Files that a page needs are looked for in the folder ``--data``. A record of each run, with
-the processor, goes to ``docs/data/tutorials``.
+The output of a block of Python replaces the block of text below it, if there is one. Figures go to
+``docs/images/tutorials``. ``--data`` names files that the pages read. A record of each run goes to
+``docs/data/tutorials``.
 
-With ``--seed``, each ``seed=0`` of the page becomes that one, and the page stays as it is: what is true for one seed
-alone should not be in the text. A processor that rounds differently is imitated by ``ATEN_CPU_CAPABILITY=default
-MKL_CBWR=COMPATIBLE``.
+``--seed`` replaces each ``seed=0`` of the page and leaves the page unchanged: statements that hold for one seed only do
+not belong into the text. ``ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE`` imitates a processor with other rounding.
 """
 
 import argparse
 import contextlib
 import io
-import json
 import os
 import re
 import shutil
@@ -28,22 +26,22 @@ from pathlib import Path
 from typing import TextIO
 
 import matplotlib
+import records
 import torch as th
 from provenance import provenance
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
 FENCE = "\n```text\n"
 
 
 @dataclass(frozen=True)
 class Printed:
     """
-    What a block of a page printed.
+    Output of a block of Python.
 
-    :param line: where the block begins
-    :param text: its output
+    :param line: first line of the block in the page
+    :param text: printed text
     """
 
     line: int
@@ -52,12 +50,12 @@ class Printed:
 
 def run(page: Path, data: list[Path], pictures: Path | None) -> list[Printed]:
     """
-    Run a page from top to bottom, in a folder of its own.
+    Run a page from top to bottom in a temporary folder.
 
-    :param page: a Markdown file
-    :param data: files that it reads
-    :param pictures: where its pictures go, None for nowhere
-    :return: what each block printed
+    :param page: Markdown file
+    :param data: files that the page reads
+    :param pictures: folder for the figures, None to discard them
+    :return: outputs of the blocks
     """
     outputs = []
     with tempfile.TemporaryDirectory() as folder:
@@ -77,11 +75,11 @@ def run(page: Path, data: list[Path], pictures: Path | None) -> list[Printed]:
 
 def renewed(text: str, outputs: list[Printed]) -> str:
     """
-    Put outputs into a page.
+    Replace the outputs in a page.
 
-    :param text: the page
-    :param outputs: what each of its blocks printed
-    :return: the page with these in place of the former outputs
+    :param text: text of the page
+    :param outputs: outputs of its blocks
+    :return: text with the new outputs
     """
     lines = text.splitlines(keepends=True)
     starts = [sum(map(len, lines[: output.line])) for output in outputs]  # behind the fence that opens the block
@@ -93,17 +91,16 @@ def renewed(text: str, outputs: list[Printed]) -> str:
 
 
 def with_seed(page: Path, seed: int, folder: Path) -> Path:
-    """Write the page with another seed into a folder, and return where."""
+    """Write a copy of the page with another seed and return its path."""
     changed = folder / page.name
     changed.write_text(re.sub(r"\bseed=0\b", f"seed={seed}", page.read_text()))
     return changed
 
 
 def record(page: Path, seed: int, outputs: list[Printed], seconds: float) -> Path:
-    """Write what a run printed, and where and with what it ran; return the record's path."""
+    """Write the record of a run and return its path."""
     capability = th.backends.cpu.get_cpu_capability()
-    path = DOCS / "data" / "tutorials" / f"{page.stem}-seed{seed}-{capability.lower()}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = records.DOCS / "data" / "tutorials" / f"{page.stem}-seed{seed}-{capability.lower()}.json"
     contents = {
         "page": page.name,
         "seed": seed,
@@ -112,27 +109,26 @@ def record(page: Path, seed: int, outputs: list[Printed], seconds: float) -> Pat
         "cpu_capability": capability,
         **provenance(),
     }
-    path.write_text(json.dumps(contents, indent=1) + "\n")
+    records.write(path, contents, indent=1)
     return path
 
 
 def main() -> None:
-    """Run the pages that are named."""
+    """Run the named pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", type=Path, nargs="+")
     parser.add_argument("--data", type=Path, nargs="*", default=[], help="files that the pages read")
-    parser.add_argument("--seed", type=int, help="train with this seed, and leave the pages as they are")
+    parser.add_argument("--seed", type=int, help="seed of all trainings; the pages stay unchanged")
     args = parser.parse_args()
     os.environ["MUJOCO_GL"] = "egl"
     matplotlib.use("Agg")
     th.set_num_threads(1)
-    # A reader sees warnings between the lines.
-    warnings.showwarning = show_in_output
+    warnings.showwarning = show_in_output  # warnings are part of the output in a notebook
     data = [file.resolve() for file in args.data]
     for page in args.pages:
         clock = time.process_time()
         if args.seed is None:
-            outputs = run(page.resolve(), data, DOCS / "images" / "tutorials")
+            outputs = run(page.resolve(), data, records.DOCS / "images" / "tutorials")
             page.write_text(renewed(page.read_text(), outputs))
         else:
             with tempfile.TemporaryDirectory() as folder:
@@ -148,7 +144,7 @@ def show_in_output(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print a warning as a part of the output, without the place in the source."""
+    """Print a warning as part of the output, without its location in the source."""
     print(f"{category.__name__}: {message}")
 
 

@@ -1,4 +1,4 @@
-"""A DQN that is converted while it learns: the best of its spiking copies is kept."""
+"""Convert a DQN during training and keep the best spiking network."""
 
 # --8<-- [start:example]
 import torch as th

@@ -1,5 +1,5 @@
 """
-Train one spiking PPO agent by several processes, each with environments of its own.
+Train one spiking PPO agent on several processes with separate environments.
 
     torchrun --nproc-per-node 2 examples/distributed_ppo.py
 """
@@ -19,9 +19,9 @@ from sb3_spiking.distributed import DataParallelCallback
 
 
 def main() -> None:
-    """Train on all the ranks; evaluate and save on the first one."""
+    """Train on all ranks; evaluate and save on rank 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=60_000, help="environment steps, of all the processes together")
+    parser.add_argument("--steps", type=int, default=60_000, help="environment steps, summed over the processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("distributed_ppo.zip"))
     args = parser.parse_args()
@@ -31,7 +31,7 @@ def main() -> None:
     evaluation = EvalCallback(Monitor(gym.make("CartPole-v1")), eval_freq=1_024)
     parallel = DataParallelCallback(rank_zero=evaluation)
 
-    # Steps and batches of one rank; two ranks learn from 2048 steps, in batches of 128.
+    # Steps and batch size are per rank: two ranks learn from 2048 steps in batches of 128.
     env = make_vec_env("CartPole-v1", n_envs=4)
     model = PPO("PopSANPolicy", env, n_steps=256, batch_size=64, seed=args.seed)
     model.learn(args.steps, callback=parallel)

@@ -1,10 +1,10 @@
 """
-Train one spiking agent by several processes.
+Train one spiking TD3 agent on several processes.
 
     torchrun --nproc-per-node 2 examples/distributed_td3.py
 
-Steps are those of all the processes together; each learns from a batch of its own, and the gradients are averaged.
-``--resume`` goes on where the last checkpoint was written. MuJoCo is an extra: pip install -e ".[mujoco]"
+Steps are summed over the processes. Each process learns from its own batches; gradients are averaged. ``--resume``
+continues from the last checkpoint. MuJoCo is an extra: pip install -e ".[mujoco]"
 """
 
 import argparse
@@ -25,12 +25,12 @@ ENV = "InvertedDoublePendulum-v5"
 
 
 def main() -> None:
-    """Train on all the ranks; evaluate and save on the first one."""
+    """Train on all ranks; evaluate and save on rank 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=50_000, help="environment steps, of all the processes together")
+    parser.add_argument("--steps", type=int, default=50_000, help="environment steps, summed over the processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, default=Path("distributed_td3.zip"))
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint")
     args = parser.parse_args()
     th.set_num_threads(1)
 

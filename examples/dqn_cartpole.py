@@ -1,4 +1,4 @@
-"""DQN with a spiking Q-network: balance a pole, with ten-step returns."""
+"""DQN with a spiking Q-network and ten-step returns: balance a pole."""
 
 # --8<-- [start:example]
 import torch as th

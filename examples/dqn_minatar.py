@@ -1,7 +1,7 @@
 """
 DQN with spiking convolutions on a MinAtar game.
 
-The games are an extra: pip install -e ".[minatar]"
+MinAtar is an extra: pip install -e ".[minatar]"
 """
 
 # --8<-- [start:example]

@@ -1,9 +1,9 @@
 """
-Train a spiking agent until it balances a pole, and look at its spikes.
+Train a spiking agent until it balances a pole, and draw its spikes.
 
     python examples/inverted_pendulum.py --out demo
 
-Writes the model (``popsan.zip``) and a picture (``popsan.png``: learning curve and the spikes of one decision).
+Writes the model (``popsan.zip``) and a figure (``popsan.png``: learning curve and spike raster of one decision).
 MuJoCo is an extra: pip install -e ".[mujoco]"
 """
 
@@ -28,34 +28,34 @@ from sb3_spiking.policies.td3 import PopSANPolicy
 from sb3_spiking.snn.operations import cost_of
 
 ENV = "InvertedPendulum-v5"
-BALANCED = 990.0  # of 1000, the return of an episode that never falls
+BALANCED = 990.0  # the maximum return is 1000
 
 
-def observations_met(model: TD3, env: gym.Env, seed: int) -> np.ndarray:
-    """Return the observations of one episode of the agent, ``[steps, obs_dim]``."""
+def observations_of_an_episode(model: TD3, env: gym.Env, seed: int) -> np.ndarray:
+    """Return the observations of one greedy episode, ``[steps, obs_dim]``."""
     observation, _ = env.reset(seed=seed)
-    met, done = [], False
+    observations, done = [], False
     while not done:
-        met.append(observation)
+        observations.append(observation)
         action, _ = model.predict(observation, deterministic=True)
         observation, _, terminated, truncated, _ = env.step(action)
         done = terminated or truncated
-    return np.stack(met)
+    return np.stack(observations)
 
 
 def main() -> None:
-    """Train, report, draw, save."""
+    """Train, draw, save and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=20_000, help="budget of environment steps")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the model and the picture")
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the model and the figure")
     args = parser.parse_args()
     th.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
     env, eval_env = gym.make(ENV), Monitor(gym.make(ENV))
     noise = NormalActionNoise(np.zeros(1), 0.5 * np.ones(1))
-    # The policy's defaults. Rewards say little before the pole has been up for a while: returns over five steps
-    # and small batches make TD3 quick here, with ANN actors too.
+    # The policy has its defaults. Rewards are uninformative at first, so five-step returns and small batches speed up
+    # TD3 here, with ANN actors too.
     model = TD3(
         "PopSANPolicy", env, learning_starts=1_000, batch_size=64, n_steps=5, action_noise=noise, seed=args.seed
     )
@@ -84,7 +84,7 @@ def main() -> None:
     trained, trained_std = evaluate_policy(model, eval_env, n_eval_episodes=10)
     policy = model.policy
     assert isinstance(policy, PopSANPolicy)
-    features = policy.spiking_features(th.as_tensor(observations_met(model, gym.make(ENV), args.seed)))
+    features = policy.spiking_features(th.as_tensor(observations_of_an_episode(model, gym.make(ENV), args.seed)))
     recording = policy.spiking_network.record(features)
     cost = cost_of(recording)
 

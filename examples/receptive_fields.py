@@ -1,11 +1,11 @@
 """
-Draw what ``mean_range`` and ``encoder_std`` do to a population: its receptive fields, and the spikes they give.
+Draw receptive fields and spike counts of a population for several values of ``mean_range`` and ``encoder_std``.
 
     python examples/receptive_fields.py --out docs/images/receptive_fields.png
 
-Each column is one choice. Above, the activity of the ten neurons over the observation; below, how often each of them
-fires in the five steps of a decision. Observations are clipped where the fields end, as the policy clips them. Prints
-how many different patterns of spike counts a population has in other numbers of steps.
+Each column is one choice of values. Top: activity of the ten neurons over the observation. Bottom: spike counts in the
+five time steps of a decision. Observations are clipped to the range of the fields, as in the policy. Prints the number
+of different spike count patterns of a population by number of time steps.
 """
 
 import argparse
@@ -27,10 +27,10 @@ OBSERVATIONS = th.linspace(-4.0, 4.0, 1601)
 @dataclass(frozen=True)
 class Choice:
     """
-    A population's receptive fields.
+    Receptive fields of a population.
 
-    :param title: what the choice shows
-    :param mean_range: where the means begin and end
+    :param title: title of the column
+    :param mean_range: first and last mean of the fields
     :param std: width of each field
     """
 
@@ -49,21 +49,21 @@ CHOICES = (
 
 @th.no_grad()
 def respond(choice: Choice, time_steps: int = TIME_STEPS) -> tuple[th.Tensor, th.Tensor]:
-    """Return activity and spike counts of each neuron for each observation, both ``[observations, neurons]``."""
+    """Return the activities and the spike counts, both ``[observations, neurons]``."""
     limit = max(map(abs, choice.mean_range))
     encoder = DeterministicEncoder(1, NEURONS, time_steps, choice.mean_range, choice.std)
-    seen = OBSERVATIONS.clamp(-limit, limit)[:, None]
-    return encoder.activity(seen), encoder(seen).tensor().sum(dim=0)
+    clipped = OBSERVATIONS.clamp(-limit, limit)[:, None]
+    return encoder.activity(clipped), encoder(clipped).tensor().sum(dim=0)
 
 
 def codes(choice: Choice, time_steps: int = TIME_STEPS) -> int:
-    """Return how many different patterns of spike counts the observations from -3 to 3 give."""
+    """Return the number of different spike count patterns for observations between -3 and 3."""
     _, counts = respond(choice, time_steps)
     return len(counts[OBSERVATIONS.abs() <= 3.0].unique(dim=0))
 
 
 def draw(axes: Sequence[Any], choice: Choice) -> Any:
-    """Draw a choice into an axis for the activity and one for the spikes, and return the picture of the spikes."""
+    """Draw activities and spike counts of a choice into two axes and return the image of the counts."""
     activity, counts = respond(choice)
     axes[0].plot(OBSERVATIONS, activity, linewidth=1.2)
     axes[0].set_title(choice.title, fontsize=11)
@@ -88,9 +88,9 @@ def draw(axes: Sequence[Any], choice: Choice) -> Any:
 
 
 def main() -> None:
-    """Draw and write the picture."""
+    """Draw and write the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("receptive_fields.png"), help="where to write the picture")
+    parser.add_argument("--out", type=Path, default=Path("receptive_fields.png"), help="file of the figure")
     args = parser.parse_args()
 
     import matplotlib

@@ -1,4 +1,4 @@
-"""SAC with a spiking mean: swing a pendulum up, and keep it there."""
+"""SAC with a spiking mean: swing up a pendulum and balance it."""
 
 # --8<-- [start:example]
 import torch as th

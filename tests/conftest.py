@@ -1,50 +1,47 @@
-"""What several tests need: small environments, small agents, the reference data."""
+"""Fixtures of all the tests: one thread and seed, a small environment, small agents, short trainings."""
 
+import json
 import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from gymnasium import spaces
+from filelock import FileLock
+from spikingjelly.activation_based.base import MemoryModule
 from stable_baselines3 import TD3
 from stable_baselines3.common import evaluation
 
 from sb3_spiking import SpikeMonitorCallback
 from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.snn import SpikingNetwork
+from tests.envs import DictEnv, ImageEnv, TargetEnv
 
 if not th.cuda.is_available():
     # Triton looks at it where a kernel is defined: those for GPUs then run on the CPU, one program after the other.
     os.environ["TRITON_INTERPRET"] = "1"
 
-REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+
+ROOT = Path(__file__).parents[1]
+
+
+FAMILIES = ("TD3", "SAC", "PPO", "DQN")
+"""One algorithm of each: deterministic and stochastic off-policy actors, on-policy actors, value networks."""
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the longest: processes that share the tests then end together."""
+    """Mark twins; put the slow tests first, so that processes that share the tests end together."""
+    for item in items:
+        cell = item.callspec.params.get("cell") if hasattr(item, "callspec") else None
+        if cell is not None and cell.name not in FAMILIES:
+            item.add_marker("twin")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-class TargetEnv(gym.Env):
-    """Ten steps of moving a point; bounds are neither symmetric nor equal, scales differ by dimension."""
-
-    def __init__(self, low=(-1.0, 2.0), high=(3.0, 2.5)):
-        self.observation_space = spaces.Box(-np.inf, np.inf, (3,), dtype=np.float64)
-        self.action_space = spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.steps = 0
-        self.state = self.np_random.normal([0.0, 50.0, -3.0], [1.0, 20.0, 0.1])
-        return self.state.copy(), {}
-
-    def step(self, action):
-        assert self.action_space.contains(np.asarray(action, np.float32)), action
-        self.steps += 1
-        self.state[0] += action[0] - 1.0
-        return self.state.copy(), -float(abs(self.state[0])), False, self.steps >= 10, {}
 
 
 class Logged(SpikeMonitorCallback):
@@ -69,6 +66,15 @@ def env():
     return TargetEnv()
 
 
+@pytest.fixture
+def images_and_dicts():
+    """Register them while a test runs."""
+    gym.register("TestImage-v0", ImageEnv)
+    gym.register("TestDict-v0", DictEnv)
+    yield
+    del gym.registry["TestImage-v0"], gym.registry["TestDict-v0"]
+
+
 def popsan(obs_dim, action_dim, net_arch=(256, 256), options=None):
     """Return the published actor network."""
     return SpikingNetwork(obs_dim, action_dim, net_arch, options, th.nn.Tanh())
@@ -81,10 +87,60 @@ def small_model(env, algorithm=TD3, policy="PopSANPolicy", policy_kwargs=None, *
     return algorithm(policy, env, policy_kwargs=policy_kwargs, **{**settings, **kwargs})
 
 
+def spiking_modules(network):
+    """Return the modules of a network that have a state."""
+    return [module for module in network.modules() if isinstance(module, MemoryModule)]
+
+
 @pytest.fixture
 def trained(env):
     """Return an agent right after gradient steps."""
     return small_model(env).learn(60)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A built site: its folder, and how ``mkdocs`` ended."""
+
+    folder: Path
+    code: int
+    printed: str
+
+
+def build_site(source, folder):
+    """Build a site as ``make docs`` does."""
+    (flags,) = re.findall(r"mkdocs build (.*)", (ROOT / "Makefile").read_text())
+    command = [sys.executable, "-m", "mkdocs", "build", *flags.split(), "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    return Site(folder, done.returncode, done.stdout + done.stderr)
+
+
+def once(tmp_path_factory, name, make):
+    """Return a folder that ``make`` fills, once for all the processes that share the tests."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, done = root / name, root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """Return the documentation, built once."""
+    pytest.importorskip("mkdocs", reason="mkdocs is an extra")
+
+    def make(folder):
+        built = build_site(ROOT, folder / "site")
+        (folder / "ended.json").write_text(json.dumps([built.code, built.printed]))
+
+    folder = once(tmp_path_factory, "documentation", make)
+    return Site(folder / "site", *json.loads((folder / "ended.json").read_text()))
 
 
 @pytest.fixture
@@ -103,13 +159,3 @@ def short_training(monkeypatch):
         monkeypatch.setattr(algorithm, "learn", shortened(algorithm.learn))
     evaluate = evaluation.evaluate_policy
     monkeypatch.setattr(evaluation, "evaluate_policy", lambda model, env, *args, **kwargs: evaluate(model, env, 1))
-
-
-@pytest.fixture(scope="session")
-def popsan_reference():
-    """Return the authors' trained actor and what it did; see shared/reference/README.md."""
-    path = REFERENCE / "popsan-halfcheetah" / "actor.npz"
-    if not path.exists():
-        pytest.skip(f"the reference actor is not here: {path}")
-    with np.load(path, allow_pickle=False) as data:
-        return dict(data)

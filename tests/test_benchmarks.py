@@ -1,5 +1,6 @@
-"""The benchmarks measure what they say: statistics, contestants, provenance, one subject from end to end."""
+"""The benchmarks measure what they say: statistics, implementations, provenance, one suite from end to end."""
 
+import importlib
 import json
 import runpy
 import sys
@@ -87,7 +88,7 @@ def test_a_gpu_is_waited_for(monkeypatch):
 
 
 def test_the_published_loop_decides_and_learns_the_same():
-    from contestants import OBSERVATIONS, make_actor
+    from implementations import OBSERVATIONS, make_actor
 
     observations = 2 * th.randn(32, OBSERVATIONS)
     ours, theirs = make_actor("spiking"), make_actor("published")
@@ -104,7 +105,7 @@ def test_the_published_loop_decides_and_learns_the_same():
 
 @pytest.mark.parametrize("name", ["plain", "nodes"])
 def test_nodes_decide_and_learn_the_same_without_kernels(name, monkeypatch):
-    from contestants import OBSERVATIONS, make_actor
+    from implementations import OBSERVATIONS, make_actor
 
     observations = 2 * th.randn(32, OBSERVATIONS)
     ours, theirs = make_actor("spiking"), make_actor(name)
@@ -131,15 +132,15 @@ def test_provenance_says_what_a_figure_depends_on():
     assert json.dumps(source)
 
 
-def test_a_subject_from_the_command_line(monkeypatch, tmp_path, capsys):
+def test_a_suite_from_the_command_line(monkeypatch, tmp_path, capsys):
     record = tmp_path / "cpu.json"
-    record.write_text(json.dumps({"predict": "an earlier run", "actor": "another subject"}))
+    record.write_text(json.dumps({"predict": "an earlier run", "actor": "another suite"}))
     short = ("--repeats", 2, "--warm-up", 0, "--seconds", 0)
     run(monkeypatch, "speed.py", "predict", *short, "--json", record)
     assert "1 observation" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == [record]
     entries = json.loads(record.read_text())
-    assert entries["actor"] == "another subject"
+    assert entries["actor"] == "another suite"
     entry = entries["predict"]
     assert entry["unit"] == "ms"
     assert len(entry["commit"]) >= 40
@@ -151,25 +152,45 @@ def test_a_subject_from_the_command_line(monkeypatch, tmp_path, capsys):
     record.write_text(json.dumps({"predict": entry}))
     run(monkeypatch, "speed.py", "--summary", "--json", record)
     tables = capsys.readouterr().out
-    # Fewer cases than contestants: these are the rows.
+    # Fewer cases than implementations: these are the rows.
     assert "| ms | 1 observation | 8 observations | 64 observations |" in tables
     assert "| sb3-spiking, bfloat16 | " in tables
 
 
-def test_an_unknown_subject_is_named(monkeypatch, capsys):
+def test_an_unknown_suite_is_named(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "speed.py", "flying")
-    assert "unknown subject flying; choose from td3-step" in capsys.readouterr().err
+    assert "unknown suite flying; choose from td3-step" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("subject", "told"), [("import", "import cannot be measured on a GPU"), ("actor", "torch sees no GPU")]
+    ("suite", "told"), [("import", "import cannot be measured on a GPU"), ("actor", "torch sees no GPU")]
 )
-def test_what_a_gpu_cannot_measure_is_refused(subject, told, monkeypatch, capsys):
+def test_what_a_gpu_cannot_measure_is_refused(suite, told, monkeypatch, capsys):
     monkeypatch.setattr(th.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
-        run(monkeypatch, "speed.py", subject, "--device", "cuda")
+        run(monkeypatch, "speed.py", suite, "--device", "cuda")
     assert told in capsys.readouterr().err
+
+
+def test_counted_messages_leave_torch_as_it_was(monkeypatch):
+    import scaling
+
+    monkeypatch.setattr(scaling.dist, "all_reduce", lambda tensor: tensor.add_(1))
+    before, message = scaling.dist.all_reduce, th.zeros(3)
+    with scaling.Collectives() as collectives:
+        scaling.dist.all_reduce(message)
+    assert (collectives.messages, collectives.bytes) == (1, 12)
+    assert message.tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(ZeroDivisionError), collectives:
+        raise ZeroDivisionError
+    assert scaling.dist.all_reduce is before
+
+
+def test_records_are_in_the_repository_wherever_a_benchmark_is_started(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("conversion", "health", "learning", "speed"):
+        assert list(importlib.import_module(name).RECORDS.glob("*.json")), name
 
 
 def test_conversion_tables_read_records_with_and_without_provenance(monkeypatch, tmp_path):

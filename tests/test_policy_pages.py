@@ -4,7 +4,6 @@ import dataclasses
 import re
 from pathlib import Path
 
-import gymnasium as gym
 import pytest
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC, TD3
@@ -13,6 +12,7 @@ from docs_hooks.policy_arguments import argument_list, on_page_markdown
 from sb3_spiking.policies.presets import NAMES
 from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.snn import SpikingOptions
+from tests.envs import AnyEnv
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {path: path.read_text() for path in sorted((DOCS / "api").glob("*-policy.md"))}
@@ -22,11 +22,6 @@ SPACES = {
     "SpikingCnnPolicy": spaces.Box(0, 255, (1, 12, 12), "uint8"),
     "SpikingMultiInputPolicy": spaces.Dict(joints=spaces.Box(-1.0, 1.0, (3,))),
 }
-
-
-class Anything(gym.Env):
-    def __init__(self, observation_space, action_space):
-        self.observation_space, self.action_space = observation_space, action_space
 
 
 def listed(name):
@@ -49,7 +44,7 @@ def test_no_mark_is_left_on_a_page(page):
 def test_what_a_saved_policy_needs_is_listed(algorithm, name):
     actions = spaces.Discrete(2) if algorithm is DQN else spaces.Box(-1.0, 1.0, (2,))
     buffer = {} if algorithm is PPO else {"buffer_size": 1}
-    policy = algorithm(name, Anything(SPACES[name], actions), device="cpu", **buffer).policy
+    policy = algorithm(name, AnyEnv(SPACES[name], actions), device="cpu", **buffer).policy
     saved = set(policy._get_constructor_parameters())
     given = {"observation_space", "action_space", "lr_schedule"}
     # SB3 saves dist_kwargs, which its constructor does not take.

@@ -19,14 +19,15 @@ def summary_of(benchmark):
     module = importlib.import_module(benchmark)
     if benchmark == "learning":
         return module.summary(module.TASKS)
-    return module.summary(module.read(module.RECORDS / "cpu.json")) if benchmark == "speed" else module.summary()
+    return (
+        module.summary(module.records.read(module.RECORDS / "cpu.json")) if benchmark == "speed" else module.summary()
+    )
 
 
 @pytest.mark.parametrize(
     ("benchmark", "page"), [("learning", "results"), ("conversion", "results"), ("speed", "performance")]
 )
 def test_no_figure_was_edited_by_hand(benchmark, page, monkeypatch):
-    monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     printed = rows(summary_of(benchmark))
     written = rows((ROOT / "docs" / f"{page}.md").read_text())

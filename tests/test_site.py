@@ -1,24 +1,12 @@
 """The built site is whole: every link and every picture of its own leads somewhere."""
 
 import logging
-import re
-import subprocess
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-
-def build(folder, site):
-    """Build a site as ``make docs`` does. Return the exit code and what was printed."""
-    (flags,) = re.findall(r"mkdocs build (.*)", (ROOT / "Makefile").read_text())
-    command = [sys.executable, "-m", "mkdocs", "build", *flags.split(), "--site-dir", str(site)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr
+from tests.conftest import ROOT, build_site
 
 
 class Page(HTMLParser):
@@ -52,12 +40,10 @@ def broken(site):
 
 
 @pytest.mark.slow
-def test_every_link_and_picture_of_the_site_leads_somewhere(tmp_path):
-    pytest.importorskip("mkdocs", reason="mkdocs is an extra")
-    code, printed = build(ROOT, tmp_path)
-    assert code == 0, printed
-    assert len(list(tmp_path.rglob("*.html"))) > 20
-    assert broken(tmp_path) == []
+def test_every_link_and_picture_of_the_site_leads_somewhere(site):
+    assert site.code == 0, site.printed
+    assert len(list(site.folder.rglob("*.html"))) > 20
+    assert broken(site.folder) == []
 
 
 def test_make_docs_fails_at_a_warning(tmp_path):
@@ -66,9 +52,9 @@ def test_make_docs_fails_at_a_warning(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "index.md").write_text("[gone](gone.md)")
     (tmp_path / "mkdocs.yml").write_text("site_name: a site\ntheme: mkdocs\n")
-    code, printed = build(tmp_path, tmp_path / "site")
-    assert code != 0
-    assert "gone.md" in printed
+    built = build_site(tmp_path, tmp_path / "site")
+    assert built.code != 0
+    assert "gone.md" in built.printed
 
 
 def test_docstrings_describe_parameters_that_exist(caplog):

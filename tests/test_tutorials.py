@@ -1,9 +1,9 @@
 """The tutorials run as they are written, from top to bottom, with shorter training."""
 
-import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
@@ -11,8 +11,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
-from tests.conftest import REFERENCE
 from tests.reader import readers_packages
+from tests.reference import PUBLISHED_ACTOR, popsan_checkpoint
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted((DOCS / "tutorials").glob("*.md"))
@@ -36,9 +36,7 @@ def shortened(learn):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_tutorial_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
-    actor = REFERENCE / "popsan-halfcheetah" / "actor.npz"
-    if actor.exists():
-        shutil.copy(actor, tmp_path)
+    np.savez(tmp_path / "actor.npz", **popsan_checkpoint("published" if PUBLISHED_ACTOR.exists() else "own"))
     monkeypatch.chdir(tmp_path)
     plt.switch_backend("Agg")
     for algorithm in (DQN, PPO, SAC, TD3):

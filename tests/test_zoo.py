@@ -51,7 +51,7 @@ def test_packaged_hyperparameters_are_those_of_the_results(monkeypatch):
     for key, (name, agent_name) in MEASURED.items():
         task = learning.TASKS[name]
         agent = task.agents[agent_name]
-        assert len(learning.records(name, agent_name)) == 3
+        assert len(learning.recorded_runs(name, agent_name)) == 3
         assert task.algorithm.lower() == key[0]
         assert re.sub(r"MinAtar/(\w+)-v1", r"minatar-\1", key[1]).lower() == task.env.lower()
         values = {"policy": agent.policy, "n_timesteps": task.steps}

@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -12,6 +11,7 @@ from torch import nn
 from sb3_spiking.conversion import METHODS, convert, load_dqn
 from sb3_spiking.conversion.dense import DenseNetwork
 from sb3_spiking.conversion.policy import DenseQPolicy
+from tests.envs import AnyEnv, observations_of
 
 VECTOR = spaces.Box(-np.inf, np.inf, (4,), np.float32)
 IMAGE = spaces.Box(0, 255, (3, 36, 36), np.uint8)
@@ -35,45 +35,16 @@ SPACES = {
 CODINGS = tuple(METHODS)
 
 
-class Random(gym.Env):
+class Random(AnyEnv):
     """Ten random observations an episode; the reward is the action."""
 
     def __init__(self, observation_space=VECTOR, n_actions=3):
-        self.observation_space = observation_space
-        self.action_space = spaces.Discrete(n_actions)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.steps = 0
-        return sample(self.observation_space, self.np_random), {}
-
-    def step(self, action):
-        self.steps += 1
-        return sample(self.observation_space, self.np_random), float(action), False, self.steps >= 10, {}
-
-
-def sample(space, rng):
-    """Return an observation; vectors of moderate size, whatever their bounds."""
-    if isinstance(space, spaces.Dict):
-        return {name: sample(entry, rng) for name, entry in space.spaces.items()}
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return rng.uniform(-1.0, 1.0, space.shape).astype(space.dtype)
-    if isinstance(space, spaces.Box):
-        high = space.high.astype(np.int64) + 1
-        return rng.integers(space.low.astype(np.int64), high).astype(space.dtype)
-    if isinstance(space, spaces.Discrete):
-        return int(rng.integers(space.n))
-    high = space.nvec if isinstance(space, spaces.MultiDiscrete) else 2
-    return rng.integers(high, size=space.shape).astype(space.dtype)
+        super().__init__(observation_space, spaces.Discrete(n_actions))
 
 
 def observations(space=VECTOR, n=64, seed=1):
-    """Return a batch of them."""
-    rng = np.random.default_rng(seed)
-    drawn = [sample(space, rng) for _ in range(n)]
-    if isinstance(space, spaces.Dict):
-        return {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
-    return np.stack(drawn)
+    """Return a batch of observations; vectors of moderate size, whatever their bounds."""
+    return observations_of(space, n, seed)
 
 
 def rows(batch, which):

@@ -19,7 +19,7 @@ from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, callback
 from sb3_spiking.conversion.report import Agreement
 from sb3_spiking.evaluation.rollout import play
 from tests.conftest import TargetEnv, small_model
-from tests.conversion.environments import ImageEnv
+from tests.envs import ImageEnv
 
 KEYS = {f"conversion/{quantity}" for quantity in ("agreement", "snn_return", "q_error", "spikes")}
 

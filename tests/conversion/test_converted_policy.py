@@ -18,8 +18,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from sb3_spiking.conversion import METHODS, SpikingQPolicy, calibration_states, convert, load_dqn
 from sb3_spiking.conversion.policy import DenseQPolicy
 from sb3_spiking.reading.archive import CheckpointError
-from tests.conftest import REFERENCE
 from tests.conversion.agents import CODINGS, IMAGE, SPACES, VECTOR, Random, converted, dqn, observations, rows
+from tests.reference import zoo_agent
 
 # Every coding, and every kind of observation, one at least with another coding than the default.
 SAVED = [(coding, "vector") for coding in CODINGS] + [
@@ -367,14 +367,18 @@ def test_the_forward_of_sb3s_policies_chooses_the_same():
         assert each._predict(tensor, deterministic=True).tolist() == each.predict(batch, deterministic=True)[0].tolist()
 
 
-@pytest.mark.parametrize("name", ["dqn-CartPole-v1", "dqn-Acrobot-v1", "qrdqn-Acrobot-v1"])
-def test_trained_agents_of_others_decide_as_before(name):
-    # Plain rate coding with 64 steps reaches 0.70 to 0.97 here; see shared/reference/README.md.
-    path = REFERENCE / "zoo-dqn" / f"{name}.zip"
-    if not path.exists():
-        pytest.skip(f"the reference agent is not here: {path}")
+OLD_AGENTS = [
+    "dqn-CartPole-v1",
+    *(f"others/{name}" for name in ("dqn-CartPole-v1", "dqn-Acrobot-v1", "qrdqn-Acrobot-v1")),
+]
+
+
+@pytest.mark.parametrize("name", OLD_AGENTS)
+def test_trained_agents_decide_as_before(name):
+    # Plain rate coding with 64 steps reaches 0.70 to 0.97 on those of others.
+    path = zoo_agent(name)
     teacher = load_dqn(path)
-    env = name.split("-", 1)[1]
+    env = path.stem.split("-", 1)[1]
     calibration = calibration_states(teacher, env, 4000, seed=100)
     met = calibration_states(teacher, env, 1000, seed=0)
     actions = teacher.predict(met)[0]

@@ -20,8 +20,8 @@ from sb3_spiking.environments.recipe import EnvError, EnvRecipe
 from sb3_spiking.reading.archive import CheckpointError
 from sb3_spiking.reading.vec_normalize import NormalizationStatistics
 from tests.conversion.agents import SPACES, converted, dqn, network, observations
-from tests.conversion.environments import CARTPOLE, save_statistics
 from tests.conversion.test_converted_policy import members, npy, set_to, tampered
+from tests.envs import CARTPOLE, save_statistics
 
 NOTED = {"id": "CartPole-v1", "kwargs": {}, "atari": False, "frame_stack": 0, "vec_normalize": None}
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize, is_vec
 
 from sb3_spiking.environments.recipe import EnvError, EnvRecipe
 from sb3_spiking.reading.vec_normalize import read_vec_normalize
-from tests.conversion.environments import assert_equal, play, save_statistics
+from tests.envs import assert_equal, play, save_statistics
 
 pytestmark = pytest.mark.usefixtures("images_and_dicts")
 

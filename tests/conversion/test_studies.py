@@ -13,7 +13,7 @@ from sb3_spiking.cli import main
 from sb3_spiking.conversion import SpikingQPolicy, make_method, study
 from sb3_spiking.environments.recipe import EnvRecipe
 from tests.conversion.agents import converted, dqn, observations
-from tests.conversion.environments import save_statistics
+from tests.envs import save_statistics
 
 FEW = {"states": 60, "episodes": 2, "max_steps": 30}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch as th
 
+from tests.conftest import once
 from tests.distributed.batches import MODELS, OTHERS, learn_from, make_plain, parameters
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +40,8 @@ def said(folder, task):
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     """Run what goes well in one start: that takes longest."""
-    folder = tmp_path_factory.mktemp("ranks")
-    torchrun("one_step", "train", "stop_early", "unequal", "drifting", folder=folder)
-    return folder
+    tasks = ("one_step", "train", "stop_early", "unequal", "drifting")
+    return once(tmp_path_factory, "ranks", lambda folder: torchrun(*tasks, folder=folder))
 
 
 @every_model

@@ -4,7 +4,6 @@ import shutil
 import sys
 from collections import OrderedDict
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -12,8 +11,9 @@ from gymnasium import spaces
 from sb3_spiking.cli.environment import in_options
 from sb3_spiking.environments.from_files import find_env
 from sb3_spiking.environments.recipe import EnvRecipe
-from tests.conftest import REFERENCE
-from tests.conversion.environments import ATARI_SPACE, CARTPOLE, save_statistics
+from sb3_spiking.reading.checkpoint import read_checkpoint
+from tests.envs import ATARI_SPACE, CARTPOLE, save_statistics
+from tests.reference import zoo_agent
 
 ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers.AtariWrapper"
 
@@ -196,10 +196,9 @@ def test_what_does_not_fit_is_told_and_not_used(tmp_path, name, why):
     assert "--" not in found.text
 
 
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "Acrobot-v1"])
-def test_reference_agents_find_their_environment(env_id):
-    path = REFERENCE / "zoo-dqn" / f"dqn-{env_id}.zip"
-    if not path.exists():
-        pytest.skip(f"the reference agent is not here: {path}")
-    env = gym.make(env_id)
-    assert find_env(path, env.observation_space, env.action_space).recipe == EnvRecipe(env_id)
+@pytest.mark.parametrize("name", ["dqn-CartPole-v1", "others/dqn-CartPole-v1", "others/dqn-Acrobot-v1"])
+def test_old_agents_find_their_environment(name):
+    """Their spaces have the bounds of gym, which are not quite those of gymnasium."""
+    path = zoo_agent(name)
+    agent, env_id = read_checkpoint(path), path.stem.split("-", 1)[1]
+    assert find_env(path, agent.observation_space, agent.action_space).recipe == EnvRecipe(env_id)

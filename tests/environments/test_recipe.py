@@ -17,7 +17,7 @@ from sb3_spiking.cli.environment import in_options
 from sb3_spiking.environments import make_atari_env
 from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces
 from sb3_spiking.errors import InputError
-from tests.conversion.environments import CARTPOLE, assert_equal, play
+from tests.envs import CARTPOLE, assert_equal, play
 
 pytestmark = pytest.mark.usefixtures("images_and_dicts")
 

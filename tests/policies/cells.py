@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+
+from tests.envs import AnyEnv, far, observations_of
 
 try:
     from sb3_contrib import QRDQN, TQC, TRPO, CrossQ, MaskablePPO
@@ -31,38 +32,6 @@ OBSERVATIONS = {
 BOX = spaces.Box(np.array([-1.0, 2.0], np.float32), np.array([3.0, 2.5], np.float32))
 
 
-def sample(space, rng):
-    """Return an observation: vectors far from 0, images of every value."""
-    if isinstance(space, spaces.Dict):
-        return {name: sample(entry, rng) for name, entry in space.spaces.items()}
-    if isinstance(space, spaces.Discrete):
-        return int(rng.integers(space.n))
-    if space.dtype == np.uint8:
-        return rng.integers(0, 256, space.shape, dtype=np.uint8)
-    return rng.normal(5.0, 2.0, space.shape).astype(np.float32)
-
-
-class AnyEnv(gym.Env):
-    """Ten random observations an episode; the reward is the action. Of three discrete actions, 1 is invalid."""
-
-    def __init__(self, observation_space, action_space):
-        self.observation_space = observation_space
-        self.action_space = action_space
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.steps = 0
-        return sample(self.observation_space, self.np_random), {}
-
-    def step(self, action):
-        assert self.action_space.contains(action), action
-        self.steps += 1
-        return sample(self.observation_space, self.np_random), float(np.sum(action)), False, self.steps >= 10, {}
-
-    def action_masks(self):
-        return np.array([True, False, True])
-
-
 @dataclass(frozen=True)
 class Cell:
     """An algorithm and a policy."""
@@ -83,14 +52,10 @@ class Cell:
 
     def env(self, action_space=None):
         discrete = self.name in VALUE or self.name == "MaskablePPO"
-        return AnyEnv(self.observation_space, action_space or (spaces.Discrete(3) if discrete else BOX))
+        return AnyEnv(self.observation_space, action_space or (spaces.Discrete(3) if discrete else BOX), far)
 
     def observations(self, n=16, seed=1):
-        rng = np.random.default_rng(seed)
-        drawn = [sample(self.observation_space, rng) for _ in range(n)]
-        if isinstance(self.observation_space, spaces.Dict):
-            return {name: np.stack([observation[name] for observation in drawn]) for name in drawn[0]}
-        return np.stack(drawn)
+        return observations_of(self.observation_space, n, seed, far)
 
     def model(self, env=None, policy_kwargs=None, **kwargs):
         """Return an untrained agent with a small network."""
@@ -99,6 +64,8 @@ class Cell:
             settings["n_steps"] = 16
             if self.name != "A2C":
                 settings["batch_size"] = 16
+            if self.name == "TRPO":
+                settings |= {"cg_max_steps": 3, "n_critic_updates": 2}  # derivatives of derivatives take long
         else:
             settings |= {"learning_starts": 20, "batch_size": 16, "buffer_size": 500}
         return self.algorithm(self.policy, env or self.env(), **{**settings, **kwargs})

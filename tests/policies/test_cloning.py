@@ -9,7 +9,8 @@ from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 
-from tests.policies.cells import CONTRIB, VECTOR, AnyEnv, Cell
+from tests.envs import AnyEnv
+from tests.policies.cells import CONTRIB, VECTOR, Cell
 
 ACTIONS = spaces.Box(-1, 1, (1,), np.float32)
 ON_POLICY = [PPO, A2C, *(algorithm for algorithm in CONTRIB if algorithm.__name__ == "TRPO")]

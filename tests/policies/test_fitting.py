@@ -7,7 +7,8 @@ from gymnasium import spaces
 from stable_baselines3 import PPO, SAC, TD3
 
 from sb3_spiking.policies import RunningNormExtractor
-from tests.policies.cells import CELLS, DICT, IMAGE, VECTOR, AnyEnv, Cell
+from tests.envs import AnyEnv
+from tests.policies.cells import CELLS, DICT, IMAGE, VECTOR, Cell
 
 NORMALISING = [cell for cell in CELLS if cell.observation_space is not IMAGE]
 

@@ -10,7 +10,8 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_spiking.policies import RunningNormExtractor
-from tests.policies.cells import BOX, CONTRIB, VECTOR, AnyEnv, Cell
+from tests.envs import AnyEnv
+from tests.policies.cells import BOX, CONTRIB, VECTOR, Cell
 
 
 class FirstRatios(BaseCallback):

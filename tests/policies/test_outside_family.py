@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import sb3_spiking
-from tests.policies.cells import BOX, VECTOR, AnyEnv
+from tests.envs import AnyEnv
+from tests.policies.cells import BOX, VECTOR
 
 ALGORITHM = '''
 """Reward-weighted regression: the actor imitates the actions that were rewarded."""

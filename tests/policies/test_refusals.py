@@ -18,7 +18,8 @@ from sb3_spiking.policies.families import ALGORITHMS_OF, family_of
 from sb3_spiking.policies.images import check_channels_first
 from sb3_spiking.policies.keywords import allowed_keywords
 from sb3_spiking.policies.presets import NAMES
-from tests.policies.cells import ALGORITHMS, BOX, CELLS, CONTRIB, VALUE, VECTOR, AnyEnv, Cell
+from tests.envs import AnyEnv
+from tests.policies.cells import ALGORITHMS, BOX, CELLS, CONTRIB, VALUE, VECTOR, Cell
 
 
 def env_of(algorithm):

@@ -1,14 +1,12 @@
 """Small agents of every kind, their files, and these files with something changed."""
 
 import base64
-import copy
 import io
 import json
 import os
 import zipfile
 
 import cloudpickle
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -19,6 +17,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 
 from sb3_spiking.policies import ConvExtractor
 from sb3_spiking.reading.checkpoint import CheckpointError, read_checkpoint
+from tests.envs import AnyEnv
 
 BOX = spaces.Box(np.float32([-1.0, 2.0, -np.inf]), np.float32([1.0, 3.0, np.inf]))
 IMAGE = spaces.Box(0, 255, (2, 36, 40), np.uint8)
@@ -30,21 +29,6 @@ MIXED = spaces.Dict(
     bits=spaces.MultiBinary([2, 2]),
     many=spaces.MultiDiscrete([2, 3]),
 )
-
-
-class Spaces(gym.Env):
-    """Nothing but an observation and an action space."""
-
-    def __init__(self, observation_space=BOX, action_space=None):
-        self.observation_space = copy.deepcopy(observation_space)
-        self.action_space = action_space or spaces.Discrete(3)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return self.observation_space.sample(), {}
-
-    def step(self, action):
-        return self.observation_space.sample(), 0.0, False, False, {}
 
 
 class Evil:
@@ -74,7 +58,7 @@ class OwnActivation(th.nn.ReLU):
 
 
 def dqn(observation_space=BOX, policy="MlpPolicy", algorithm=DQN, env=None, **policy_kwargs):
-    env = env or Spaces(observation_space)
+    env = env or AnyEnv(observation_space, spaces.Discrete(3))
     return algorithm(policy, env, buffer_size=10, device="cpu", policy_kwargs=policy_kwargs)
 
 

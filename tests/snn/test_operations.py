@@ -2,7 +2,6 @@ import dataclasses
 import json
 import warnings
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -14,6 +13,7 @@ from sb3_spiking.snn import Part, PopulationRecord, Recording, SpikingNetwork, S
 from sb3_spiking.snn.operations import HOROWITZ_45NM, cost_of, decision_cost
 from sb3_spiking.snn.recording import synapses_of
 from tests.conftest import popsan
+from tests.envs import AnyEnv
 
 
 def test_counts_by_hand():
@@ -78,16 +78,6 @@ def test_a_silent_network_costs_what_its_encoder_sends():
     assert cost.synops == recording.populations[0].spikes.sum() * 16
 
 
-class Still(gym.Env):
-    """An environment of any spaces, in which nothing happens."""
-
-    def __init__(self, observation_space, action_space):
-        self.observation_space, self.action_space = observation_space, action_space
-
-    def reset(self, *, seed=None, options=None):
-        return self.observation_space.sample(), {}
-
-
 def acting_macs(policy, observation):
     """Count the products of SB3's own layers while a policy acts, by what passes through them."""
     counts = []
@@ -123,7 +113,7 @@ def test_the_ordinary_ann_has_no_populations():
 def test_the_ordinary_ann_is_the_policy_that_sb3_would_deploy(
     algorithm, spiking, ordinary, observed, actions, policy_kwargs
 ):
-    env = Still(observed, actions)
+    env = AnyEnv(observed, actions)
     buffer = {} if algorithm is PPO else {"buffer_size": 1}
     policy = algorithm(spiking, env, policy_kwargs=policy_kwargs, **buffer).policy
     # Behind NatureCNN, whose last layer has 512 units as ours has, SB3's DQN has one linear layer.

@@ -44,7 +44,12 @@ def store(_context: Any, state: Any, array: Any, column: Any, rows: Any) -> _Gen
 
 
 def _column(context: Any, builder: Any, kind: types.Array, array: Any, column: Any, rows: int) -> list[Any]:
-    """Return pointers to the first numbers of a column."""
+    """Return pointers to the first numbers of a column; the numbers of a row lie side by side."""
     structure = context.make_array(kind)(context, builder, array)
-    places = [[context.get_constant(types.intp, row), column] for row in range(rows)]
-    return [cgutils.get_item_pointer(context, builder, kind, structure, place) for place in places]
+    stride = builder.extract_value(structure.strides, 0)
+    pointers = []
+    for row in range(rows):
+        offset = builder.mul(stride, context.get_constant(types.intp, row))
+        start = cgutils.pointer_add(builder, structure.data, offset, structure.data.type)
+        pointers.append(builder.gep(start, [column]))
+    return pointers

@@ -1,4 +1,4 @@
-"""What is measured: training steps, updates, decisions, networks alone, memory, imports."""
+"""Benchmark suites: training steps, updates, decisions, bare networks, memory, imports."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import gymnasium as gym
 import numpy as np
 import torch as th
-from contestants import ACTIONS, ACTORS, IMAGES, OBSERVATIONS, VECTORS, NoiseEnv, make_actor, make_agents
 from gymnasium import spaces
+from implementations import ACTIONS, ACTORS, IMAGES, OBSERVATIONS, VECTORS, NoiseEnv, make_actor, make_agents
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.env_util import make_vec_env
@@ -22,7 +22,7 @@ from torch import nn
 from sb3_spiking.conversion import SpikingQPolicy, convert
 
 STEPS = 20
-"""Environment steps of a slice of training; even, as TD3 updates its actor every other step."""
+"""Environment steps per measurement of training; even, because TD3 updates its actor every other step."""
 HALF_CHEETAH = (spaces.Box(-np.inf, np.inf, (OBSERVATIONS,)), spaces.Box(-1.0, 1.0, (ACTIONS,)))
 FRAMES = (spaces.Box(0, 255, (84, 84, 4), np.uint8), spaces.Discrete(6))
 
@@ -33,10 +33,10 @@ _O = TypeVar("_O", bound=OffPolicyAlgorithm)
 @dataclass(frozen=True)
 class Case:
     """
-    One row of a subject's table.
+    One row of a suite's table.
 
-    :param name: its heading
-    :param measures: of each contestant, the one that the others are compared with first
+    :param name: heading of the row
+    :param measures: measurement of each implementation, the baseline first
     """
 
     name: str
@@ -44,20 +44,20 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Suite:
     """
-    One table.
+    Benchmark suite, one table.
 
-    :param title: what a reader calls it
-    :param what: is measured
-    :param unit: of the figures
-    :param cases: makes its rows one after the other, given what takes times
-    :param most_repeats: rounds that are enough
-    :param on_gpu: whether it can be measured on a GPU
+    :param title: heading of the table
+    :param quantity: measured quantity
+    :param unit: unit of the figures
+    :param cases: generator of the rows, from a stopwatch
+    :param most_repeats: upper bound on the rounds
+    :param on_gpu: support of measurements on a GPU
     """
 
     title: str
-    what: str
+    quantity: str
     unit: str
     cases: Callable[[Stopwatch], Iterator[Case]]
     most_repeats: int = sys.maxsize
@@ -65,7 +65,7 @@ class Subject:
 
 
 def _learning(algorithm: type[_O], env: str, watch: Stopwatch) -> dict[str, _O]:
-    """Return agents in the middle of their training."""
+    """Return agents in mid-training."""
     arguments: dict[str, Any] = {"batch_size": 256, "learning_starts": 256, "buffer_size": 10_000}
     agents = make_agents(algorithm, VECTORS, partial(gym.make, env), device=watch.device, **arguments)
     for agent in agents.values():
@@ -74,7 +74,7 @@ def _learning(algorithm: type[_O], env: str, watch: Stopwatch) -> dict[str, _O]:
 
 
 def training(algorithm: type[OffPolicyAlgorithm], env: str, watch: Stopwatch) -> Iterator[Case]:
-    """Measure steps per second of ``learn``; a slice of it lasts long enough."""
+    """Measure environment steps per second of ``learn``."""
     agents = _learning(algorithm, env, watch)
 
     def measure(agent: OffPolicyAlgorithm) -> Measure:
@@ -85,14 +85,14 @@ def training(algorithm: type[OffPolicyAlgorithm], env: str, watch: Stopwatch) ->
 
 
 def td3_update(watch: Stopwatch) -> Iterator[Case]:
-    """Measure ``train``: two steps, in one of which the actor learns."""
+    """Measure ``train``: two gradient steps, one of them with an actor update."""
     agents = _learning(TD3, "HalfCheetah-v5", watch)
     updates = {name: partial(agent.train, gradient_steps=2, batch_size=256) for name, agent in agents.items()}
     yield Case("batch 256", {name: watch.milliseconds_per_call(update) for name, update in updates.items()})
 
 
 def rollout(watch: Stopwatch) -> Iterator[Case]:
-    """Measure steps per second of rollouts, by the number of environments that decide at once."""
+    """Measure environment steps per second of rollouts, by number of environments."""
     for n_envs in (1, 8, 32):
         make_env = partial(make_vec_env, "HalfCheetah-v5", n_envs)
         arguments: dict[str, Any] = {"n_steps": 256 // n_envs, "batch_size": 64, "n_epochs": 1}
@@ -114,7 +114,7 @@ def rollout(watch: Stopwatch) -> Iterator[Case]:
 
 
 def ppo_update(watch: Stopwatch) -> Iterator[Case]:
-    """Measure ``train`` on a full rollout."""
+    """Measure ``train`` on a full rollout buffer."""
     arguments: dict[str, Any] = {"n_steps": 512, "n_epochs": 1, "batch_size": 64}
     agents = make_agents(PPO, VECTORS, partial(gym.make, "HalfCheetah-v5"), device=watch.device, **arguments)
     for agent in agents.values():
@@ -123,7 +123,7 @@ def ppo_update(watch: Stopwatch) -> Iterator[Case]:
 
 
 def dqn_cnn_update(watch: Stopwatch) -> Iterator[Case]:
-    """Measure ``train`` on images."""
+    """Measure ``train`` on image observations."""
     arguments: dict[str, Any] = {"buffer_size": 256, "learning_starts": 256}
     agents = make_agents(DQN, IMAGES, partial(NoiseEnv, *FRAMES), device=watch.device, **arguments)
     for agent in agents.values():
@@ -133,7 +133,7 @@ def dqn_cnn_update(watch: Stopwatch) -> Iterator[Case]:
 
 
 def predict(watch: Stopwatch) -> Iterator[Case]:
-    """Measure decisions of whole agents."""
+    """Measure ``predict`` of complete agents."""
     arguments: dict[str, Any] = {"learn": False, "buffer_size": 1, "device": watch.device}
     agents = make_agents(TD3, VECTORS, partial(NoiseEnv, *HALF_CHEETAH), **arguments)
     for count in (1, 8, 64):
@@ -147,12 +147,12 @@ def predict(watch: Stopwatch) -> Iterator[Case]:
 
 @th.no_grad()
 def forward(network: nn.Module, observations: th.Tensor) -> None:
-    """Decide."""
+    """Run a forward pass."""
     network(observations)
 
 
 def forward_backward(network: nn.Module, observations: th.Tensor) -> None:
-    """Decide, and go back to the weights."""
+    """Run a forward and a backward pass."""
     network.zero_grad()
     network(observations).sum().backward()
 
@@ -160,14 +160,14 @@ def forward_backward(network: nn.Module, observations: th.Tensor) -> None:
 def networks(
     name: str, run: Callable[[nn.Module, th.Tensor], None], actors: dict[str, nn.Module], batch: int, watch: Stopwatch
 ) -> Case:
-    """Measure networks on a batch."""
+    """Measure networks on one batch."""
     observations = th.randn(batch, OBSERVATIONS, device=watch.device)
-    calls = {contestant: partial(run, network.to(watch.device), observations) for contestant, network in actors.items()}
-    return Case(name, {contestant: watch.milliseconds_per_call(call) for contestant, call in calls.items()})
+    calls = {actor: partial(run, network.to(watch.device), observations) for actor, network in actors.items()}
+    return Case(name, {actor: watch.milliseconds_per_call(call) for actor, call in calls.items()})
 
 
 def actor(watch: Stopwatch) -> Iterator[Case]:
-    """Measure the actor network alone, by batch size."""
+    """Measure the bare actor network, by batch size."""
     actors = {name: make_actor(name) for name in ACTORS}
     for name, run in {"forward": forward, "forward + backward": forward_backward}.items():
         for batch in (1, 32, 256, 1024, 4096):
@@ -175,7 +175,7 @@ def actor(watch: Stopwatch) -> Iterator[Case]:
 
 
 def compiled(watch: Stopwatch) -> Iterator[Case]:
-    """Measure the actor network alone beside SpikingJelly's nodes under ``torch.compile``, which takes a minute."""
+    """Measure the bare actor network beside SpikingJelly's nodes under ``torch.compile``; compiling takes a minute."""
     actors = {name: make_actor(name) for name in ("mlp", "plain", "spiking")}
     actors["plain-compiled"] = make_actor("plain")
     actors["plain-compiled"].compile()
@@ -184,7 +184,7 @@ def compiled(watch: Stopwatch) -> Iterator[Case]:
 
 
 def growth(watch: Stopwatch) -> Iterator[Case]:
-    """Measure the actor network alone, by time steps and by width."""
+    """Measure the bare actor network, by time steps and by width."""
     some = ("mlp", "nodes", "spiking")
     for steps in (1, 2, 4, 8, 16, 32):
         actors = {name: make_actor(name, time_steps=steps) for name in some}
@@ -195,7 +195,7 @@ def growth(watch: Stopwatch) -> Iterator[Case]:
 
 
 def conversion(watch: Stopwatch) -> Iterator[Case]:
-    """Measure decisions of a DQN and of what it is converted to."""
+    """Measure decisions of a DQN and of its conversions."""
     dqn = DQN("MlpPolicy", "CartPole-v1", buffer_size=1, seed=0, device="cpu")
     states = np.random.default_rng(0).uniform(-1.0, 1.0, (1000, 4)).astype(np.float32)
     policies: dict[str, DQN | SpikingQPolicy] = {
@@ -214,66 +214,66 @@ def conversion(watch: Stopwatch) -> Iterator[Case]:
 
 
 def memory(watch: Stopwatch) -> Iterator[Case]:
-    """Measure memory, a fresh process for each figure."""
+    """Measure peak memory, each figure in a fresh process."""
     script = str(Path(__file__).with_name("peak_memory.py"))
     for batch in (256, 4096):
         yield Case(f"batch {batch}", {name: printed([sys.executable, script, name, str(batch)]) for name in ACTORS})
 
 
 def imports(watch: Stopwatch) -> Iterator[Case]:
-    """Measure imports, a fresh process for each figure."""
+    """Measure import times, each figure in a fresh process."""
     script = "import time; start = time.process_time(); import {}; print(1e3 * (time.process_time() - start))"
     packages = ("stable_baselines3", "sb3_spiking")
     yield Case("fresh process", {name: printed([sys.executable, "-c", script.format(name)]) for name in packages})
 
 
-SUBJECTS = {
-    "td3-step": Subject(
+SUITES = {
+    "td3-step": Suite(
         "TD3 on HalfCheetah",
         "TD3.learn, one gradient step of batch 256 each",
         "steps/s",
         partial(training, TD3, "HalfCheetah-v5"),
     ),
-    "td3-step-ant": Subject(
+    "td3-step-ant": Suite(
         "TD3 on Ant", "TD3.learn, one gradient step of batch 256 each", "steps/s", partial(training, TD3, "Ant-v5")
     ),
-    "td3-update": Subject(
+    "td3-update": Suite(
         "Gradient steps of TD3", "TD3.train, two gradient steps of batch 256 on HalfCheetah-v5", "ms", td3_update
     ),
-    "sac-step": Subject(
+    "sac-step": Suite(
         "SAC on HalfCheetah",
         "SAC.learn, one gradient step of batch 256 each",
         "steps/s",
         partial(training, SAC, "HalfCheetah-v5"),
     ),
-    "rollout": Subject("Rollouts of PPO", "PPO.collect_rollouts on HalfCheetah-v5, 256 steps", "steps/s", rollout),
-    "ppo-update": Subject(
+    "rollout": Suite("Rollouts of PPO", "PPO.collect_rollouts on HalfCheetah-v5, 256 steps", "steps/s", rollout),
+    "ppo-update": Suite(
         "Updates of PPO", "PPO.train, one epoch of a rollout on HalfCheetah-v5 in batches of 64", "ms", ppo_update
     ),
-    "dqn-cnn-update": Subject(
+    "dqn-cnn-update": Suite(
         "Updates of DQN on Atari frames",
         "DQN.train, one gradient step on frames of 84 x 84 x 4, T = 4",
         "ms",
         dqn_cnn_update,
     ),
-    "predict": Subject("One prediction", "TD3.predict, observations of HalfCheetah-v5", "ms", predict),
-    "actor": Subject("The actor alone", "actor network alone", "ms", actor),
-    "compiled": Subject(
+    "predict": Suite("One prediction", "TD3.predict, observations of HalfCheetah-v5", "ms", predict),
+    "actor": Suite("The actor alone", "actor network alone", "ms", actor),
+    "compiled": Suite(
         "The actor under torch.compile",
         "actor network alone, SpikingJelly's nodes under torch.compile too",
         "ms",
         compiled,
     ),
-    "growth": Subject(
+    "growth": Suite(
         "More time steps, wider layers",
         "actor network alone, forward + backward, batch 64; T = 5, width 256 if not said",
         "ms",
         growth,
     ),
-    "conversion": Subject(
+    "conversion": Suite(
         "Converted DQNs", "decisions of a DQN for CartPole-v1 and of its conversions", "ms", conversion, on_gpu=False
     ),
-    "memory": Subject(
+    "memory": Suite(
         "Memory",
         "peak growth in forward + backward of the actor network alone",
         "MiB",
@@ -281,5 +281,5 @@ SUBJECTS = {
         most_repeats=3,
         on_gpu=False,
     ),
-    "import": Subject("Imports", "importing a package and all that it imports", "ms", imports, on_gpu=False),
+    "import": Suite("Imports", "importing a package and all that it imports", "ms", imports, on_gpu=False),
 }

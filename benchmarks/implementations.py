@@ -1,16 +1,16 @@
 """
-Who is measured: SB3's own policies, and the spiking ones with their neurons run in several ways.
+Compared implementations: SB3's own policies, and the spiking policies with several executions of their neurons.
 
 * ``mlp``, ``cnn``: SB3's ``MlpPolicy`` and ``CnnPolicy``, with layers of the same sizes,
-* ``mlp-fused``, ``cnn-fused``: these with torch's fused Adam, which the spiking policies have by default,
-* ``published``: the spiking policy run as the papers' code runs it, see ``published_loop.py``; not for images,
-* ``plain``: the spiking policy whose neurons are SpikingJelly's nodes, called once for each time step,
-* ``nodes``: the same nodes in their multi-step mode,
-* ``spiking``: the spiking policy as it is, with its fused kernels,
-* ``spiking-bfloat16``: with ``precision="bfloat16"``.
+* ``mlp-fused``, ``cnn-fused``: the same with torch's fused Adam, the default of the spiking policies,
+* ``published``: the spiking policy computed like the papers' code (``published_loop.py``); not for images,
+* ``plain``: the spiking policy with SpikingJelly's nodes in single-step mode, called once per time step,
+* ``nodes``: the same nodes in multi-step mode,
+* ``spiking``: the spiking policy by default, with fused kernels,
+* ``spiking-bfloat16``: the same with ``precision="bfloat16"``.
 
-``plain`` and ``nodes`` differ from ``spiking`` in the hidden and output neurons alone: they have its encoder, and one
-product for all the time steps.
+``plain`` and ``nodes`` differ from ``spiking`` in the hidden and output neurons only: they share the encoder and the
+single matrix product over all time steps.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ from sb3_spiking.snn import SpikingNetwork, SpikingOptions
 from sb3_spiking.snn.layers import SpikingLayer
 
 OBSERVATIONS, ACTIONS = 17, 6
-"""Sizes of HalfCheetah."""
+"""Observation and action dimensions of HalfCheetah."""
 NET_ARCH = (256, 256)
 
 _A = TypeVar("_A", bound=BaseAlgorithm)
@@ -42,33 +42,33 @@ _A = TypeVar("_A", bound=BaseAlgorithm)
 
 class StepByStep(nn.Module):
     """
-    A node that is called once for each time step.
+    Wrapper that calls a node once per time step.
 
-    :param node: a SpikingJelly node
+    :param node: SpikingJelly node
     """
 
     def __init__(self, node: BaseNode) -> None:
         super().__init__()
         node.step_mode = "s"
         self.node = node
-        run_themselves([self])
+        disable_kernels([self])
 
     def reset(self) -> None:
-        """Go back to rest."""
+        """Reset the node to its resting state."""
         self.node.reset()
 
     def forward(self, current: th.Tensor) -> th.Tensor:
         """
-        Run all the time steps.
+        Run the node over all time steps.
 
-        :param current: ``[T, N, ...]``
-        :return: spikes, of the same shape
+        :param current: input currents, ``[T, N, ...]``
+        :return: spikes, ``[T, N, ...]``
         """
         return th.stack([self.node(step) for step in current])
 
 
-def run_themselves(nodes: Sequence[nn.Module]) -> None:
-    """Have nodes run themselves, as they do when somebody watches: no fused kernel takes their place."""
+def disable_kernels(nodes: Sequence[nn.Module]) -> None:
+    """Register empty forward hooks on the nodes: observed nodes run as modules, without fused kernels."""
     for node in nodes:
         node.register_forward_hook(lambda *_: None)
 
@@ -91,17 +91,17 @@ def _plain(policy: nn.Module) -> None:
 
 
 def _nodes(policy: nn.Module) -> None:
-    run_themselves([layer.neuron for layer in _all(SpikingLayer, policy)])
+    disable_kernels([layer.neuron for layer in _all(SpikingLayer, policy)])
 
 
 @dataclass(frozen=True)
 class Execution:
     """
-    How a spiking network is run.
+    Execution of a spiking network.
 
-    :param precision: of its products
-    :param prepare: is given the network, or the policy around some
-    :param images: whether it can have images as inputs
+    :param precision: precision of the matrix products
+    :param prepare: function that installs the execution in a network, or in a policy with networks
+    :param images: support of image observations
     """
 
     precision: str = "float32"
@@ -121,12 +121,12 @@ ACTORS = ("mlp", *EXECUTIONS)
 
 def make_actor(name: str, net_arch: Sequence[int] = NET_ARCH, **options: Any) -> nn.Module:
     """
-    Make the network of a TD3 actor, without a policy around it.
+    Build the network of a TD3 actor, without its policy.
 
-    :param name: one of ``ACTORS``
-    :param net_arch: sizes of its hidden layers
-    :param options: arguments of the spiking networks
-    :return: observations to actions, both of HalfCheetah's sizes
+    :param name: key of ``ACTORS``
+    :param net_arch: sizes of the hidden layers
+    :param options: fields of ``SpikingOptions``
+    :return: network from observations to actions of HalfCheetah's dimensions
     """
     if name == "mlp":
         return nn.Sequential(*create_mlp(OBSERVATIONS, ACTIONS, list(net_arch), squash_output=True))
@@ -140,13 +140,13 @@ def make_actor(name: str, net_arch: Sequence[int] = NET_ARCH, **options: Any) ->
 @dataclass(frozen=True)
 class Policies:
     """
-    The policies of a contest.
+    A dense policy and its spiking counterpart.
 
-    :param dense_name: what SB3's policy is called in tables
-    :param dense: its name
-    :param spiking: name of the spiking policy
-    :param kwargs: arguments of both
-    :param spiking_kwargs: arguments of the spiking one
+    :param dense_name: name of SB3's policy in tables
+    :param dense: alias of SB3's policy
+    :param spiking: alias of the spiking policy
+    :param kwargs: ``policy_kwargs`` of both
+    :param spiking_kwargs: additional ``policy_kwargs`` of the spiking policy
     """
 
     dense_name: str
@@ -170,14 +170,14 @@ def make_agents(
     **arguments: Any,
 ) -> dict[str, _A]:
     """
-    Make the agents of a contest, SB3's own first.
+    Build an agent for each implementation, SB3's own first.
 
-    :param algorithm: their class
-    :param policies: which
-    :param make_env: makes the environment, or the environments, of each
-    :param learn: whether they will, so that their optimisers matter
-    :param arguments: of the algorithm, the same for all of them
-    :return: the agents by name
+    :param algorithm: class of the agents
+    :param policies: policies to compare
+    :param make_env: factory of each agent's environment
+    :param learn: training is measured, so that optimisers matter
+    :param arguments: arguments of the algorithm, the same for all agents
+    :return: agents by name
     """
     arguments = {"seed": 0, "device": "cpu", **arguments}
 
@@ -198,10 +198,10 @@ def make_agents(
 
 class NoiseEnv(gym.Env):
     """
-    Random observations and nothing else: an environment that takes no time.
+    Environment of random observations, at next to no cost.
 
-    :param observation_space: a Box
-    :param action_space: any
+    :param observation_space: space of the observations
+    :param action_space: space of the actions
     """
 
     def __init__(self, observation_space: spaces.Box, action_space: spaces.Space) -> None:
