@@ -229,12 +229,13 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
 @triton.jit
 def _loaded(trace, steps, mask, zero, variables: tl.constexpr, kept: tl.constexpr):  # type: ignore[no-untyped-def]
     """Load a state: its kept variables, and 0 for the others."""
-    state: Any = (tl.load(trace, mask=mask, other=0.0),)
+    # Without an annotation: Triton would look for its name.
+    state = (tl.load(trace, mask=mask, other=0.0),)
     for variable in tl.static_range(1, variables):
         if variable < kept:
-            state = state + (tl.load(trace + variable * steps, mask=mask, other=0.0),)
+            state = state + (tl.load(trace + variable * steps, mask=mask, other=0.0),)  # type: ignore[assignment]
         else:
-            state = state + (zero,)
+            state = state + (zero,)  # type: ignore[assignment]
     return state
 
 
