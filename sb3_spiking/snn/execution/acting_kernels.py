@@ -103,12 +103,7 @@ def _currents(inputs, weight, current):  # type: ignore[no-untyped-def]
 
 @cache
 def layers(equations: Equations) -> Any:
-    """
-    Compile the layers of a network whose neurons have the same equations.
-
-    :param equations: equations of the neurons
-    :return: compiled kernel, see ``run``
-    """
+    """Compile a kernel for consecutive layers with the same equations; see ``run``."""
     forward = forward_loop(equations)
     kept = equations.kept
 

@@ -51,11 +51,7 @@ OWN = {
 
 @cache
 def inlined(function: Callable[..., Any]) -> Any:
-    """
-    Compile a plain elementwise function to be inlined into a loop.
-
-    :param function: equation of a neuron or derivative of a surrogate
-    """
+    """Compile an equation of a neuron or derivative of a surrogate, to be inlined into a loop."""
     return elementwise.compiled_by(_inlined, OWN, function)
 
 
@@ -66,9 +62,6 @@ class KernelCache(FunctionCache):
     numba takes compiled code for current if its own source file is unchanged, although the functions that it calls are
     compiled into it; here a change of any source makes all kernels stale. A file that is damaged or cannot be written
     costs a compilation and a warning, not an exception.
-
-    :param function: compiled function
-    :param equations: elementwise functions that are compiled into it
     """
 
     def __init__(self, function: Any, equations: Sequence[Callable[..., Any]] = ()) -> None:
@@ -134,12 +127,7 @@ def _identity(function: Any) -> tuple[str, str, str]:
 
 
 def warn_of_cache(folder: str, error: Exception) -> None:
-    """
-    Warn, once for each reason, that kernels are compiled anew.
-
-    :param folder: folder of the cache
-    :param error: cause
-    """
+    """Warn, once for each reason, that kernels are compiled anew."""
     warn_once(
         f"The compiled kernels in {folder} cannot be used or kept ({type(error).__name__}), so they are compiled anew, "
         "which takes some seconds. Delete *.nbi and *.nbc there, or set NUMBA_CACHE_DIR to a folder with room."

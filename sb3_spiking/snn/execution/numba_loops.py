@@ -27,12 +27,7 @@ BLOCK = 512
 
 @cache
 def forward_loop(equations: Equations) -> Any:
-    """
-    Compile the forward pass of a neuron.
-
-    :param equations: equations of the neuron
-    :return: compiled loop
-    """
+    """Compile the forward pass of a neuron."""
     charge, margin, reset = map(inlined, (equations.charge, equations.margin, equations.reset.forward))
     variables, kept, reset_variables = equations.variables, equations.kept, equations.reset_variables
 
@@ -80,13 +75,7 @@ def forward_loop(equations: Equations) -> Any:
 
 @cache
 def backward_loop(equations: Equations, derivative: Elementwise) -> Any:
-    """
-    Compile the backward pass of a neuron.
-
-    :param equations: equations of the neuron
-    :param derivative: derivative of the surrogate
-    :return: compiled loop
-    """
+    """Compile the backward pass of a neuron with the derivative of a surrogate."""
     functions = [equations.charge_backward, equations.margin, equations.margin_backward, *equations.reset, derivative]
     charge_backward, margin, margin_backward, reset, reset_backward, slope_of = map(inlined, functions)
     learns = equations.learnt_backward is not None
@@ -193,12 +182,7 @@ def _flat(tensor: th.Tensor) -> np.ndarray:
 
 
 def numbers(values: tuple[float, ...], dtype: np.dtype) -> tuple[Any, ...]:
-    """
-    Convert numbers to the type of the arrays, since one float64 would turn float32 arithmetic into float64.
-
-    :param values: numbers
-    :param dtype: type of the arrays
-    """
+    """Convert numbers to the type of the arrays, since one float64 would turn float32 arithmetic into float64."""
     return tuple(map(dtype.type, values))
 
 
@@ -272,11 +256,7 @@ def warm_up() -> None:
 
 
 def warm_up_neuron(dynamics: Dynamics) -> None:
-    """
-    Compile the loops of a neuron, or load them from numba's cache.
-
-    :param dynamics: any population of these neurons
-    """
+    """Compile the loops of a neuron, or load them from numba's cache."""
     if (
         forward_loop(dynamics.equations).signatures
         and backward_loop(dynamics.equations, dynamics.surrogate.derivative).signatures

@@ -352,12 +352,7 @@ def regular_spikes(activity: th.Tensor, spikes: th.Tensor, threshold: float) -> 
 
 
 def try_out(device: th.device | str) -> None:
-    """
-    Run a neuron with known spikes.
-
-    :param device: device of the tensors
-    :raises RuntimeError: if the spikes or gradients are wrong; Triton may raise any other exception
-    """
+    """Run a neuron with known spikes, and raise a ``RuntimeError`` if they are wrong; Triton may raise anything."""
     # c: 0.4, 0.6, 0.7, 0.35; h: 0.4, 0.9 (fires), 0.7 (fires), 0.35
     neuron = Dynamics(CubaLif.equations_with("hard"), 0.5, (0.5, 0.75), None, False, Rect, 1.0)
     current = th.tensor([[0.4], [0.4], [0.4], [0.0]], device=device)
