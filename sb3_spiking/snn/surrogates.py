@@ -1,8 +1,8 @@
 """
 Surrogate gradients by name.
 
-A spike is ``s = H(v - threshold)``, whose derivative is zero almost everywhere. In the backward pass
-it is replaced by a bump around the threshold; how wide the bump is decides which neurons learn.
+A spike is ``s = H(v - threshold)``, whose derivative is zero almost everywhere. The backward pass replaces it by a bump
+around the threshold; only neurons with a membrane under the bump learn.
 """
 
 import math
@@ -26,14 +26,15 @@ SURROGATE_OF_FUNCTION: dict[type[sj.SurrogateFunctionBase], type["Surrogate"]] =
 @dataclass(frozen=True)
 class Surrogate(ABC):
     """
-    A surrogate gradient: constants that check themselves, and the SpikingJelly surrogate that they build.
+    A surrogate gradient: checked constants, and the SpikingJelly surrogate that they build.
 
-    A subclass with ``function`` and ``derivative`` runs in fused kernels; one without runs as SpikingJelly's does.
+    A subclass with ``function``, ``derivative``, ``constants`` and ``window`` runs in fused kernels; one without them
+    runs as its SpikingJelly surrogate.
     """
 
     name: ClassVar[str]
     function: ClassVar[type[sj.SurrogateFunctionBase]]
-    """Type of what ``build`` returns, with one constant, ``alpha``."""
+    """Type of the surrogate that ``build`` returns, with one constant, ``alpha``."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -50,7 +51,8 @@ class Surrogate(ABC):
         Return the derivative, as a plain elementwise function.
 
         :param margin: membrane minus threshold
-        :param constants: ``constants(alpha)``
+        :param constants: result of ``constants``
+        :return: derivative of the spike with respect to the margin
         """
         raise NotImplementedError
 
@@ -211,11 +213,11 @@ SURROGATES: dict[str, type[Surrogate]] = {cls.name: cls for cls in (Rect, Triang
 
 def window(function: Any) -> float:
     """
-    Tell how near its threshold a membrane must be for its neuron to learn.
+    Return the half-width of a surrogate's gradient: outside of it neurons hardly learn.
 
-    :param function: any surrogate, as it is now; None where there is none
+    :param function: SpikingJelly surrogate; None where there is none
     :return: distance from the threshold at which the gradient ends (rect, triangle) or has fallen to half of its peak
-        (atan, sigmoid and those of others; at most 10 of these); infinity where it cannot be told
+        (atan, sigmoid, others; at most 10 for others); infinity where it is unknown
     """
     if not isinstance(function, sj.SurrogateFunctionBase):
         return math.inf
@@ -224,7 +226,7 @@ def window(function: Any) -> float:
 
 
 def _half_width(function: sj.SurrogateFunctionBase) -> float:
-    """Look where the gradient falls to half of its peak."""
+    """Return the distance, at most 10, at which the gradient has fallen to half of its peak."""
     with th.enable_grad():
         distances = th.linspace(0.0, 10.0, 10_001, requires_grad=True)
         (gradient,) = th.autograd.grad(function(distances).sum(), distances)
@@ -234,12 +236,11 @@ def _half_width(function: sj.SurrogateFunctionBase) -> float:
 
 def plain_spikes(function: sj.SurrogateFunctionBase, margin: th.Tensor) -> th.Tensor:
     """
-    Fire by elementwise operations of torch alone, which every tracer, compiler and transform understands.
+    Return spikes, computed by elementwise operations of torch alone: tracers, compilers and transforms understand them.
 
-    :param function: the surrogate
+    :param function: SpikingJelly surrogate
     :param margin: membrane minus threshold, of any shape
-    :return: spikes, 0 or 1, of the same shape; their gradient is the surrogate's, except in a model that is traced or
-        exported, which only acts
+    :return: spikes, 0 or 1, of the same shape, with the surrogate's gradient; without one in an exported model
     """
     spikes = (margin >= 0).to(margin)
     if is_exporting() or not th.is_grad_enabled():

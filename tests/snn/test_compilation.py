@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 
+from sb3_spiking import notices
 from sb3_spiking.snn.execution import compilation
 
 
@@ -13,7 +14,7 @@ from sb3_spiking.snn.execution import compilation
 def function(tmp_path, monkeypatch):
     """Return a function of a module that can be cached beside it."""
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    compilation.warn_once.cache_clear()
+    notices.warn_once.cache_clear()
     path = tmp_path / "doubling.py"
     path.write_text("def double(x):\n    return x + x\n")
     spec = importlib.util.spec_from_file_location("doubling", path)
@@ -21,7 +22,7 @@ def function(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "doubling", module)  # numba imports it where the first kernel is gone
     spec.loader.exec_module(module)
     yield module.double
-    compilation.warn_once.cache_clear()
+    notices.warn_once.cache_clear()
 
 
 def compiled(function):

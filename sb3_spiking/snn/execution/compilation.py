@@ -1,4 +1,4 @@
-"""How the kernels are compiled, and kept on disk from one process to the next."""
+"""Compilation of numba kernels, and their cache on disk."""
 
 import hashlib
 import pickle
@@ -12,25 +12,25 @@ import numba
 import numpy as np
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from sb3_spiking.notices import warn
+from sb3_spiking.notices import warn_once
 from sb3_spiking.snn import elementwise
 
 SOURCES = Path(__file__).parents[1]
 """Folder of the sources that are compiled into kernels."""
 
 UNORDERED = {"reassoc", "contract", "nsz"}
-"""What a sum needs that may be taken in any order, as torch's are."""
+"""Liberties with floating point for sums in any order, like torch's."""
 
 DIGEST = hashlib.sha256().digest_size
 
 
 def jit(function: Any, *equations: Callable[..., Any], fastmath: Any = False) -> Any:
     """
-    Compile, and cache on disk where there is a place for it.
+    Compile a function, and cache it on disk where a folder can be written.
 
     :param function: function to compile
-    :param equations: elementwise functions that it calls, where it is a closure that was made for these
-    :param fastmath: liberties with floating point; none, where rounding must equal SpikingJelly's
+    :param equations: elementwise functions that it calls, where it is a closure made for these
+    :param fastmath: liberties with floating point; none where rounding must equal SpikingJelly's
     """
     compiled = numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath)
     with suppress(RuntimeError, OSError):  # Neither the package's folder nor the user's is writable.
@@ -46,29 +46,22 @@ OWN = {
     elementwise.absolute: _inlined(lambda x: abs(x)),
     elementwise.exp: _inlined(lambda x: np.exp(x)),
 }
-"""Elementwise functions and numba's in their place."""
+"""Elementwise functions -> numba's replacements."""
 
 
 @cache
 def inlined(function: Callable[..., Any]) -> Any:
-    """
-    Compile a plain elementwise function to be inlined into a loop.
-
-    :param function: equation of a neuron or derivative of a surrogate
-    """
+    """Compile an equation of a neuron or derivative of a surrogate, to be inlined into a loop."""
     return elementwise.compiled_by(_inlined, OWN, function)
 
 
 class KernelCache(FunctionCache):
     """
-    numba's cache on disk, with two of its traps removed.
+    numba's cache on disk, without two of its traps.
 
-    numba takes compiled code for up to date if its own source file is unchanged, although the functions that it calls
-    are compiled into it: here a change of any source makes all kernels stale. A file that is damaged, or cannot be
-    written, costs a compilation and a warning instead of an exception.
-
-    :param function: what is compiled
-    :param equations: elementwise functions that are compiled into it
+    numba takes compiled code for current if its own source file is unchanged, although the functions that it calls are
+    compiled into it; here a change of any source makes all kernels stale. A file that is damaged or cannot be written
+    costs a compilation and a warning, not an exception.
     """
 
     def __init__(self, function: Any, equations: Sequence[Callable[..., Any]] = ()) -> None:
@@ -79,13 +72,13 @@ class KernelCache(FunctionCache):
         self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base + own, sources_digest())
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        # numba would pickle the functions in a closure, and find others in the next process.
+        # numba would compare the pickled functions of the closure, which differ in the next process.
         return (sig, codegen.magic_tuple(), self._equations) if self._equations else super()._index_key(sig, codegen)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # whatever unpickling a damaged file raises
+        except Exception as error:  # unpickling a damaged file may raise anything
             warn_of_cache(self._cache_path, error)
             return self._start_over()
 
@@ -129,7 +122,7 @@ class CheckedFiles(IndexDataCacheFile):
 
 @cache
 def sources_digest() -> str:
-    """Return a digest of all the sources that are compiled into kernels: one inlines the others."""
+    """Return a digest of all the sources of kernels, since one inlines the others."""
     digest = hashlib.sha256()
     for path in sorted([*SOURCES.glob("execution/*.py"), *SOURCES.glob("neurons/*.py"), SOURCES / "surrogates.py"]):
         digest.update(path.read_bytes())
@@ -137,7 +130,7 @@ def sources_digest() -> str:
 
 
 def _identity(function: Any) -> tuple[str, str, str]:
-    """Return name and digest of a function, which may come from another package, a notebook or a prompt."""
+    """Return name and digest of a function, whose source may be a package, a notebook or a prompt."""
     with suppress(OSError):
         content = Path(function.__code__.co_filename).read_bytes()
         return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()
@@ -145,23 +138,8 @@ def _identity(function: Any) -> tuple[str, str, str]:
     return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()
 
 
-@cache
-def warn_once(message: str) -> None:
-    """
-    Warn, once in a process.
-
-    :param message: what to say
-    """
-    warn(message)
-
-
 def warn_of_cache(folder: str, error: Exception) -> None:
-    """
-    Say why kernels are compiled anew, once for each reason.
-
-    :param folder: where the cache is
-    :param error: what went wrong
-    """
+    """Warn, once for each reason, that kernels are compiled anew."""
     warn_once(
         f"The compiled kernels in {folder} cannot be used or kept ({type(error).__name__}), so they are compiled anew, "
         "which takes some seconds. Delete *.nbi and *.nbc there, or set NUMBA_CACHE_DIR to a folder with room."
