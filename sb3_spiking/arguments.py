@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from importlib import import_module
+from inspect import isabstract
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -114,13 +115,15 @@ def option(name: str, value: object, table: Mapping[str, type[Option]], base: ty
     module, _, attribute = value.partition(":")
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, ValueError, AttributeError) as error:
+    except (ImportError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{name}={value!r} cannot be imported ({error}); write 'package.module:Name', or one of: "
             f"{', '.join(map(repr, table))}"
         ) from error
     if not isinstance(found, type) or not issubclass(found, base):
         raise ValueError(f"{name}={value!r} must be a subclass of {base.__module__}.{base.__name__}")
+    if isabstract(found):
+        raise ValueError(f"{name}={value!r} is abstract; name a class that can be made")
     return found
 
 

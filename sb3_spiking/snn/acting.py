@@ -27,6 +27,7 @@ from sb3_spiking.snn.layers import SpikingLayer
 from sb3_spiking.snn.neurons.equations import Equations
 from sb3_spiking.snn.observers import operations_are_watched
 from sb3_spiking.snn.options import SpikingOptions
+from sb3_spiking.snn.signal import Signal
 
 MAX_ROWS = 64
 """Largest number of observations times time steps; with more rows torch's matrix products are faster."""
@@ -201,7 +202,7 @@ def _segments(nodes: tuple[MemoryModule, ...]) -> tuple[_Segment, ...] | str:
         if isinstance(firing, str):
             return firing
         constants = firing.constants if firing.learnt is None else (*firing.constants, firing.learnt.item())
-        rows.append((firing.equations, firing.threshold, constants))
+        rows.append((firing.equations, float(firing.threshold), constants))
     return _float32(tuple(rows))
 
 
@@ -226,7 +227,7 @@ def _inputs(network: Network, plan: _Plan, features: th.Tensor) -> np.ndarray:
         spikes, finite = plan.kernels.encode(observations, *fields, MIN_STD, FIRING_THRESHOLD, time_steps)
         if finite:
             return spikes
-    signal = network.encoder(features)  # raises for observations that are not finite
+    signal = Signal.of(network.encoder(features))  # raises for observations that are not finite
     return signal.values.detach().flatten(0, 1).contiguous().numpy()
 
 
@@ -237,12 +238,14 @@ def warm_up(network: Network) -> None:
     :param network: spiking network
     """
     from sb3_spiking.snn.execution import numba_loops
+    from sb3_spiking.snn.execution.equation_check import check_equations
 
     numba_loops.warm_up()
     for layer in network.layers:
         dynamics = dynamics_of(layer.neuron)
         if not isinstance(dynamics, str):
             numba_loops.warm_up_neuron(dynamics)
+            check_equations(layer.neuron, dynamics)
     with th.no_grad():
         decide(network, th.zeros(1, network.size))
 

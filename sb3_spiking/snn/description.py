@@ -157,7 +157,7 @@ def _enter(source: Source, features: th.Tensor, time_steps: int) -> Signal:
     if source.encoder is None or source.shape is None:
         return Signal(features[None], time_steps)
     size = prod(source.shape)
-    signal: Signal = source.encoder(features[:, source.start : source.start + size])
+    signal = Signal.of(source.encoder(features[:, source.start : source.start + size]))
     if len(source.shape) == 1:
         return signal
     return Signal(signal.values.reshape(len(signal.values), -1, *source.shape), signal.time_steps)

@@ -41,7 +41,10 @@ def compiled_by(compiler: Callable[[FunctionType], Any], own: Mapping[Any, Any],
     :param own: functions of this module -> the backend's replacements
     :param function: equation of a neuron or derivative of a surrogate
     :return: compiled function
+    :raises TypeError: if a function is a closure
     """
+    if function.__closure__:
+        raise TypeError(f"{function.__qualname__} is a closure; an elementwise function uses constants and globals")
     scope = function.__globals__
     names = {name: scope[name] for name in ("__builtins__", "__name__", *function.__code__.co_names) if name in scope}
     called = {
@@ -50,6 +53,6 @@ def compiled_by(compiler: Callable[[FunctionType], Any], own: Mapping[Any, Any],
         if isinstance(value, FunctionType)
     }
     # The copy sees the names that its code uses, without those of annotations.
-    copy = FunctionType(function.__code__, {**names, **called}, function.__name__)
+    copy = FunctionType(function.__code__, {**names, **called}, function.__name__, function.__defaults__)
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
     return compiler(copy)

@@ -42,6 +42,9 @@ class Encoder(nn.Module, ABC):
     features: int
     """Number of features that the first spiking layer receives."""
 
+    name: str = "encoder"
+    """Name of the population in recordings, where there is one."""
+
     exponentials: int = 0
     """Number of exponentials that one decision evaluates; more than 0 for populations of receptive fields."""
 
@@ -205,7 +208,9 @@ def make_encoder(
     cls = option("encoder", encoder, ENCODERS, Encoder)
     if issubclass(cls, PopulationEncoder):
         return cls(obs_dim, population, time_steps, mean_range, std, name)
-    return cls(obs_dim, time_steps)
+    made = cls(obs_dim, time_steps)
+    made.name = name
+    return made
 
 
 def _regular_spikes(activity: th.Tensor, time_steps: int) -> th.Tensor:

@@ -108,7 +108,7 @@ class SeveralInputs(nn.Module):
         :return: ``[T, N, features]``
         """
         pieces = features.split(self.sizes, dim=1)
-        return side_by_side([stage(piece) for stage, piece in zip(self.stages, pieces, strict=True)])
+        return side_by_side([Signal.of(stage(piece)) for stage, piece in zip(self.stages, pieces, strict=True)])
 
 
 def describe_input(stage: nn.Module, parts: Sequence[Part]) -> tuple[list[Source], list[Stage], tuple[str, ...]]:

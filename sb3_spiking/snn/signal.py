@@ -35,7 +35,7 @@ class Signal(NamedTuple):
     @property
     def is_constant(self) -> bool:
         """Whether one step stands for all of them: then synapses multiply once."""
-        return len(self.values) < self.time_steps
+        return len(self.values) == 1 < self.time_steps
 
     def once(self) -> th.Tensor:
         """Return the values with their gradient, ``[1, N, ...]`` where they are constant."""
@@ -57,5 +57,5 @@ def side_by_side(signals: Sequence[Signal]) -> Signal:
     if len(signals) == 1:
         return signals[0]
     if all(signal.is_constant for signal in signals):
-        return Signal(th.cat([signal.values for signal in signals], dim=-1), signals[0].time_steps)
+        return Signal(th.cat([signal.once() for signal in signals], dim=-1), signals[0].time_steps)
     return Signal.of(th.cat([signal.tensor() for signal in signals], dim=-1))

@@ -23,6 +23,24 @@ SURROGATE_OF_FUNCTION: dict[type[sj.SurrogateFunctionBase], type["Surrogate"]] =
 """Type of a SpikingJelly surrogate -> the surrogate whose derivative it has."""
 
 
+def claim(table: dict[Any, Any], key: type, cls: type) -> None:
+    """
+    Enter the class whose equations a type of SpikingJelly has.
+
+    :param table: types of SpikingJelly -> classes
+    :param key: type of SpikingJelly
+    :param cls: class of a neuron or a surrogate
+    :raises TypeError: if the type has another class already; the same class may be defined again, as in a notebook
+    """
+    owner = table.get(key, cls)
+    if (owner.__module__, owner.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise TypeError(
+            f"{key.__name__} has the equations of {owner.__module__}.{owner.__qualname__}; give {cls.__qualname__} a "
+            f"type of its own, for example a subclass"
+        )
+    table[key] = cls
+
+
 @dataclass(frozen=True)
 class Surrogate(ABC):
     """
@@ -38,8 +56,8 @@ class Surrogate(ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "function" in cls.__dict__:
-            SURROGATE_OF_FUNCTION[cls.function] = cls
+        if {"function", "derivative", "constants"} <= cls.__dict__.keys():
+            claim(SURROGATE_OF_FUNCTION, cls.function, cls)
 
     @abstractmethod
     def build(self) -> sj.SurrogateFunctionBase:
@@ -222,14 +240,19 @@ def window(function: Any) -> float:
     if not isinstance(function, sj.SurrogateFunctionBase):
         return math.inf
     known = SURROGATE_OF_FUNCTION.get(type(function))
-    return _half_width(function) if known is None else known.window(float(function.alpha))
+    if known is None or "window" not in known.__dict__:
+        return _half_width(function)
+    return known.window(float(function.alpha))
 
 
 def _half_width(function: sj.SurrogateFunctionBase) -> float:
-    """Return the distance, at most 10, at which the gradient has fallen to half of its peak."""
-    with th.enable_grad():
+    """Find the distance at which the gradient has fallen to half of its peak."""
+    with th.inference_mode(False), th.enable_grad():
         distances = th.linspace(0.0, 10.0, 10_001, requires_grad=True)
-        (gradient,) = th.autograd.grad(function(distances).sum(), distances)
+        try:
+            (gradient,) = th.autograd.grad(function(distances).sum(), distances)
+        except RuntimeError:  # it has no gradient
+            return math.inf
     inside = gradient.abs() >= 0.5 * gradient.abs().max()
     return distances[inside].max().item()
 

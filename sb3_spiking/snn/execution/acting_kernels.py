@@ -131,7 +131,8 @@ def layers(equations: Equations) -> Any:
             inputs = spikes.reshape((time_steps * size, neurons))
         return inputs
 
-    return jit(run, equations.charge, equations.margin, equations.reset.forward)
+    functions = (equations.charge, equations.margin, equations.reset.forward)
+    return jit(run, *functions, equations.variables, kept, equations.reset_variables)
 
 
 @jit

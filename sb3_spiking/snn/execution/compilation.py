@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numba
@@ -24,17 +25,17 @@ UNORDERED = {"reassoc", "contract", "nsz"}
 DIGEST = hashlib.sha256().digest_size
 
 
-def jit(function: Any, *equations: Callable[..., Any], fastmath: Any = False) -> Any:
+def jit(function: Any, *inside: Any, fastmath: Any = False) -> Any:
     """
     Compile a function, and cache it on disk where a folder can be written.
 
     :param function: function to compile
-    :param equations: elementwise functions that it calls, where it is a closure made for these
+    :param inside: elementwise functions and numbers compiled into it, where it is a closure made for these
     :param fastmath: liberties with floating point; none where rounding must equal SpikingJelly's
     """
     compiled = numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath)
     with suppress(RuntimeError, OSError):  # Neither the package's folder nor the user's is writable.
-        compiled._cache = KernelCache(function, equations)
+        compiled._cache = KernelCache(function, inside)
     return compiled
 
 
@@ -64,16 +65,16 @@ class KernelCache(FunctionCache):
     costs a compilation and a warning, not an exception.
     """
 
-    def __init__(self, function: Any, equations: Sequence[Callable[..., Any]] = ()) -> None:
+    def __init__(self, function: Any, inside: Sequence[Any] = ()) -> None:
         super().__init__(function)
-        self._equations = tuple(map(_identity, equations))
+        self._inside = tuple(map(_identity, inside))
         # Closures for different equations have one name: each gets files of its own.
-        own = hashlib.sha256(repr(self._equations).encode()).hexdigest()[:12] if equations else ""
+        own = hashlib.sha256(repr(self._inside).encode()).hexdigest()[:12] if inside else ""
         self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base + own, sources_digest())
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         # numba would compare the pickled functions of the closure, which differ in the next process.
-        return (sig, codegen.magic_tuple(), self._equations) if self._equations else super()._index_key(sig, codegen)
+        return (sig, codegen.magic_tuple(), self._inside) if self._inside else super()._index_key(sig, codegen)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -124,18 +125,27 @@ class CheckedFiles(IndexDataCacheFile):
 def sources_digest() -> str:
     """Return a digest of all the sources of kernels, since one inlines the others."""
     digest = hashlib.sha256()
-    for path in sorted([*SOURCES.glob("execution/*.py"), *SOURCES.glob("neurons/*.py"), SOURCES / "surrogates.py"]):
+    files = [SOURCES / "elementwise.py", SOURCES / "surrogates.py"]
+    for path in sorted([*files, *SOURCES.glob("execution/*.py"), *SOURCES.glob("neurons/*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _identity(function: Any) -> tuple[str, str, str]:
-    """Return name and digest of a function, whose source may be a package, a notebook or a prompt."""
-    with suppress(OSError):
-        content = Path(function.__code__.co_filename).read_bytes()
-        return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()
-    content = repr((function.__code__.co_code, function.__code__.co_consts, function.__code__.co_names)).encode()
-    return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()
+def _identity(value: Any) -> str:
+    """Return a digest of all that code compiled with a function or number depends on."""
+    name = getattr(value, "__qualname__", "")
+    return hashlib.sha256(repr((name, _meaning(value, ()))).encode()).hexdigest()
+
+
+def _meaning(value: Any, above: tuple[Any, ...]) -> Any:
+    """Describe a function by its code, and the functions and numbers that it uses, wherever they are defined."""
+    if not isinstance(value, FunctionType):
+        return value.__name__ if isinstance(value, ModuleType) else repr(value)
+    if value in above:  # recursion
+        return value.__qualname__
+    code, scope = value.__code__, value.__globals__
+    used = {name: _meaning(scope[name], (*above, value)) for name in code.co_names if name in scope}
+    return code.co_code, code.co_names, repr(code.co_consts), repr(value.__defaults__), used
 
 
 def warn_of_cache(folder: str, error: Exception) -> None:

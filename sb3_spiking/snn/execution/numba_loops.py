@@ -70,7 +70,8 @@ def forward_loop(equations: Equations) -> Any:
                     s[j] = one if margin(state, threshold, constants) >= zero else zero
                     store(reset(state, s[j], threshold, constants), states, j, reset_variables)
 
-    return jit(loop, equations.charge, equations.margin, equations.reset.forward)
+    counts = (variables, kept, reset_variables)
+    return jit(loop, equations.charge, equations.margin, equations.reset.forward, *counts)
 
 
 @cache
@@ -149,7 +150,7 @@ def backward_loop(equations: Equations, derivative: Elementwise) -> Any:
                     sums[j] = sums[j] + dx[j]
         return grad_learnt
 
-    return jit(loop, *functions, learnt_function)
+    return jit(loop, *functions, learnt_function, learns, variables, kept)
 
 
 def _nothing_learnt(gradient: Any, before: Any, constants: Any) -> Any:
@@ -248,7 +249,7 @@ def cache_folder() -> str | None:
 
 def warm_up() -> None:
     """Compile the kernels that all networks share, or load them from numba's cache."""
-    if _regular_loop.signatures:
+    if getattr(_regular_loop, "signatures", True):  # without a compiler (NUMBA_DISABLE_JIT) there are none
         return
     one = np.zeros((1, 1), np.float32)
     _regular_loop(one[0], one.copy(), 0.999)

@@ -40,17 +40,17 @@ def run_neurons(
     if len(current) != time_steps:
         current = current.expand(time_steps, *[-1] * (current.dim() - 1))
     if execution.way is Way.NODE:
-        return _run_node(node, current, feedback)
+        return run_node(node, current, feedback)
     spike_function = partial(plain_spikes, node._modules["surrogate_function"])
     if execution.dynamics is None:
         with _firing_by(node, spike_function):
-            return _run_node(node, current, feedback)
+            return run_node(node, current, feedback)
     from sb3_spiking.snn.execution import double_backward
 
     return double_backward.run(execution.dynamics, current, spike_function, feedback)
 
 
-def _run_node(node: BaseNode, current: th.Tensor, feedback: Feedback | None = None) -> th.Tensor:
+def run_node(node: BaseNode, current: th.Tensor, feedback: Feedback | None = None) -> th.Tensor:
     """Run a node itself, from rest to rest."""
     node.reset()
     try:
@@ -81,7 +81,7 @@ def record_neurons(
     """
     surrogate = getattr(node, "surrogate_function", None)
     if surrogate is None:
-        return _readable(_run_node(node, current, feedback)), None
+        return _readable(run_node(node, current, feedback)), None
     margins: list[th.Tensor] = []
 
     def witness(margin: th.Tensor) -> th.Tensor:
@@ -89,7 +89,7 @@ def record_neurons(
         return surrogate(margin)
 
     with _firing_by(node, witness):
-        spikes = _readable(_run_node(node, current, feedback))
+        spikes = _readable(run_node(node, current, feedback))
     if sum(margin.numel() for margin in margins) != spikes.numel():
         return spikes, None
     return spikes, _readable(th.stack(margins)).reshape(spikes.shape)

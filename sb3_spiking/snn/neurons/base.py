@@ -11,7 +11,7 @@ from spikingjelly.activation_based import neuron as sj
 from sb3_spiking.arguments import choice, positive_float
 from sb3_spiking.snn.neurons import equations
 from sb3_spiking.snn.neurons.equations import HARD, SOFT, Elementwise, Equations, Reset
-from sb3_spiking.snn.surrogates import Surrogate
+from sb3_spiking.snn.surrogates import Surrogate, claim
 
 ResetName = Literal["hard", "soft"]
 RESETS: dict[str, float | None] = {"hard": 0.0, "soft": None}
@@ -59,13 +59,15 @@ class Neuron(ABC):
             return
         if charge is None or charge_backward is None:
             raise TypeError(f"{cls.__name__} needs both charge and charge_backward to run in kernels, or neither")
+        if not (1 <= cls.kept <= cls.variables and 1 <= cls.reset_variables <= cls.variables):
+            raise TypeError(f"{cls.__name__}: kept and reset_variables must lie in [1, variables={cls.variables}]")
         counts = (cls.variables, cls.kept, cls.reset_variables)
         functions = (charge, charge_backward, cls.margin, cls.margin_backward)
         cls._equations = {
             name: Equations(*functions, reset, cls.learnt_backward, *counts) for name, reset in cls.resets.items()
         }
-        if "node" in cls.__dict__:
-            NEURON_OF_NODE[cls.node] = cls
+        if "node" in cls.__dict__ and "charge" in cls.__dict__:
+            claim(NEURON_OF_NODE, cls.node, cls)
 
     def __post_init__(self) -> None:
         positive_float("neuron threshold", self.threshold)
