@@ -111,3 +111,35 @@ def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(function, monkeypa
 
 def refuse(function, equations):
     raise RuntimeError("cannot cache function: no locator available")
+
+
+def test_code_of_another_key_is_never_run(tmp_path):
+    # Two processes that compile at once may number their files alike: each index then names the other's file.
+    files = compilation.CheckedFiles(str(tmp_path), "loop", "stamp")
+    files.save("one neuron", "its code")
+    (data,) = tmp_path.glob("*.nbc")
+    mine = data.read_bytes()
+    data.unlink()
+    (tmp_path / "loop.nbi").unlink()
+    files.save("another neuron", "other code")
+    data.write_bytes(mine)
+    assert files.load("another neuron") is None
+    files.save("another neuron", "other code")
+    assert files.load("another neuron") == "other code"
+
+
+def test_closures_for_different_equations_have_files_of_their_own(tmp_path, monkeypatch):
+    def equation(x):
+        return x
+
+    def other_equation(x):
+        return x
+
+    def kernel(x):
+        return x
+
+    names = {
+        compilation.KernelCache(kernel, equations)._cache_file._index_name
+        for equations in ((), (equation,), (other_equation,), (equation, other_equation))
+    }
+    assert len(names) == 4

@@ -67,7 +67,9 @@ class KernelCache(FunctionCache):
     def __init__(self, function: Any, equations: Sequence[Callable[..., Any]] = ()) -> None:
         super().__init__(function)
         self._equations = tuple(map(_identity, equations))
-        self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base, sources_digest())
+        # All closures of a loop have one name: each set of equations gets files of its own.
+        own = hashlib.sha256(repr(self._equations).encode()).hexdigest()[:12] if equations else ""
+        self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base + own, sources_digest())
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         # numba would compare the pickled functions of the closure, which differ in the next process.
@@ -95,7 +97,17 @@ class KernelCache(FunctionCache):
 
 
 class CheckedFiles(IndexDataCacheFile):
-    """Files of a cached function, each with a digest at its end, since numba would run damaged machine code."""
+    """
+    Files of a cached function, each with a digest at its end, since numba would run damaged machine code, and with its
+    key, since two processes that compile at once may give their files the same number.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        super().save(key, (key, data))
+
+    def load(self, key: Any) -> Any:
+        found = super().load(key)
+        return None if found is None or found[0] != key else found[1]
 
     def _dump(self, obj: Any) -> bytes:
         data: bytes = super()._dump(obj)

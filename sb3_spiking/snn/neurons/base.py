@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar, Literal
 
 import torch as th
@@ -50,9 +49,22 @@ class Neuron(ABC):
     kept: ClassVar[int] = 1
     reset_variables: ClassVar[int] = 1
 
+    _equations: ClassVar[dict[str, Equations]]
+    """Equations by the name of the reset, made once: kernels are cached by object, and torch's compilers read no caches."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "node" in cls.__dict__ and cls.charge is not None:
+        charge, charge_backward = cls.charge, cls.charge_backward
+        if charge is None and charge_backward is None:
+            return
+        if charge is None or charge_backward is None:
+            raise TypeError(f"{cls.__name__} needs both charge and charge_backward to run in kernels, or neither")
+        counts = (cls.variables, cls.kept, cls.reset_variables)
+        functions = (charge, charge_backward, cls.margin, cls.margin_backward)
+        cls._equations = {
+            name: Equations(*functions, reset, cls.learnt_backward, *counts) for name, reset in cls.resets.items()
+        }
+        if "node" in cls.__dict__:
             NEURON_OF_NODE[cls.node] = cls
 
     def __post_init__(self) -> None:
@@ -100,7 +112,6 @@ class Neuron(ABC):
         return "hard" if node.v_reset == 0.0 else None
 
     @classmethod
-    @cache
     def equations_with(cls, reset: str) -> Equations:
         """
         Return the equations with a reset.
@@ -108,19 +119,7 @@ class Neuron(ABC):
         :param reset: key of ``resets``
         :return: equations, one object for each reset
         """
-        assert cls.charge is not None
-        assert cls.charge_backward is not None
-        return Equations(
-            cls.charge,
-            cls.charge_backward,
-            cls.margin,
-            cls.margin_backward,
-            cls.resets[reset],
-            cls.learnt_backward,
-            cls.variables,
-            cls.kept,
-            cls.reset_variables,
-        )
+        return cls._equations[reset]
 
 
 @dataclass(frozen=True)
