@@ -99,8 +99,8 @@ class KernelCache(FunctionCache):
 
 class CheckedFiles(IndexDataCacheFile):
     """
-    The files of a cached function: each with a digest at its end, as numba would run damaged machine code, and with its
-    key, as two processes that compile at once may give their files the same number.
+    Files of a cached function, each with a digest at its end, since numba would run damaged machine code, and with its
+    key, since two processes that compile at once may give their files the same number.
     """
 
     def save(self, key: Any, data: Any) -> None:

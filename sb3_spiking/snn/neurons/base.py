@@ -50,7 +50,7 @@ class Neuron(ABC):
     reset_variables: ClassVar[int] = 1
 
     _equations: ClassVar[dict[str, Equations]]
-    """Made once: kernels are looked up by them, and compilers of torch read no caches."""
+    """Equations by reset, made once: kernels are cached by object, and torch's compilers read no caches."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
