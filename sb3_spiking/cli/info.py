@@ -18,8 +18,8 @@ from sb3_spiking.reading.inspection import inspect_zip
 from sb3_spiking.reading.layer_sizes import layer_sizes
 from sb3_spiking.reading.spiking_model import SpikingModel, read_spaces, read_spiking_model
 from sb3_spiking.snn import SpikingNetwork
+from sb3_spiking.snn.acting import reason_against
 from sb3_spiking.snn.description import executions
-from sb3_spiking.snn.execution.acting import reason_against
 from sb3_spiking.snn.execution.choose import Execution
 
 BATCH = 256
