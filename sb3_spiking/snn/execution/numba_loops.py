@@ -62,13 +62,15 @@ def forward_loop(equations: Equations) -> Any:
                 # Trace: the states before the reset, for the backward pass.
                 if keep:
                     for k in range(kept):
+                        variable, place = states[k], trace[k, t, start : start + n]
                         for j in range(n):
-                            trace[k, t, start + j] = states[k, j]
+                            place[j] = variable[j]
                 # Fire and reset; only the variables that the reset changes are written.
                 for j in range(n):
                     state = load(states, j, variables, variables)
-                    s[j] = one if margin(state, threshold, constants) >= zero else zero
-                    store(reset(state, s[j], threshold, constants), states, j, reset_variables)
+                    spike = one if margin(state, threshold, constants) >= zero else zero
+                    s[j] = spike
+                    store(reset(state, spike, threshold, constants), states, j, reset_variables)
 
     counts = (variables, kept, reset_variables)
     return jit(loop, equations.charge, equations.margin, equations.reset.forward, *counts)
