@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -25,7 +26,7 @@ class SurrogateScheduleCallback(BaseCallback):
     :param fraction: share of the training during which it changes, in (0, 1]
     :param verbose: not used
     :raises ValueError: if a value is not allowed, or, when training starts, if the policy does not spike or its
-        surrogate has another number of constants than one
+        surrogate has another number of constants than one, or none that SpikingJelly's surrogate has
     """
 
     def __init__(self, final: float, initial: float | None = None, fraction: float = 1.0, verbose: int = 0) -> None:
@@ -39,9 +40,15 @@ class SurrogateScheduleCallback(BaseCallback):
     def _on_training_start(self) -> None:
         options = spiking_policy(self).spiking_options
         self._surrogate = options.surrogate_options()
-        self._constant = _only_constant(self._surrogate)
-        self._check_layers()
+        self._constant = _only_constant(options.surrogate, self._surrogate)
+        self._check_layers(options.surrogate)
         self._start = getattr(self._surrogate, self._constant) if self.initial is None else self.initial
+        if self._start != self.final and self._constants(self._start) == self._constants(self.final):
+            raise ValueError(
+                f"SurrogateScheduleCallback sets the constants of a SpikingJelly surrogate, and surrogate="
+                f"{options.surrogate!r} builds {type(self._surrogate.build()).__name__}, of which "
+                f"{self._constant} changes none"
+            )
         self._set(self._start)
 
     def _on_step(self) -> bool:
@@ -53,32 +60,36 @@ class SurrogateScheduleCallback(BaseCallback):
         modules = spiking_policy(self).spiking_network.modules()
         return (module for module in modules if isinstance(module, SpikingLayer))
 
-    def _check_layers(self) -> None:
+    def _check_layers(self, surrogate: str) -> None:
         """Check that the layers have the policy's surrogate, not one that the user has put there."""
         expected = type(self._surrogate.build())
         for layer in self._layers():
             found = type(layer.neuron.surrogate_function)
             if found is not expected:
                 raise ValueError(
-                    f"SurrogateScheduleCallback changes surrogate={self._surrogate.name!r}, but {layer.name} has "
-                    f"{found.__name__} in its place; add one's own to sb3_spiking.snn.surrogates.SURROGATES instead"
+                    f"SurrogateScheduleCallback changes surrogate={surrogate!r}, but {layer.name} has "
+                    f"{found.__name__} in its place; give the policy surrogate='package.module:Name' instead"
                 )
+
+    def _constants(self, value: float) -> dict[str, Any]:
+        """Return the constants of the SpikingJelly surrogate."""
+        return getattr(replace(self._surrogate, **{self._constant: value}).build(), "_sg_params", {})
 
     def _set(self, value: float) -> None:
         # Set the constants in place: a new module would lose its hooks, and invalidate compiled networks.
-        constants = replace(self._surrogate, **{self._constant: value}).build()._sg_params
+        constants = self._constants(value)
         for layer in self._layers():
             for name, constant in constants.items():
                 setattr(layer.neuron.surrogate_function, name, constant)
         self.logger.record(f"spikes/surrogate_{self._constant}", value)
 
 
-def _only_constant(surrogate: Surrogate) -> str:
+def _only_constant(name: str, surrogate: Surrogate) -> str:
     """Return the name of a surrogate's constant."""
     constants = [field.name for field in fields(surrogate)]
     if len(constants) != 1:
         raise ValueError(
-            f"SurrogateScheduleCallback changes the one constant of a surrogate, and surrogate={surrogate.name!r} has "
+            f"SurrogateScheduleCallback changes the one constant of a surrogate, and surrogate={name!r} has "
             f"{len(constants)}: {', '.join(constants) or 'nothing to change'}"
         )
     return constants[0]

@@ -13,8 +13,9 @@ from sb3_spiking.conversion.policy import SpikingQPolicy
 from sb3_spiking.conversion.saving import is_converted
 from sb3_spiking.observations import features_shape
 from sb3_spiking.policies.observations import parts_of
-from sb3_spiking.reading.archive import CheckpointError
+from sb3_spiking.reading.archive import CheckpointError, reading
 from sb3_spiking.reading.inspection import inspect_zip
+from sb3_spiking.reading.layer_sizes import layer_sizes
 from sb3_spiking.reading.spiking_model import SpikingModel, read_spaces, read_spiking_model
 from sb3_spiking.snn import SpikingNetwork
 from sb3_spiking.snn.acting import reason_against
@@ -23,8 +24,8 @@ from sb3_spiking.snn.execution.choose import Execution
 
 BATCH = 256
 """Number of observations of a gradient step, those of SB3's TD3 and SAC."""
-MAX_VALUES = 2**27
-"""Limit of the weights of a network and of the spikes of a layer: a file may describe any."""
+MAX_VALUES = 2**28
+"""Limit of the weights, of the observations and of the spikes of a population: a file may describe any."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -79,14 +80,18 @@ def _network_like(path: Path, model: SpikingModel) -> SpikingNetwork:
     spaces = read_spaces(path)
     if spaces is None or model.options is None:
         raise CheckpointError(f"{path}: its observation space cannot be read as data")
-    *linear, decoder = (shape for shape in model.layers if len(shape) == 2)
-    hidden = [neurons for neurons, _ in linear]
-    values = max(model.spiking_parameters, BATCH * model.options.time_steps * max(hidden))
-    if values > MAX_VALUES:
-        raise CheckpointError(f"{path} describes a network of {values} values; more than {MAX_VALUES} are not made")
-    if model.options.decoder_population is not None:
-        del hidden[-1]
-    return SpikingNetwork(parts_of(spaces[0]), decoder[0], hidden, model.options)
+    parts = None
+    if model.others.get("features_extractor_class") is None:
+        parts = parts_of(spaces[0], normalized_image=model.others.get("normalize_images") is False)
+    with reading(path):
+        sizes = layer_sizes(parts, model.options, model.layers)
+        features = sum(part.size for part in sizes.parts)
+        values = max(
+            model.spiking_parameters, BATCH * features, BATCH * model.options.time_steps * max(sizes.populations)
+        )
+        if values > MAX_VALUES:
+            raise ValueError(f"describes a network of {values} values; more than {MAX_VALUES} are not made")
+        return SpikingNetwork(sizes.parts, sizes.out_dim, sizes.hidden, model.options)
 
 
 def _converted(path: Path) -> dict[str, dict[str, str]]:

@@ -15,6 +15,7 @@ from stable_baselines3.common.utils import set_random_seed
 from sb3_spiking.distributed import checks, drift, group, norm_statistics
 from sb3_spiking.distributed.gradient_average import GradientAverage
 from sb3_spiking.distributed.settings import Settings, check_equal, settings
+from sb3_spiking.files import replacing
 from sb3_spiking.optimizers.gradient_hooks import on_gradients_ready, optimizers
 
 EXCHANGE_EVERY = 1000
@@ -151,9 +152,8 @@ class DataParallelCallback(BaseCallback):
         return self.child.on_step()
 
     def _save(self, path: Path) -> None:
-        partial = path.with_name(f".{path.stem}.partial.zip")
-        self.model.save(partial)
-        partial.replace(path)
+        with replacing(path) as (partial,):
+            self.model.save(partial)
 
     def _on_rollout_end(self) -> None:
         if self.is_main:

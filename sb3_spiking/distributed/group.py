@@ -159,12 +159,12 @@ def _leave() -> None:
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Turn torch's error about a rank that does not answer into a RankLostError of one line."""
+    """Convert torch's communication errors to `RankLostError`."""
     try:
         yield
     except RuntimeError as error:
         raise RankLostError(
-            f"rank {dist.get_rank()} waited in vain: another rank has ended (its own message says why) or was silent "
+            f"rank {dist.get_rank()} timed out: another rank has ended (its own message says why) or was silent "
             f"for longer than the time-out ({_first_line(error)})"
         ) from None
 

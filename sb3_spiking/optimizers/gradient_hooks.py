@@ -35,7 +35,7 @@ def on_gradients_ready(model: BaseAlgorithm, action: Callable[[Parameters], Call
     Run a function whenever the gradients of an optimiser's parameters are complete.
 
     :param model: algorithm
-    :param action: maker of the function, given the parameters of one optimiser
+    :param action: factory: parameters of one optimiser -> function to run
     :return: function that removes the hooks
     """
     names = {id(parameter): name for name, parameter in model.policy.named_parameters()}
@@ -67,7 +67,7 @@ def _after_backward(tensors: list[th.Tensor], act: Callable[[], None]) -> Iterat
 
 
 class _Once:
-    """Runs a function once at the end of each backward pass, however many parameters have hooks."""
+    """Hook that runs a function once per backward pass."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         self.act = act

@@ -37,7 +37,7 @@ NetArch = list[int] | dict[str, list[int]]
 
 class SpikingPolicy(Preset, BasePolicy):
     """
-    Keyword arguments of a spiking policy; goes before SB3's policy class.
+    Keyword arguments of a spiking policy; mixin, first among the bases.
 
     Every argument is a name, a number or a list, so that ``policy_kwargs`` are saved as readable JSON. The arguments
     of the network are those of [`SpikingOptions`][sb3_spiking.snn.SpikingOptions]; all others are passed on to SB3's

@@ -37,14 +37,14 @@ def family_of(policy_class: type) -> type | None:
     return None
 
 
-def algorithm_making(policy_class: type) -> BaseAlgorithm | None:
+def algorithm_making(policy_class: object) -> BaseAlgorithm | None:
     """
     Return the algorithm that is making a policy.
 
     SB3 does not pass itself to its policies. The algorithm is therefore looked for among the callers: no policy could
     otherwise refuse the algorithm of another family, or write plain values into the ``policy_kwargs`` that are saved.
 
-    :param policy_class: class of the policy
+    :param policy_class: class of the policy, or the exported name that stands in its place
     :return: algorithm; None if no algorithm makes the policy
     """
     frame = inspect.currentframe()

@@ -103,7 +103,7 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
         return normalized.clamp(-self.clip, self.clip)
 
     def _keep_up(self, observations: th.Tensor) -> None:
-        """Update the statistics by a training batch, and put them into use unless they have to wait."""
+        """Update the statistics from a training batch; apply them unless they are deferred."""
         if self.training:
             self._update(observations)
         if self.deferred and not (self.training and self.waiting):
@@ -163,7 +163,7 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
         return [getattr(self, prefix + name) for name in STATISTICS]
 
     def _adopt(self) -> None:
-        """Put the statistics that have waited into use."""
+        """Apply the deferred statistics."""
         with th.no_grad():
             for name, value in zip(STATISTICS, self._collected(), strict=True):
                 getattr(self, f"running_{name}").copy_(value)

@@ -52,7 +52,7 @@ class SpikingActorPolicy(ScaledActorRate, SB3Policy):
 
 class SpikingActor(BasePolicy):
     """
-    An actor whose ``mu`` is a spiking network; goes before SB3's actor class.
+    An actor whose ``mu`` is a spiking network; mixin, first among the bases.
 
     :param args: arguments of SB3's actor
     :param network_spec: specification of the spiking network

@@ -50,7 +50,7 @@ def kind_of(space: spaces.Space, normalized_image: bool) -> Kind:
 
 class Preset:
     """
-    Name, observation spaces and default options of a policy; goes before the family's policy class.
+    Name, observation spaces and default options of a policy; mixin, first among the bases.
 
     Subclasses set ``policy_name``, the ``kinds`` of observation spaces, the same in words (``takes``), and the default
     options (``preset``).

@@ -1,6 +1,6 @@
 """Names of policies: the only code that writes to SB3's ``policy_aliases``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -13,7 +13,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
 from sb3_spiking.policies import dqn, on_policy, sac, td3
-from sb3_spiking.policies.families import family_of
+from sb3_spiking.policies.families import ALGORITHMS_OF, family_of
 from sb3_spiking.policies.presets import NAMES
 from sb3_spiking.policies.unavailable import UnavailablePolicy, unavailable
 
@@ -53,16 +53,21 @@ def register(*algorithms: type[BaseAlgorithm], policies: ModuleType | Policies |
         classes named as ours are (``PopSANPolicy``, ``SpikingMlpPolicy``, ...; one is enough). They may replace names
         that the algorithm inherits, as class attributes do
     :raises ValueError: if there is no spiking policy for an algorithm, if ``policies`` holds something else, or if the
-        algorithm itself has another class under a name; no algorithm has changed then
+        algorithm itself has another class under a name, or a class is of another family; no algorithm has changed then
     """
     if policies is not None and not algorithms:
         raise ValueError("policies=... needs the algorithm that they are for: register(MyAlgorithm, policies=...)")
     for each in algorithms:
         if not (isinstance(each, type) and issubclass(each, BaseAlgorithm)):
             raise ValueError(f"register takes classes of algorithms, not {each!r}")
+        if not isinstance(each.policy_aliases, MutableMapping):
+            raise ValueError(
+                f"{each.__name__}.policy_aliases={each.policy_aliases!r} must be a dict of names and policy classes"
+            )
     given = None if policies is None else _named(policies)
     found = {each: _policies_for(each) if given is None else given for each in algorithms}
     for each, named in found.items():
+        _check_families(each, named)
         _check_free(each, each.policy_aliases if given is None else vars(each).get("policy_aliases", {}), named)
     for each, named in found.items():
         if given is not None and "policy_aliases" not in vars(each):
@@ -99,6 +104,18 @@ def _named(policies: object) -> Policies:
         if not (isinstance(policy, type) and issubclass(policy, BasePolicy)):
             raise ValueError(f"policies[{name!r}]={policy!r} must be a class derived from SB3's BasePolicy")
     return named
+
+
+def _check_families(algorithm: type[BaseAlgorithm], policies: Policies) -> None:
+    """Check that policies are of the family of those that the algorithm has."""
+    needed = next(filter(None, map(family_of, algorithm.policy_aliases.values())), None)
+    for name, policy in policies.items():
+        own = family_of(policy)
+        if needed is not None and own is not None and own is not needed:
+            raise ValueError(
+                f"policies[{name!r}]={policy!r} is a policy of {ALGORITHMS_OF[own.__name__]}; {algorithm.__name__} "
+                f"needs classes that derive from {needed.__name__}"
+            )
 
 
 def _check_free(algorithm: type[BaseAlgorithm], aliases: Policies, policies: Policies) -> None:

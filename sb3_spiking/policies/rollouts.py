@@ -31,9 +31,9 @@ class Rollout(Enum):
 
 class FollowsRollouts(SB3Policy):
     """
-    Let observation statistics wait during the update that follows a rollout, and only then.
+    Defer observation statistics during the update that follows a rollout.
 
-    Goes before SB3's policy class. A rollout calls ``forward`` in evaluation mode and ends with ``predict_values``. The
+    A mixin, first among the bases. A rollout calls ``forward`` in evaluation mode and ends with ``predict_values``. The
     next call of ``set_training_mode(True)`` begins its update. A further call begins other training, unless no training
     batch was seen in between: algorithms must not repeat the call in the middle of an update.
     """
@@ -77,7 +77,7 @@ class FollowsRollouts(SB3Policy):
         return super().train(mode)
 
     def begin_training(self) -> None:
-        """Let statistics wait if the training that begins is the update of a rollout."""
+        """Defer the statistics if this training is the update of a rollout."""
         extractors = [module for module in self.modules() if isinstance(module, RunningNormExtractor)]
         gathered = [extractor.gathered.item() for extractor in extractors]
         waiting = self._rollout is Rollout.ENDED or gathered == self._update_began_at

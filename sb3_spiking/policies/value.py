@@ -53,7 +53,7 @@ class CommonModeCorrection(nn.Module):
 
 class SpikingValueNetwork(SB3Network):
     """
-    Action values from a spiking network; goes before SB3's network class.
+    Action values from a spiking network; mixin, first among the bases.
 
     :param args: arguments of SB3's network
     :param network_spec: specification of the spiking network

@@ -99,12 +99,10 @@ class SpikingOptions:
 
     def constants(self) -> dict[str, Any]:
         """Return the constants that define the network beside its weights, by the names of the arguments."""
-        neuron, decoder = asdict(self.neuron_options()), asdict(self.decoder_options())
-        if self.neuron == "plif":
-            del neuron["membrane_decay"]  # an initial value; the learnt one is among the weights
+        neuron, decoder = self.neuron_options(), asdict(self.decoder_options())
         return {
             **{name: getattr(self, name) for name in ("time_steps", "encoder", "neuron", "decoder")},
-            **{f"neuron_kwargs.{name}": value for name, value in neuron.items()},
+            **{f"neuron_kwargs.{name}": value for name, value in asdict(neuron).items() if name not in neuron.starts},
             **{f"decoder_kwargs.{name}": value for name, value in decoder.items()},
         }
 

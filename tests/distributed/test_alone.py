@@ -168,6 +168,21 @@ def test_training_on_one_rank_is_training(one_rank, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.zip"]
 
 
+def test_a_checkpoint_that_cannot_be_saved_leaves_the_old_one_alone(one_rank, tmp_path):
+    callback = DataParallelCallback(checkpoint=tmp_path / "model")
+    (tmp_path / "model.zip").write_text("old")
+    callback.model = make("TD3", 5)
+
+    def save(path):
+        path.write_text("half")
+        raise RuntimeError("killed")
+
+    callback.model.save = save
+    with pytest.raises(RuntimeError, match="killed"):
+        callback._save(callback.checkpoint)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"model.zip": "old"}
+
+
 def test_a_dot_in_the_checkpoints_name_is_no_suffix(one_rank):
     names = {given: DataParallelCallback(checkpoint=given).checkpoint.name for given in ("lr-0.5", "a.zip", "b")}
     assert names == {"lr-0.5": "lr-0.5.zip", "a.zip": "a.zip", "b": "b.zip"}

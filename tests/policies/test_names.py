@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 from stable_baselines3 import PPO, TD3
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 import sb3_spiking
 from sb3_spiking.policies import on_policy, td3
@@ -31,6 +32,7 @@ def test_a_class_derived_from_one_of_ours_is_an_instance_too():
     assert issubclass(Own, sb3_spiking.PopSANPolicy)
     assert not isinstance(policy, sb3_spiking.SpikingMlpPolicy)
     assert not isinstance("PopSANPolicy", sb3_spiking.PopSANPolicy)
+    assert not issubclass(type("PopSANPolicy", (ActorCriticPolicy,), {}), sb3_spiking.PopSANPolicy)  # as documented
 
 
 def test_what_needs_a_class_is_told_where_the_classes_are():
@@ -41,7 +43,24 @@ def test_what_needs_a_class_is_told_where_the_classes_are():
         exec("class Own(sb3_spiking.PopSANPolicy): pass")
     with pytest.raises(AttributeError, match=where):
         sb3_spiking.PopSANPolicy.load("policy.pt")
+    for union in (lambda: sb3_spiking.PopSANPolicy | None, lambda: None | sb3_spiking.PopSANPolicy):
+        with pytest.raises(TypeError, match=where):
+            union()
+    with pytest.raises(ImportError):
+        exec("from sb3_spiking.policies import PopSANPolicy")
+    with pytest.raises(AttributeError, match=where):
+        sb3_spiking.policies.PopSANPolicy  # noqa: B018
     assert td3.PopSANPolicy.load
+
+
+@pytest.mark.parametrize("algorithm", [TD3, PPO])
+def test_a_name_among_custom_objects_is_the_algorithms_own_class_also_when_saved_again(tmp_path, algorithm):
+    model = Cell(algorithm, "PopSANPolicy").model()
+    model.save(tmp_path / "agent.zip")
+    loaded = algorithm.load(tmp_path / "agent.zip", custom_objects={"policy_class": sb3_spiking.PopSANPolicy})
+    assert type(loaded.policy) is loaded.policy_class is type(model.policy)
+    loaded.save(tmp_path / "again.zip")
+    assert type(algorithm.load(tmp_path / "again.zip").policy) is type(model.policy)
 
 
 def test_a_name_is_written_and_copied_as_a_string():

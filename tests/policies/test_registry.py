@@ -1,8 +1,8 @@
 import math
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 import pytest
-from stable_baselines3 import DDPG, TD3
+from stable_baselines3 import DDPG, PPO, TD3
 from torch import nn
 
 import sb3_spiking
@@ -106,3 +106,24 @@ def test_what_is_no_algorithm_is_named():
         sb3_spiking.register("TD3")
     with pytest.raises(ValueError, match="needs the algorithm that they are for"):
         sb3_spiking.register(policies={"Own": Own})
+
+
+def test_a_class_of_another_family_is_refused_before_anything_is_registered():
+    first, second = fresh_algorithm(), fresh_algorithm(PPO)
+    with pytest.raises(
+        ValueError, match=r"policies\['Own'\]=.* is a policy of TD3 and DDPG; .* from ActorCriticPolicy"
+    ):
+        sb3_spiking.register(first, second, policies={"Own": Own})
+    assert "Own" not in first.policy_aliases
+    assert "Own" not in second.policy_aliases
+
+
+@pytest.mark.parametrize("aliases", [None, MappingProxyType(dict(TD3.policy_aliases))], ids=["none", "read-only"])
+@pytest.mark.parametrize("policies", [None, {"Own": Own}], ids=["ours", "own"])
+def test_aliases_that_cannot_be_written_are_named_and_the_algorithms_before_are_unchanged(aliases, policies):
+    first, second = fresh_algorithm(), type("TheirAlgo", (TD3,), {"policy_aliases": aliases})
+    del first.policy_aliases["PopSANPolicy"]
+    before = dict(first.policy_aliases)
+    with pytest.raises(ValueError, match=r"TheirAlgo\.policy_aliases=.* must be a dict"):
+        sb3_spiking.register(first, second, policies=policies)
+    assert first.policy_aliases == before

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from spikingjelly.activation_based import neuron as sj
 from stable_baselines3 import TD3
 
-from sb3_spiking.callbacks import layer_health
+from sb3_spiking.callbacks import SurrogateScheduleCallback, layer_health
 from sb3_spiking.plotting import plot_membranes, plot_spike_raster
 from sb3_spiking.snn import SpikingNetwork, SpikingOptions
 from sb3_spiking.snn.execution import numba_loops
@@ -124,6 +124,28 @@ def test_an_agent_of_outside_parts_learns_and_survives_a_file(tmp_path):
         loaded.predict(observation, deterministic=True)[0] == model.predict(observation, deterministic=True)[0]
     ).all()
     json.dumps(asdict(loaded.policy.spiking_options))
+
+
+def test_an_outside_surrogate_has_a_schedule():
+    model = TD3("PopSANPolicy", TargetEnv(), policy_kwargs={**ALL, "net_arch": [16]}, seed=0)
+    model.learn(4, callback=SurrogateScheduleCallback(final=6.0))
+    assert {layer.neuron.surrogate_function.alpha for layer in model.policy.spiking_network.layers} == {6.0}
+
+
+def test_an_outside_surrogate_that_is_no_spikingjelly_surrogate_is_told_why_it_has_no_schedule():
+    policy_kwargs = {"surrogate": "refractory_neuron:Fixed", "net_arch": [16]}
+    model = TD3("PopSANPolicy", TargetEnv(), policy_kwargs=policy_kwargs, seed=0)
+    with pytest.raises(
+        ValueError, match=r"'refractory_neuron:Fixed' builds LaplaceFunction, of which slope changes none"
+    ):
+        model.learn(4, callback=SurrogateScheduleCallback(final=6.0))
+
+
+def test_an_outside_neuron_names_the_constants_that_are_only_start_values():
+    def constants(**neuron_kwargs):
+        return SpikingOptions(neuron="refractory_neuron:LearntLeak", neuron_kwargs=neuron_kwargs).constants()
+
+    assert constants(membrane_decay=0.5) == constants(membrane_decay=0.9) != constants(threshold=0.9)
 
 
 def test_kernels_of_an_outside_neuron_come_from_the_cache_in_the_next_process(tmp_path):

@@ -42,7 +42,7 @@ class SpikingCnnPolicy(Images, SpikingCrossQPolicy):
 
 
 class SpikingMultiInputPolicy(Dictionaries, SpikingCrossQPolicy):
-    """Refuses: CrossQ joins observations and next observations into one batch, which it cannot do with Dicts."""
+    """Placeholder that raises: CrossQ's critic cannot join Dict observations into one batch."""
 
     @classmethod
     def check_observation_space(cls, space: spaces.Space, normalized_image: bool) -> None:

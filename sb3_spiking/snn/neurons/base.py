@@ -38,6 +38,8 @@ class Neuron(ABC):
     name: ClassVar[str]
     node: ClassVar[type[sj.BaseNode]]
     """Type of the node that ``build`` returns."""
+    starts: ClassVar[frozenset[str]] = frozenset()
+    """Constants that are start values of learnt ones, which are among the weights."""
 
     charge: ClassVar[Elementwise | None] = None
     charge_backward: ClassVar[Elementwise | None] = None

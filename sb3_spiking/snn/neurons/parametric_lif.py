@@ -25,6 +25,7 @@ class ParametricLif(Lif):
 
     name: ClassVar[str] = "plif"
     node = sj.ParametricLIFNode
+    starts = frozenset({"membrane_decay"})
 
     def build(self, surrogate: Surrogate) -> sj.BaseNode:
         return self._finished(sj.ParametricLIFNode(init_tau=self._tau, decay_input=False), surrogate)

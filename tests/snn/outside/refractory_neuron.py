@@ -11,7 +11,7 @@ from sb3_spiking.snn import PopulationEncoder
 from sb3_spiking.snn.decoders import Statistic
 from sb3_spiking.snn.elementwise import absolute, where
 from sb3_spiking.snn.encoders import Encoder
-from sb3_spiking.snn.neurons import Neuron
+from sb3_spiking.snn.neurons import Neuron, ParametricLif
 from sb3_spiking.snn.neurons.equations import Reset, State
 from sb3_spiking.snn.signal import Signal
 from sb3_spiking.snn.surrogates import Surrogate
@@ -126,6 +126,21 @@ class Laplace(Surrogate):
 
     def build(self) -> sj_surrogate.SurrogateFunctionBase:
         return LaplaceFunction(alpha=self.slope)
+
+
+@dataclass(frozen=True)
+class Fixed(Surrogate):
+    """Nameless, with a constant that its function does not have."""
+
+    slope: float = 2.0
+
+    def build(self) -> sj_surrogate.SurrogateFunctionBase:
+        return LaplaceFunction()
+
+
+@dataclass(frozen=True)
+class LearntLeak(ParametricLif):
+    """A learnt leak under another name."""
 
 
 @dataclass(frozen=True)
