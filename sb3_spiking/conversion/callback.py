@@ -20,7 +20,7 @@ from sb3_spiking.callbacks.training import can_be_sampled
 from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.agreement import Agreement, agreement_of
 from sb3_spiking.conversion.converter import convert_policy
-from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
+from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import MAX_ENVS
 from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces
@@ -56,7 +56,7 @@ class ConversionCallback(BaseCallback):
         environment, from which it takes over the statistics of a ``VecNormalize``
     :param eval_freq: number of calls between two evaluations, >= 1
     :param n_eval_episodes: number of episodes of an evaluation, >= 1
-    :param method: method of conversion, a key of ``METHODS``
+    :param method: method of conversion, a key of ``METHODS``; ``"ternary"`` if None
     :param time_steps: number of time steps in which a neuron can spike; the method's default if None
     :param threshold: rule of the thresholds: ``"max"``, ``"99.9%"`` or ``"max*1.5"``; the method's default if None
     :param per_neuron: whether each neuron (channel) has a threshold of its own, or else each layer; the method's
@@ -76,7 +76,7 @@ class ConversionCallback(BaseCallback):
         eval_env: GymEnv | EnvRecipe | str,
         eval_freq: int = 10_000,
         n_eval_episodes: int = 5,
-        method: str | Method = DEFAULT,
+        method: str | Method | None = None,
         time_steps: int | None = None,
         threshold: str | None = None,
         per_neuron: bool | None = None,

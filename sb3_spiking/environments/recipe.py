@@ -134,7 +134,7 @@ def _layout(space: spaces.Space) -> str:
 
 
 def _observed(env: VecEnv, frame_stack: int, statistics: NormalizationStatistics | None) -> VecEnv:
-    # rl_zoo3 normalises before it stacks, others afterwards: the shape of the statistics tells the order.
+    # rl_zoo3 normalises before it stacks, others afterwards: the shape of the statistics determines the order.
     if statistics is not None and statistics.fits(env.observation_space):
         env, statistics = statistics.normalize(env), None
     if frame_stack > 1:

@@ -88,9 +88,9 @@ def play(
     :param episodes: number of episodes
     :param seed: seed of the first episode
     :param epsilon: probability of a random action
-    :param watch: callback of every decision
+    :param watch: function called with the observations and the scores of each decision
     :param max_steps: limit of an episode, in steps
-    :param cut: callback of each episode that was cut, with ``max_steps``
+    :param cut: function called with ``max_steps`` for each episode that was cut
     :return: return of each episode, in their order; of a cut one, the sum of its rewards until then
     """
     monitored = is_monitored(env)
@@ -136,7 +136,7 @@ def collect(
     :param states: number of observations
     :param seed: seed of the environments
     :param epsilon: probability of a random action
-    :param progress: callback of each observation
+    :param progress: function called after each observation, without arguments
     :return: ``[states, *shape]``, or a dict of such arrays
     :raises ValueError: if they would take more than ``states.MAX_BYTES``
     """
