@@ -1,9 +1,6 @@
 """Callback that converts a DQN during its training, and evaluates the spiking copy."""
 
 import copy
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, unwrap_vec_normalize
 
-from sb3_spiking.arguments import positive_int
+from sb3_spiking.arguments import non_negative_int, positive_int
 from sb3_spiking.callbacks.training import can_be_sampled
 from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.agreement import Agreement, agreement_of
@@ -23,7 +20,7 @@ from sb3_spiking.conversion.converter import convert_policy
 from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import MAX_ENVS
-from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces
+from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces, frozen_statistics
 from sb3_spiking.evaluation.rollout import MAX_STEPS, play
 from sb3_spiking.notices import warn
 from sb3_spiking.observations import Observation, rows
@@ -93,9 +90,7 @@ class ConversionCallback(BaseCallback):
         self.n_eval_episodes = positive_int("n_eval_episodes", n_eval_episodes)
         self.states = positive_int("states", states)
         self.max_steps = positive_int("max_steps", max_steps)
-        if not isinstance(seed, int | np.integer) or seed < 0:
-            raise ValueError(f"seed={seed!r} must be an integer >= 0")
-        self.seed = int(seed)
+        self.seed = non_negative_int("seed", seed)
         self.eval_env = _vectorized(eval_env, min(self.n_eval_episodes, MAX_ENVS), self.seed)
         self.best_model_save_path = None if best_model_save_path is None else Path(best_model_save_path)
         self.best_snn: SpikingQPolicy | None = None
@@ -114,7 +109,7 @@ class ConversionCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq == 0:
-            with _training_untouched(self.model):
+            with randomness_untouched(self.model.action_space):
                 self._evaluate()
         return True
 
@@ -156,7 +151,9 @@ class ConversionCallback(BaseCallback):
         def watch(met: Observation, q_values: np.ndarray) -> None:
             values.append((dqn.q_values(met)[0], q_values))
 
-        returns = list(play(snn, self.eval_env, self.n_eval_episodes, self.seed, watch=watch, max_steps=self.max_steps))
+        with frozen_statistics(self.eval_env):
+            episodes = play(snn, self.eval_env, self.n_eval_episodes, self.seed, watch=watch, max_steps=self.max_steps)
+            returns = list(episodes)
         of_dqn, of_snn = (np.concatenate(each) for each in zip(*values, strict=True))
         return returns, agreement_of(of_dqn, of_snn, spikes=of_snn)  # spikes_agreement is not used
 
@@ -224,15 +221,3 @@ def _simulations(env: VecEnv) -> set[int]:
     """Return the identities of the environments below the wrappers."""
     innermost = env.unwrapped
     return {id(innermost), *(id(each.unwrapped) for each in getattr(innermost, "envs", []))}
-
-
-@contextmanager
-def _training_untouched(model: BaseAlgorithm) -> Iterator[None]:
-    """Restore all the random states of a training; the environment of the evaluation may draw from any of them."""
-    state, actions = random.getstate(), model.action_space.np_random.bit_generator.state
-    try:
-        with randomness_untouched():
-            yield
-    finally:
-        random.setstate(state)
-        model.action_space.np_random.bit_generator.state = actions

@@ -156,7 +156,7 @@ class Rate(Coding):
             raise InputError(Argument("initial", self.initial), " must lie in [0, 1): it is a share of the threshold")
         if not isinstance(self.settling, int) or self.settling not in range(self.time_steps):
             limit = Argument("time_steps", self.time_steps)
-            raise InputError(Argument("settling", self.settling), " must be an integer >= 0 and below ", limit)
+            raise InputError(Argument("settling", self.settling), " must be an integer in [0, ", limit, ")")
 
     @property
     def rest(self) -> float:
@@ -213,7 +213,9 @@ class Signed(Rate):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.reset != "soft":
-            raise InputError(Argument("reset", self.reset), ": only the coding 'rate' has another reset than 'soft'")
+            raise InputError(
+                Argument("reset", self.reset), ": only ", Argument("coding", "rate"), " has another reset than 'soft'"
+            )
 
     def choose(self, drive: th.Tensor) -> Execution:
         return Coding.choose(self, drive)
@@ -257,7 +259,9 @@ class Residual(Rate):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.reset != "soft":
-            raise InputError(Argument("reset", self.reset), ": only the coding 'rate' has another reset than 'soft'")
+            raise InputError(
+                Argument("reset", self.reset), ": only ", Argument("coding", "rate"), " has another reset than 'soft'"
+            )
         probability("alpha", self.alpha)
 
     def residue(self, drive: th.Tensor, spikes: th.Tensor) -> th.Tensor:
@@ -291,8 +295,8 @@ class FewSpike(Coding):
         super().__post_init__()
         most = math.floor(23 / math.log2(self.radix))
         if self.time_steps > most:
-            steps = Argument("time_steps", self.time_steps)
-            raise InputError(steps, f": the coding {self.name!r} takes at most {most}, float32 has no more digits")
+            steps, coding = Argument("time_steps", self.time_steps), Argument("coding", self.name)
+            raise InputError(steps, ": ", coding, f" takes at most {most}, float32 has no more digits")
 
     def worth(self) -> list[float]:
         """Return the value of a spike at each step; their sum is 1, or a last digit less."""

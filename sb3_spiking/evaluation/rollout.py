@@ -98,7 +98,7 @@ def play(
     for first in range(0, episodes, env.num_envs):
         playing = np.arange(env.num_envs) < episodes - first
         returns = np.zeros(env.num_envs)
-        _end_games(env)
+        end_games(env)
         env.seed(seed + first)
         observations: Any = env.reset()
         state, starts = None, np.ones(env.num_envs, dtype=bool)
@@ -142,7 +142,7 @@ def collect(
     """
     check_states(env.observation_space, states)
     policy.enter(env)
-    _end_games(env)
+    end_games(env)
     env.seed(seed)
     policy.action_space.seed(seed)
     observations: Any = env.reset()
@@ -161,7 +161,11 @@ def is_monitored(env: VecEnv) -> bool:
     return is_vecenv_wrapped(env, VecMonitor) or all(env.env_is_wrapped(Monitor))
 
 
-def _end_games(env: VecEnv) -> None:
-    """Make the next reset a full one: SB3's wrapper for lives would continue the game instead."""
+def end_games(env: VecEnv) -> None:
+    """
+    Make the next reset a full one: SB3's wrapper for lives would continue the game instead.
+
+    :param env: environments
+    """
     if any(env.env_is_wrapped(EpisodicLifeEnv)):
         env.env_method("set_wrapper_attr", "was_real_done", True)

@@ -64,7 +64,7 @@ def test_episodes_that_never_end_are_cut_and_counted(endless, capsys):
         (["--states", "1000000000000"], "--states 1000000000000 of"),
         (["-T", "1000000000", "--coding", "rate"], "--time-steps 1000000000 must be at most"),
         (["-T", "0"], "--time-steps 0 must be"),
-        (["-T", "30"], "--time-steps 30: the coding 'ternary' takes at most 14"),
+        (["-T", "30"], "--time-steps 30: --coding ternary takes at most 14"),
         (["--initial", "nan", "--coding", "rate"], "--initial nan must be"),
         (["--threshold", "0%"], "--threshold 0%: the percentile"),
         (["--threshold", "x"], "--threshold x must look like"),
