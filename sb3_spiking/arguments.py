@@ -191,7 +191,7 @@ def probability(name: str, value: object) -> float:
     :return: the value, a float in [0, 1]
     :raises ValueError: if ``value`` is not a number in [0, 1]
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value <= 1.0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
         raise InputError(Argument(name, value), " must lie in [0, 1]")
     return float(value)
 
