@@ -13,11 +13,10 @@ from sb3_spiking.environments import make_atari_env, make_minatar_env
 from sb3_spiking.policies.names import PolicyName
 from sb3_spiking.policies.popsan_checkpoint import load_popsan_checkpoint
 from sb3_spiking.policies.registry import ALGORITHMS, register
+from sb3_spiking.versions import __version__
 
 if TYPE_CHECKING:
     from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, compare, convert, study
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ConversionCallback",

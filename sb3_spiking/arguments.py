@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from importlib import import_module
+from inspect import isabstract
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from sb3_spiking.errors import Argument, InputError
 
 Option = TypeVar("Option")
 
-ELSEWHERE = {
+FOREIGN_NAMES = {
     "beta": "membrane_decay",
     "v_decay": "membrane_decay",
     "c_decay": "current_decay",
@@ -35,14 +36,15 @@ ELSEWHERE = {
     "popsan_lr": "actor_lr_scale",
     "surrogate_function": "surrogate",
 }
-"""What SpikingJelly, snnTorch and the published PopSAN code call an argument -> its name here."""
+"""Name of an argument in SpikingJelly, snnTorch or the published PopSAN code -> its name here."""
 
 
 def plain(value: Any) -> Any:
     """
-    Return a value without NumPy and tensors, so that it is saved as readable JSON.
+    Convert NumPy values and tensors to plain Python, so that they are saved as readable JSON.
 
-    :param value: NumPy numbers, arrays, tensors, lists, tuples and dicts of these; everything else is returned as it is
+    :param value: any value; lists, tuples and dicts are converted entry by entry
+    :return: numbers and lists in place of NumPy numbers, arrays and tensors; other values unchanged
     """
     if isinstance(value, np.generic | np.ndarray | th.Tensor):
         return value.tolist()
@@ -57,9 +59,9 @@ def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     """
     Return a question for the end of an error message.
 
-    :param name: what is unknown
-    :param allowed: what is known
-    :return: ``"; did you mean '...'?"``, or nothing if no name is close
+    :param name: unknown name
+    :param allowed: known names
+    :return: ``"; did you mean '...'?"``, or an empty string if no name is close
     """
     found = closest(name, allowed)
     return "" if found is None else f"; did you mean {found!r}?"
@@ -67,15 +69,15 @@ def did_you_mean(name: object, allowed: Iterable[str]) -> str:
 
 def closest(name: object, allowed: Iterable[str]) -> str | None:
     """
-    Return the allowed name that is meant by another one.
+    Return the known name that is closest to another one.
 
-    :param name: a misspelt name, one of another library, or a class
-    :param allowed: what is known
-    :return: the name; None if none is close
+    :param name: misspelt name, name of another library, or class
+    :param allowed: known names
+    :return: closest name; None if none is close
     """
     known = {each.lower(): each for each in allowed}
     text = name.__name__ if isinstance(name, type) else str(name)
-    wanted = ELSEWHERE.get(text, text).lower()
+    wanted = FOREIGN_NAMES.get(text, text).lower()
     matches = difflib.get_close_matches(wanted, known, n=1)
     return known[matches[0]] if matches else None
 
@@ -85,9 +87,9 @@ def choice(name: str, value: object, table: Mapping[str, Option]) -> Option:
     Look up an option by its name.
 
     :param name: name of the argument, for the error
-    :param value: what the user gave
-    :param table: the allowed names and what they stand for
-    :return: the table's entry
+    :param value: value of the argument
+    :param table: options by their names
+    :return: option of this name
     :raises ValueError: if ``value`` is not a name in the table
     """
     if not isinstance(value, str) or value not in table:
@@ -99,29 +101,31 @@ def choice(name: str, value: object, table: Mapping[str, Option]) -> Option:
 
 def option(name: str, value: object, table: Mapping[str, type[Option]], base: type[Any]) -> type[Option]:
     """
-    Look up a class by its name, or import it: ``"package.module:Name"`` is a class of another package.
+    Look up a class by its name, or import ``"package.module:Name"`` from another package.
 
-    Importing runs code. Names from files of unknown origin must not come here.
+    Importing runs code: never pass names from untrusted files.
 
     :param name: name of the argument, for the error
     :param value: name in the table, or ``"package.module:Name"``
-    :param table: names and their classes
-    :param base: base of the classes
+    :param table: classes by their names
+    :param base: required base class
     :return: the class
-    :raises ValueError: if the name is unknown, cannot be imported, or is not a subclass of ``base``
+    :raises ValueError: if the name is unknown, cannot be imported, or does not name a subclass of ``base``
     """
     if not isinstance(value, str) or ":" not in value:
         return choice(name, value, table)
     module, _, attribute = value.partition(":")
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, ValueError, AttributeError) as error:
+    except (ImportError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{name}={value!r} cannot be imported ({error}); write 'package.module:Name', or one of: "
             f"{', '.join(map(repr, table))}"
         ) from error
     if not isinstance(found, type) or not issubclass(found, base):
         raise ValueError(f"{name}={value!r} must be a subclass of {base.__module__}.{base.__name__}")
+    if isabstract(found):
+        raise ValueError(f"{name}={value!r} is abstract; name a class that can be made")
     return found
 
 
@@ -130,8 +134,8 @@ def positive_int(name: str, value: object) -> int:
     Check a size or a count.
 
     :param name: name of the argument, for the error
-    :param value: what the user gave
-    :return: the value, an integer >= 1
+    :param value: value of the argument
+    :return: integer >= 1
     :raises ValueError: if ``value`` is not an integer >= 1
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
@@ -158,8 +162,8 @@ def positive_float(name: str, value: object) -> float:
     Check a threshold, a width or a rate.
 
     :param name: name of the argument, for the error
-    :param value: what the user gave
-    :return: the value, a finite float > 0
+    :param value: value of the argument
+    :return: finite float > 0
     :raises ValueError: if ``value`` is not a finite number > 0
     """
     number = finite_float(name, value)
@@ -173,8 +177,8 @@ def finite_float(name: str, value: object) -> float:
     Check a real number.
 
     :param name: name of the argument, for the error
-    :param value: what the user gave
-    :return: the value, a finite float
+    :param value: value of the argument
+    :return: finite float
     :raises ValueError: if ``value`` is not a finite number
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
@@ -198,10 +202,10 @@ def probability(name: str, value: object) -> float:
 
 def boolean(name: str, value: object) -> bool:
     """
-    Check a switch: any string would be true, "False" too.
+    Check a switch; strings are refused, since even ``"False"`` would be true.
 
     :param name: name of the argument, for the error
-    :param value: what the user gave
+    :param value: value of the argument
     :return: the value
     :raises ValueError: if ``value`` is not True or False
     """
@@ -215,8 +219,8 @@ def decay(name: str, value: object) -> float:
     Check a decay factor per time step.
 
     :param name: name of the argument, for the error
-    :param value: what the user gave
-    :return: the value, a float in [0, 1)
+    :param value: value of the argument
+    :return: float in [0, 1)
     :raises ValueError: if ``value`` is not a number in [0, 1)
     """
     number = finite_float(name, value)
@@ -230,8 +234,8 @@ def hidden_sizes(name: str, value: object) -> list[int]:
     Check a list of layer sizes.
 
     :param name: name of the argument, for the error
-    :param value: what the user gave
-    :return: the sizes, at least one, each >= 1
+    :param value: value of the argument
+    :return: list of sizes, at least one, each >= 1
     :raises ValueError: if ``value`` is not a non-empty list of integers >= 1
     """
     value = plain(value)
@@ -245,10 +249,10 @@ def from_kwargs(name: str, cls: type[Option], kwargs: Mapping[str, Any] | None) 
     Build an options dataclass from keyword arguments.
 
     :param name: name of the argument that holds them, for the error
-    :param cls: a dataclass that checks its own values
-    :param kwargs: the user's keyword arguments; ``None`` stands for none
+    :param cls: dataclass that checks its own values
+    :param kwargs: keyword arguments; None for none
     :return: the options
-    :raises ValueError: if a key is not a field of ``cls``, or a value is refused by it
+    :raises ValueError: if a key is not a field of ``cls``, or ``cls`` refuses a value
     """
     if kwargs is not None and not isinstance(kwargs, Mapping):
         raise ValueError(f"{name}={kwargs!r} must be a dict of constants")

@@ -1,7 +1,8 @@
-"""Warnings that point at the user's own line, not at one of a library."""
+"""Warnings that point at the user's own line."""
 
 import sys
 import warnings
+from functools import cache
 from types import FrameType
 
 LIBRARIES = frozenset(
@@ -11,7 +12,7 @@ LIBRARIES = frozenset(
         *("sb3_spiking", "sb3_spiking_cli"),
     )
 )
-"""Packages whose lines are not the user's."""
+"""Packages whose frames are skipped."""
 
 
 def warn(message: str) -> None:
@@ -24,6 +25,16 @@ def warn(message: str) -> None:
     registry = frame.f_globals.setdefault("__warningregistry__", {})
     module = frame.f_globals.get("__name__")
     warnings.warn_explicit(message, UserWarning, frame.f_code.co_filename, frame.f_lineno, module, registry)
+
+
+@cache
+def warn_once(message: str) -> None:
+    """
+    Warn, once in a process.
+
+    :param message: problem and remedy
+    """
+    warn(message)
 
 
 def _users_frame(frame: FrameType) -> FrameType:

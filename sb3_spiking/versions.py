@@ -2,6 +2,8 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+__version__ = "0.1.0"
+
 REQUIRED = ("sb3-spiking", "stable-baselines3", "gymnasium", "spikingjelly", "torch", "numpy", "numba")
 OPTIONAL = ("triton", "sb3-contrib", "mujoco", "ale-py", "MinAtar", "rl_zoo3")
 
@@ -13,10 +15,7 @@ def versions() -> dict[str, str | None]:
 
 def _version(package: str) -> str | None:
     if package == "sb3-spiking":
-        # A clone may be newer than pip's metadata.
-        from sb3_spiking import __version__
-
-        return __version__
+        return __version__  # a clone may be newer than pip's metadata
     try:
         return version(package)
     except PackageNotFoundError:

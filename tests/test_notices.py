@@ -10,6 +10,7 @@ import torch as th
 from stable_baselines3 import PPO
 
 import sb3_spiking
+from sb3_spiking import notices
 from sb3_spiking.notices import warn
 from sb3_spiking.snn import precisions
 from sb3_spiking.snn.execution import backends
@@ -94,11 +95,11 @@ def test_a_warning_of_a_constructor_points_at_the_line_that_constructs(env):
 
 def test_a_warning_of_the_network_points_at_the_line_that_runs_it(monkeypatch):
     monkeypatch.setattr(precisions, "has_bfloat16", lambda: False)
-    precisions.warn_where_emulated.cache_clear()
+    notices.warn_once.cache_clear()
     network = sb3_spiking.snn.SpikingNetwork(3, 1, [4], sb3_spiking.snn.SpikingOptions(precision="bfloat16"))
     with pytest.warns(UserWarning, match="bfloat16") as caught:
         network(th.zeros(1, 3)).sum().backward()  # here
-    precisions.warn_where_emulated.cache_clear()
+    notices.warn_once.cache_clear()
     assert shown(caught, "precision='bfloat16'").endswith("# here")
 
 

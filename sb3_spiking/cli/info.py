@@ -17,8 +17,8 @@ from sb3_spiking.reading.archive import CheckpointError
 from sb3_spiking.reading.inspection import inspect_zip
 from sb3_spiking.reading.spiking_model import SpikingModel, read_spaces, read_spiking_model
 from sb3_spiking.snn import SpikingNetwork
+from sb3_spiking.snn.acting import reason_against
 from sb3_spiking.snn.description import executions
-from sb3_spiking.snn.execution.acting import reason_against
 from sb3_spiking.snn.execution.choose import Execution
 
 BATCH = 256

@@ -7,7 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_spiking.arguments import ELSEWHERE, closest, plain
+from sb3_spiking.arguments import FOREIGN_NAMES, closest, plain
 from sb3_spiking.snn import SpikingOptions
 from sb3_spiking.snn.decoders import DECODERS
 from sb3_spiking.snn.neurons import NEURONS
@@ -104,7 +104,7 @@ def _advice(name: str, allowed: list[str], algorithm: BaseAlgorithm | None) -> s
 
 def _constants_meant(name: str) -> list[str]:
     """Return hints such as ``neuron_kwargs=dict(threshold=...)``, if the name is that of a constant."""
-    words = {name, ELSEWHERE.get(name, name), name.partition("_")[2]}
+    words = {name, FOREIGN_NAMES.get(name, name), name.partition("_")[2]}
     return [
         f"it belongs in {table}: {table}=dict({constant}=...)"
         for table, constants in CONSTANTS.items()

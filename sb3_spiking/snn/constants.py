@@ -1,4 +1,4 @@
-"""Constants that decide what weights mean, saved beside them: equal shapes alone do not make two networks alike."""
+"""Constants of a network, saved beside its weights and compared when these are loaded: equal shapes are not enough."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ KEY = "constants"
 
 class SavesConstants(nn.Module):
     """
-    Write constants into the metadata of a ``state_dict``, and refuse weights that were learnt with others.
+    Module that writes its constants into the metadata of a ``state_dict``, and refuses weights learnt with others.
 
     The keys of the ``state_dict`` stay the same. Files without these metadata, and plain dicts of tensors, are loaded
     without the check.
@@ -19,7 +19,7 @@ class SavesConstants(nn.Module):
 
     @abstractmethod
     def constants(self) -> dict[str, Any]:
-        """Return names, numbers and lists by the name of their argument."""
+        """Return the constants, names, numbers and lists by the name of their argument."""
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -46,8 +46,8 @@ def check_constants(module: nn.Module, state_dict: Mapping[str, Any]) -> None:
     """
     Refuse weights of another network before any of them is loaded.
 
-    :param module: the module that would load them
-    :param state_dict: what a module's ``state_dict`` returned
+    :param module: module that would load them
+    :param state_dict: result of a module's ``state_dict``
     :raises RuntimeError: if a constant differs; the message names it
     """
     metadata = getattr(state_dict, "_metadata", {})

@@ -1,4 +1,4 @@
-"""Stacks of convolutions, spiking or not: which layers, and the sizes of what they return."""
+"""Stacks of convolutions, spiking or not: layers by name, and the shapes of their outputs."""
 
 import itertools
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ Young and Tian, 2019)."""
 NATURE_SIZE = 36
 
 ConvArch = str | Sequence[Sequence[int]] | None
-"""A name in ``CONV_ARCHS``, layers of one's own, or None: by the size of the image."""
+"""A name in ``CONV_ARCHS`` or a list of layers; None chooses by the size of the image."""
 
 
 def convolutions(conv_arch: ConvArch, shape: tuple[int, ...]) -> tuple[list[nn.Conv2d], list[tuple[int, ...]]]:
     """
     Make the convolutions for an image.
 
-    :param conv_arch: which
+    :param conv_arch: name or layers of the stack
     :param shape: ``(channels, height, width)`` of the image
-    :return: the convolutions and the shape that each of them returns
+    :return: the convolutions, and the shape of the output of each
     :raises ValueError: if the name is unknown, a layer has another form, or the image is too small
     """
     layers, shapes = conv_layers(conv_arch, shape), conv_shapes(conv_arch, shape)
@@ -42,11 +42,11 @@ def convolutions(conv_arch: ConvArch, shape: tuple[int, ...]) -> tuple[list[nn.C
 
 def conv_shapes(conv_arch: ConvArch, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """
-    Return the shapes between the convolutions.
+    Return the shapes of the images between the convolutions.
 
-    :param conv_arch: which
+    :param conv_arch: name or layers of the stack
     :param shape: ``(channels, height, width)`` of the image
-    :return: the image's own shape, then the one that each convolution returns
+    :return: shape of the image, then of the output of each convolution
     :raises ValueError: if the name is unknown, a layer has another form, or the image is too small
     """
     shapes = [shape]
@@ -65,7 +65,7 @@ def conv_macs(conv_arch: ConvArch, shape: tuple[int, ...]) -> int:
     """
     Count the multiply-accumulates of the convolutions of one image.
 
-    :param conv_arch: which
+    :param conv_arch: name or layers of the stack
     :param shape: ``(channels, height, width)`` of the image
     :return: number of multiply-accumulates, biases not counted
     """
@@ -77,7 +77,7 @@ def conv_layers(conv_arch: ConvArch, shape: tuple[int, ...]) -> list[list[int]]:
     """
     Return the layers of a stack.
 
-    :param conv_arch: which
+    :param conv_arch: name or layers of the stack
     :param shape: ``(channels, height, width)`` of the image
     :return: ``[channels, kernel size, stride]`` of each layer
     :raises ValueError: if the name is unknown or a layer has another form

@@ -1,4 +1,4 @@
-"""The ordinary network in whose place a spiking one stands: what the cost of a decision is compared with."""
+"""Operations of the ordinary ANN in whose place a spiking network stands, for comparison."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ def ann_macs(parts: Sequence[Part], net_arch: Sequence[int], out_dim: int, conv_
     """
     Count the multiply-accumulates of the ordinary ANN for one decision.
 
-    It has the same convolutions and the same hidden layers, but no populations: its first fully connected layer reads
-    the features themselves, side by side, and its last one returns the outputs. For vectors these are the layers of
-    SB3's ``MlpPolicy`` with this ``net_arch``. Biases are not counted.
+    The ANN has the same convolutions and hidden layers, but no populations: its first fully connected layer reads the
+    features, and its last one returns the outputs. For vectors these are the layers of SB3's ``MlpPolicy`` with this
+    ``net_arch``. Biases are not counted.
 
-    :param parts: what lies where in the features
+    :param parts: parts of the features, in their order
     :param net_arch: sizes of the hidden layers
     :param out_dim: number of outputs
     :param conv_arch: convolutions of the images

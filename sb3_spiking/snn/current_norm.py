@@ -1,4 +1,4 @@
-"""Normalisation of the input currents of a layer: what makes deep spiking layers fire."""
+"""Normalisation of the input currents of a layer, with which deep spiking layers fire."""
 
 import torch as th
 from torch import nn
@@ -15,11 +15,11 @@ class CurrentNorm(nn.Module):
 
         x <- gain (x - mean) / sqrt(variance + EPSILON) + bias            gain and bias of each channel
 
-    The same as ``nn.GroupNorm`` of one group. That crashes the process on channels-last images when the gradient of the
-    gain is wanted and that of the images is not (torch 2.13: frozen convolutions, TRPO).
+    It equals ``nn.GroupNorm`` with one group. torch 2.13 crashes in that on channels-last images when the gradient of
+    the gain is needed and that of the images is not (frozen convolutions, TRPO).
 
-    :param channels: of the images, or neurons of a fully connected layer
-    :param threshold: of the neurons
+    :param channels: number of channels of the images, or of neurons of a fully connected layer
+    :param threshold: firing threshold of the neurons
     """
 
     def __init__(self, channels: int, threshold: float) -> None:
@@ -31,10 +31,10 @@ class CurrentNorm(nn.Module):
         """
         Normalise the currents of each step and decision.
 
-        :param currents: ``[R, channels, ...]``
-        :return: of the same shape
+        :param currents: input currents, ``[R, channels, ...]``
+        :return: normalised currents, ``[R, channels, ...]``
         """
-        if is_exporting():  # where no gradient is wanted, and ONNX's older exporter does not know the shape
+        if is_exporting():  # ONNX's older exporter does not know the shape, and no gradient is needed
             return functional.group_norm(currents, 1, self.weight, self.bias, EPSILON)
         axes = range(currents.dim())
         channels_last = currents.permute(0, *axes[2:], 1)

@@ -1,5 +1,5 @@
 """
-Decoders: the spikes of the last population become numbers. No decoder spikes.
+Decoders: the spikes of the last population become numbers.
 
 A decoder is a linear map of the spikes and a statistic over the steps. With ``x_t = W s_t + b``::
 
@@ -12,7 +12,7 @@ A decoder is a linear map of the spikes and a statistic over the steps. With ``x
 The membranes are those of neurons that never fire (ILC-SAN, Chen et al., 2024). All but ``max`` are linear
 in the spikes: weights over the steps come first, then one product.
 
-The map is dense, or, with an output population per dimension, a small linear map of each population.
+The map is dense, or, with an output population per dimension, one small linear map for each population.
 """
 
 import math
@@ -47,8 +47,8 @@ class Statistic(ABC):
         """
         Compute a statistic that is not linear.
 
-        :param currents: the linear map of the spikes of each step, ``[T, N, out_dim]``
-        :return: ``[N, out_dim]``
+        :param currents: linear map of the spikes of each step, ``[T, N, out_dim]``
+        :return: decoded values, ``[N, out_dim]``
         """
         raise NotImplementedError
 
@@ -135,9 +135,9 @@ class Decoder(nn.Module):
     """
     Linear map of spikes, and a statistic over the steps.
 
-    :param in_features: neurons of the last population; of all the output populations together
+    :param in_features: number of neurons of the last population, or of all the output populations together
     :param out_dim: number of outputs
-    :param population: neurons of each output's own population; None for a dense map of all the neurons
+    :param population: number of neurons of each output's own population; None for a dense map of all the neurons
     :param statistic: statistic over the steps
     :raises ValueError: if a size is < 1
     """
@@ -159,8 +159,8 @@ class Decoder(nn.Module):
         """
         Decode a batch of spike trains.
 
-        :param spikes: ``[T, N, in_features]``
-        :return: ``[N, out_dim]``
+        :param spikes: spikes, ``[T, N, in_features]``
+        :return: decoded values, ``[N, out_dim]``
         """
         linear = self.statistic.step_weights(len(spikes))
         if linear is None:

@@ -21,12 +21,12 @@ from sb3_spiking.snn.signal import Signal, side_by_side
 @dataclass(frozen=True)
 class Source:
     """
-    A source of a network: a piece of the features, and how it enters.
+    A source of a network: a piece of the features, and its encoder.
 
     :param name: name of the source, that of its population where an encoder has one
     :param start: index of its first feature
-    :param shape: shape of the piece, ``(size,)`` or ``(channels, height, width)``; None where any fits
-    :param encoder: a module of ``[N, size]`` to a signal; None where numbers enter as they are
+    :param shape: shape of the piece, ``(size,)`` or ``(channels, height, width)``; None for any shape
+    :param encoder: module of ``[N, size]`` to a signal; None for constant currents
     :param exponentials: number of exponentials that the encoder evaluates for one decision; 0 where it has no neurons
     """
 
@@ -46,11 +46,11 @@ class Stage:
     :param inputs: names of the sources and stages that it reads, side by side
     :param linear: linear map, ``nn.Linear``, ``nn.Conv2d`` or a decoder
     :param neuron: neurons, a SpikingJelly node or a coding; None for an output, which does not spike
-    :param fire: input of the stage to the spikes and membranes of its population, from rest, without a graph; None for
-        an output
-    :param choose: input of the stage to the choice of how it runs; None for an output
-    :param norm: normalisation of the currents; None where there is none
-    :param feedback: linear map of the spikes of one step to the next step's current; None where there is none
+    :param fire: function of the stage's input that records the population, from rest, without a graph; None for an
+        output
+    :param choose: function of the stage's input that chooses how the stage runs; None for an output
+    :param norm: normalisation of the currents; None without one
+    :param feedback: linear map of the spikes of one step to the next step's current; None without one
     """
 
     name: str
@@ -66,10 +66,10 @@ class Stage:
 @dataclass(frozen=True)
 class Readout:
     """
-    The back of a network: decoded spikes become outputs.
+    The back of a network: from the linear map of the last stage to outputs.
 
     :param statistic: statistic over the steps; None for a membrane that accumulates
-    :param activation: activation after it
+    :param activation: output activation
     :param scale: factor of the outputs
     """
 
@@ -81,7 +81,7 @@ class Readout:
 @dataclass(frozen=True)
 class Description:
     """
-    A spiking network.
+    Description of a spiking network.
 
     :param time_steps: number of steps ``T`` of a decision
     :param sources: sources, in the order of the features
@@ -109,7 +109,7 @@ def record(description: Description, features: th.Tensor) -> Recording:
     Decide, and record every population: for plots, monitors and operation counts.
 
     :param description: a network
-    :param features: ``[N, size]``, or images ``[N, channels, height, width]`` of a single source
+    :param features: features ``[N, size]``, or images ``[N, channels, height, width]`` of a single source
     :return: spikes and membranes of the populations, operations of the synapses
     :raises ValueError: if a feature is NaN or infinite
     """
@@ -136,10 +136,10 @@ def record(description: Description, features: th.Tensor) -> Recording:
 
 def executions(description: Description, features: th.Tensor) -> dict[str, Execution]:
     """
-    Choose how each spiking stage runs, as a decision on these features would.
+    Choose how each spiking stage runs in a decision on these features.
 
     :param description: a network
-    :param features: ``[N, size]``, or images ``[N, channels, height, width]`` of a single source
+    :param features: features ``[N, size]``, or images ``[N, channels, height, width]`` of a single source
     :return: the choice of each stage, by its name
     """
     signals = {source.name: _enter(source, features, description.time_steps) for source in description.sources}
@@ -157,14 +157,14 @@ def _enter(source: Source, features: th.Tensor, time_steps: int) -> Signal:
     if source.encoder is None or source.shape is None:
         return Signal(features[None], time_steps)
     size = prod(source.shape)
-    signal: Signal = source.encoder(features[:, source.start : source.start + size])
+    signal = Signal.of(source.encoder(features[:, source.start : source.start + size]))
     if len(source.shape) == 1:
         return signal
     return Signal(signal.values.reshape(len(signal.values), -1, *source.shape), signal.time_steps)
 
 
 def _joined(signals: Sequence[Signal], linear: nn.Module) -> Signal:
-    """Put signals side by side, flat for a map that is no convolution."""
+    """Concatenate signals, flattened unless the map is a convolution."""
     if not isinstance(linear, nn.modules.conv._ConvNd):
         signals = [Signal(signal.values.flatten(2), signal.time_steps) for signal in signals]
     return side_by_side(signals)

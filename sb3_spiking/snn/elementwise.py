@@ -1,9 +1,9 @@
 """
 Elementwise functions for the equations of neurons and surrogates, beside ``+``, ``-``, ``*`` and comparisons.
 
-On tensors these run; numba and Triton put their own in their place. Numbers that are written into an equation are
-float64 to numba, which is right but slower: pass them as constants. Triton reads annotations: those of arguments must
-be plain names, such as ``Any`` or ``State``.
+On tensors these run themselves; numba and Triton replace them by their own. A number that is written into an equation
+is float64 to numba, which is correct but slower: pass it as a constant. Triton reads annotations, so those of arguments
+must be plain names, such as ``Any`` or ``State``.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,13 +35,16 @@ def exp(x: Any) -> Any:
 
 def compiled_by(compiler: Callable[[FunctionType], Any], own: Mapping[Any, Any], function: Any) -> Any:
     """
-    Compile a plain elementwise function, with the plain functions that it calls.
+    Compile a plain elementwise function, and the plain functions that it calls.
 
     :param compiler: compiler of a backend
-    :param own: the functions above and the backend's own in their place
+    :param own: functions of this module -> the backend's replacements
     :param function: equation of a neuron or derivative of a surrogate
-    :return: the compiled function
+    :return: compiled function
+    :raises TypeError: if a function is a closure
     """
+    if function.__closure__:
+        raise TypeError(f"{function.__qualname__} is a closure; an elementwise function uses constants and globals")
     scope = function.__globals__
     names = {name: scope[name] for name in ("__builtins__", "__name__", *function.__code__.co_names) if name in scope}
     called = {
@@ -49,7 +52,7 @@ def compiled_by(compiler: Callable[[FunctionType], Any], own: Mapping[Any, Any],
         for name, value in names.items()
         if isinstance(value, FunctionType)
     }
-    # Without the names of annotations, which are no part of the equation.
-    copy = FunctionType(function.__code__, {**names, **called}, function.__name__)
+    # The copy sees the names that its code uses, without those of annotations.
+    copy = FunctionType(function.__code__, {**names, **called}, function.__name__, function.__defaults__)
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
     return compiler(copy)

@@ -1,8 +1,8 @@
 """
 Population encoders: an observation becomes the activity of Gaussian receptive fields, then spikes.
 
-Source: PopSAN (Tang et al., CoRL 2020). One population of neurons per observation dimension with means
-spread over the dimension's range; means and widths are trained with the rest of the actor::
+Source: PopSAN (Tang et al., CoRL 2020). Each observation dimension has a population of neurons, whose means are spread
+over its range; means and widths are trained with the rest of the actor::
 
     A = exp(-1/2 ((observation - mean) / std)^2)              in (0, 1]
 
@@ -10,8 +10,8 @@ spread over the dimension's range; means and widths are trained with the rest of
     poisson:        s ~ Bernoulli(A)                          drawn anew at each step
     analog:         A itself, as a constant current           (MDC-SAN; Zhang et al., AAAI 2022)
 
-The gradient of every spike with respect to A is 1 (straight-through). Without populations, the observation itself can
-be a constant current (direct).
+The gradient of every spike with respect to A is 1 (straight-through). Without populations, the observation itself is
+a constant current (direct).
 """
 
 import math
@@ -42,6 +42,9 @@ class Encoder(nn.Module, ABC):
     features: int
     """Number of features that the first spiking layer receives."""
 
+    name: str = "encoder"
+    """Name of the population in recordings, where there is one."""
+
     exponentials: int = 0
     """Number of exponentials that one decision evaluates; more than 0 for populations of receptive fields."""
 
@@ -58,14 +61,14 @@ class Encoder(nn.Module, ABC):
 
 class PopulationEncoder(Encoder):
     """
-    Gaussian receptive fields; a subclass says how activity becomes the input of the spiking layers.
+    Gaussian receptive fields; subclasses define how activity becomes the input of the spiking layers.
 
     :param obs_dim: number of observation dimensions
     :param population: neurons per dimension, >= 1
     :param time_steps: steps per decision ``T``, >= 1
-    :param mean_range: where the first and the last mean of a population lie at the start
-    :param std: width of the receptive fields at the start, > 0; one number or one per dimension.
-        ``sqrt(0.15)`` is PopSAN's.
+    :param mean_range: first and last mean of a population at initialisation, ``(low, high)`` or one pair per dimension
+    :param std: width of the receptive fields at initialisation, > 0, one number or one per dimension;
+        ``sqrt(0.15)`` is PopSAN's
     :param name: name of the population in recordings
     :raises ValueError: if a size is < 1, a range is empty or not finite, or a width is not > 0
     """
@@ -133,7 +136,7 @@ class DeterministicEncoder(PopulationEncoder):
 
 
 class PoissonEncoder(PopulationEncoder):
-    """Random spikes, one Bernoulli draw per neuron and step: the same observation gives other spikes each time."""
+    """Random spikes, one Bernoulli draw per neuron and step; the same observation gives different spikes each time."""
 
     def encode(self, activity: th.Tensor) -> Signal:
         spikes = th.bernoulli(activity.detach().expand(self.time_steps, *activity.shape))
@@ -149,7 +152,7 @@ class AnalogEncoder(PopulationEncoder):
 
 class DirectEncoder(Encoder):
     """
-    No population: each observation is a constant current, the same at each step.
+    Direct currents: each observation is a constant current, the same at each step.
 
     :param obs_dim: number of observation dimensions
     :param time_steps: steps per decision ``T``, >= 1
@@ -197,22 +200,24 @@ def make_encoder(
     :param obs_dim: number of observation dimensions
     :param time_steps: steps per decision ``T``
     :param population: neurons per dimension
-    :param mean_range: where the means of a population lie at the start
-    :param std: width of the receptive fields at the start
+    :param mean_range: range of the means at initialisation
+    :param std: width of the receptive fields at initialisation
     :return: the encoder
     :raises ValueError: if an argument is not allowed
     """
     cls = option("encoder", encoder, ENCODERS, Encoder)
     if issubclass(cls, PopulationEncoder):
         return cls(obs_dim, population, time_steps, mean_range, std, name)
-    return cls(obs_dim, time_steps)
+    made = cls(obs_dim, time_steps)
+    made.name = name
+    return made
 
 
 def _regular_spikes(activity: th.Tensor, time_steps: int) -> th.Tensor:
     if unsupported(activity) is None:
         return regular_spikes(activity, time_steps, FIRING_THRESHOLD)
     spikes = []
-    v = activity * 0.0  # zeros_like would be a constant of an ONNX model, for one batch size
+    v = activity * 0.0  # zeros_like would become a constant of an ONNX model, for one batch size
     for _ in range(time_steps):
         v = v + activity
         spikes.append((v >= FIRING_THRESHOLD).to(v))
@@ -223,7 +228,7 @@ def _regular_spikes(activity: th.Tensor, time_steps: int) -> th.Tensor:
 def _check_finite(observations: th.Tensor) -> None:
     if operations_are_traced():  # there are no numbers yet
         return
-    # One cheap reduction for the normal case; a sum that overflows is looked at again.
+    # One cheap reduction for the normal case; a sum may also overflow, so look again.
     if math.isfinite(observations.sum().item()):
         return
     finite = th.isfinite(observations).all(dim=0)
@@ -239,7 +244,7 @@ def mean_ranges(mean_range: Range, obs_dim: int) -> th.Tensor:
     :param mean_range: ``(low, high)``, or one such pair per dimension
     :param obs_dim: number of observation dimensions
     :return: low and high of each dimension, ``[obs_dim, 2]``
-    :raises ValueError: if the form is another one, an end is not finite, or not low < high
+    :raises ValueError: if the shape is wrong, an end is not finite, or low >= high
     """
     mean_range = plain(mean_range)
     pairs = list(mean_range) if isinstance(mean_range, list | tuple) else None

@@ -1,8 +1,8 @@
 """
 Input stages: features become the input of the fully connected spiking layers, step by step.
 
-Features arrive as one flat vector per observation, whatever the observation was; a ``Part`` says what lies where in
-it. A vector is encoded (populations or direct currents), an image runs through spiking convolutions.
+Features arrive as one flat vector per observation, made of one ``Part`` or several. A vector is encoded (populations
+or direct currents), an image runs through spiking convolutions.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Part:
     """
     A piece of the flat features.
 
-    :param name: its key in a Dict observation, ``""`` where there is nothing else
+    :param name: key in a Dict observation, ``""`` for other observations
     :param shape: ``(size,)`` of a vector, ``(channels, height, width)`` of an image
     """
 
@@ -45,7 +45,7 @@ class Part:
 
     @property
     def prefix(self) -> str:
-        """What the names of its populations begin with."""
+        """Prefix of the names of its populations."""
         return f"{self.name}_" if self.name else ""
 
 
@@ -53,8 +53,8 @@ class ImageInput(nn.Module):
     """
     Spiking convolutions; the image is a constant current, so the first convolution is computed once.
 
-    :param part: the image
-    :param options: which convolutions and neurons
+    :param part: image
+    :param options: convolutions and neurons
     :raises ValueError: if the image is too small for the convolutions
     """
 
@@ -88,10 +88,10 @@ class ImageInput(nn.Module):
 
 class SeveralInputs(nn.Module):
     """
-    Parts side by side, each with an input stage of its own.
+    Input stages of several parts, side by side.
 
-    :param parts: what lies where in the features, in their order
-    :param options: how each is encoded
+    :param parts: parts of the features, in their order
+    :param options: encoding of the parts
     """
 
     def __init__(self, parts: Sequence[Part], options: SpikingOptions) -> None:
@@ -108,7 +108,7 @@ class SeveralInputs(nn.Module):
         :return: ``[T, N, features]``
         """
         pieces = features.split(self.sizes, dim=1)
-        return side_by_side([stage(piece) for stage, piece in zip(self.stages, pieces, strict=True)])
+        return side_by_side([Signal.of(stage(piece)) for stage, piece in zip(self.stages, pieces, strict=True)])
 
 
 def describe_input(stage: nn.Module, parts: Sequence[Part]) -> tuple[list[Source], list[Stage], tuple[str, ...]]:
@@ -117,7 +117,7 @@ def describe_input(stage: nn.Module, parts: Sequence[Part]) -> tuple[list[Source
 
     :param stage: module that ``make_input`` returned
     :param parts: parts of the features
-    :return: its sources, its stages, and the names of those that lead on
+    :return: its sources, its stages, and the names of its outputs
     """
     modules = stage.stages if isinstance(stage, SeveralInputs) else [stage]
     sources: list[Source] = []
@@ -140,9 +140,9 @@ def make_input(parts: Sequence[Part], options: SpikingOptions) -> nn.Module:
     """
     Make the input stage for features.
 
-    :param parts: what lies where in them, in their order, at least one
-    :param options: how it is encoded
-    :return: a module of ``[N, size]`` to ``[T, N, features]`` with the attribute ``features``
+    :param parts: parts of the features, in their order, at least one
+    :param options: encoding of the parts
+    :return: a module of ``[N, size]`` to a signal ``[T, N, features]``, with the attribute ``features``
     :raises ValueError: if an option does not fit a part
     """
     return _single_input(parts[0], options) if len(parts) == 1 else SeveralInputs(parts, options)

@@ -1,7 +1,7 @@
 """
 Layers of spiking neurons: synapses, then neurons, over all the time steps.
 
-A layer knows nothing of what came before and keeps nothing for what comes next.
+A layer holds no state between calls.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ class SpikingLayer(nn.Module):
     """
 
     feedback: ClassVar[Callable[..., th.Tensor] | None] = None
-    """Current that the spikes of a step add to the next step; None where neurons do not hear each other."""
+    """Current that the spikes of a step add to the next step; None without lateral connections."""
 
     def __init__(
         self,
@@ -65,18 +65,18 @@ class SpikingLayer(nn.Module):
         :return: current of the same steps, ``[T, N, ...]``
         """
         current = self.current_norm(self._products(inputs.flatten(0, 1)))
-        # Not unflatten: the older ONNX exporter makes its batch size a constant.
+        # reshape, not unflatten: with that the older ONNX exporter makes the batch size a constant.
         return current.reshape(len(inputs), -1, *current.shape[1:])
 
     def _products(self, inputs: th.Tensor) -> th.Tensor:
         synapses, dtype = self.synapses, self.product_dtype
         if inputs.dim() == 4:
-            # Channels side by side in memory: convolutions take half as long, back and forth.
+            # On channels-last memory convolutions take half of the time, forward and backward.
             inputs = inputs.contiguous(memory_format=th.channels_last)
         if adds_plainly(synapses) and (dtype is not None or unsupported(inputs) is None):
             from sb3_spiking.snn.execution.sparse_products import differentiable_product
 
-            # Same rounding as the fused layer, so that observed and unobserved runs agree.
+            # The rounding of the fused layer, so that observed and unobserved runs agree.
             return differentiable_product(inputs, synapses.weight, dtype) + synapses.bias  # type: ignore[arg-type, operator]
         if dtype is None:
             return synapses(inputs)
@@ -142,20 +142,20 @@ class IntraConnections(nn.Conv1d):
         super().__init__(populations, populations * population, population, groups=populations)
 
     def _conv_forward(self, spikes: th.Tensor, weight: th.Tensor, bias: th.Tensor | None) -> th.Tensor:
-        """Return what each neuron hears, ``[N, features]``, of spikes of the same shape."""
+        """Return the lateral current, ``[N, features]``, of spikes of the same shape."""
         return super()._conv_forward(spikes.reshape(-1, self.in_channels, self.kernel_size[0]), weight, bias).flatten(1)
 
 
 class IntraConnectedLayer(SpikingLayer):
     """
-    A layer of several populations whose neurons also hear each other's last spikes (ILC-SAN, Chen et al., 2024)::
+    Layer of several populations with lateral connections within each (ILC-SAN, Chen et al., 2024)::
 
         x_t = W s_in_t + b + R s_{t-1} + r                 R connects the neurons of one population
 
     :param populations: number of populations, a divisor of the layer's neurons
-    :param name: see [`SpikingLayer`][sb3_spiking.snn.SpikingLayer]
-    :param synapses: fully connected
-    :param args: see [`SpikingLayer`][sb3_spiking.snn.SpikingLayer]
+    :param name: name of the population in recordings
+    :param synapses: fully connected synapses
+    :param args: other arguments of [`SpikingLayer`][sb3_spiking.snn.SpikingLayer]
     """
 
     def __init__(self, populations: int, name: str, synapses: nn.Linear, *args: Any) -> None:

@@ -14,11 +14,11 @@ import torch as th
 from torch import nn
 
 from sb3_spiking.arguments import hidden_sizes
+from sb3_spiking.snn import acting
 from sb3_spiking.snn.constants import SavesConstants
 from sb3_spiking.snn.counterpart import ann_macs
 from sb3_spiking.snn.decoders import Decoder
 from sb3_spiking.snn.description import Description, Readout, Stage, record
-from sb3_spiking.snn.execution import acting
 from sb3_spiking.snn.inputs import Part, describe_input, make_input
 from sb3_spiking.snn.layers import SpikingLayer, hidden_layer, output_layer
 from sb3_spiking.snn.options import SpikingOptions
@@ -37,11 +37,11 @@ class SpikingNetwork(SavesConstants):
     All the layers advance within the same step. With the default options this is PopSAN's actor (Tang et al., CoRL
     2020), whose output goes through a tanh.
 
-    :param inputs: number of features, or what lies where in them
+    :param inputs: number of features, or their parts in order
     :param out_dim: number of outputs
     :param net_arch: sizes of the hidden layers, at least one
-    :param options: everything else
-    :param output: what becomes of the decoded values, for example ``nn.Tanh()``
+    :param options: neurons, encoder, decoder and all else
+    :param output: output activation, for example ``nn.Tanh()``
     :raises ValueError: if a size is < 1 or an option does not fit the features
     """
 
@@ -102,7 +102,7 @@ class SpikingNetwork(SavesConstants):
         raise TypeError(f"th.jit.script {NOT_SYMBOLIC}")
 
     def describe(self) -> Description:
-        """Return the description: its modules are the network's own, whose weights may still change."""
+        """Return the description of the network; it refers to the modules themselves, not to copies."""
         sources, stages, last = describe_input(self.encoder, self.parts)
         names = last
         for layer in self.layers:
@@ -115,7 +115,7 @@ class SpikingNetwork(SavesConstants):
     @th.no_grad()
     def record(self, features: th.Tensor) -> Recording:
         """
-        Decide, and return what every population did: for plots, monitors and operation counts.
+        Decide, and record every population: for plots, monitors and operation counts.
 
         :param features: ``[N, size]``, finite
         :return: spikes and membranes of the populations, operations of the synapses
@@ -127,10 +127,10 @@ class SpikingNetwork(SavesConstants):
 @dataclass(frozen=True)
 class NetworkSpec:
     """
-    A spiking network that is still to be built: what it sees and how it spikes, but not what it decides.
+    Specification of a spiking network, without its sizes.
 
-    :param parts: what lies where in the features; None for a vector of any size
-    :param options: everything else
+    :param parts: parts of the features, in their order; None for a vector of any size
+    :param options: neurons, encoder, decoder and all else
     """
 
     parts: tuple[Part, ...] | None
@@ -145,7 +145,7 @@ class NetworkSpec:
         :param features_dim: number of features
         :param out_dim: number of outputs
         :param net_arch: sizes of the hidden layers, at least one
-        :param output: what becomes of the decoded values
+        :param output: output activation
         :return: the network
         """
         return SpikingNetwork(self.parts or features_dim, out_dim, net_arch, self.options, output)

@@ -1,7 +1,7 @@
 """
-Detect who observes what a network does: hooks, operation counters, tracers, compilers, transforms.
+Detection of observers: hooks, operation counters, tracers, compilers, transforms.
 
-The fused kernels are invisible to all of these. Where somebody observes, torch's own operations run instead.
+The fused kernels are invisible to all of these, so torch's own operations run instead where there is one.
 """
 
 import torch as th
@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 def is_watched(module: nn.Module) -> bool:
     """
-    Tell whether somebody observes or replaces what a module does.
+    Tell whether a module is observed or replaced.
 
     :param module: neurons, a surrogate or synapses
     :return: True if it has forward or backward hooks (of its own or of all modules), or a ``forward`` of its own
@@ -26,18 +26,18 @@ def is_watched(module: nn.Module) -> bool:
 
 def operations_are_traced() -> bool:
     """
-    Tell whether torch's operations are recorded, compiled or transformed, so that their numbers may not be looked at.
+    Tell whether torch's operations are recorded, compiled or transformed, so that values must not be read.
 
     :return: True inside ``th.jit.trace``, ``th.compile``, ``th.export``, both of ``th.onnx.export``'s exporters,
         ``make_fx``, fake tensors, ``th.func`` transforms and forward-mode differentiation
     """
-    # dynamo knows the first of these while it compiles, and nothing of the others.
+    # While it compiles, dynamo understands the first of these only.
     return th.compiler.is_compiling() or th._C._is_tracing() or _is_transformed()
 
 
 def is_exporting() -> bool:
     """
-    Tell whether a model is being made that will live without this package, in whatever mode the policy is.
+    Tell whether a model is being exported, which will run without this package.
 
     :return: True inside ``th.jit.trace``, ``th.export`` and both of ``th.onnx.export``'s exporters
     """
@@ -48,7 +48,7 @@ def operations_are_watched() -> bool:
     """
     Tell whether torch's operations are counted, traced or transformed.
 
-    :return: True where they are traced, inside dispatch modes and function modes, and where all modules have a hook
+    :return: True where they are traced, inside dispatch modes and function modes, and under global module hooks
     """
     return (
         operations_are_traced() or is_in_torch_dispatch_mode() or _is_in_function_mode() or bool(_has_any_global_hook())
@@ -65,7 +65,7 @@ def _is_transformed() -> bool:
 
 
 def _is_in_function_mode() -> bool:
-    # th.device as a context, and th.set_default_device, are function modes that look at nothing.
+    # th.device as a context, and th.set_default_device, are function modes that do not observe.
     if th._C._len_torch_function_stack() == 0:
         return False
     return any(not isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack())

@@ -1,9 +1,8 @@
 """
-What a decision costs: operation counts first.
+Operation counts of a decision.
 
-A synaptic operation (synop) is one spike arriving at one synapse; NeuroBench calls it an effective
-accumulate. Counts say nothing of joules until a hardware and its memory are named. What is counted, and what is not,
-is listed in docs/energy.md.
+A synaptic operation (synop) is one spike that arrives at one synapse; NeuroBench calls it an effective accumulate.
+Counts become joules only with a named hardware and its memory. docs/energy.md lists the counted operations.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,15 +20,15 @@ class DecisionCost:
     Mean cost of one decision. As text it is a table with the energy of the arithmetic.
 
     :param firing_rates: spikes per neuron and step of each population, in [0, 1], by its name
-    :param mean_firing_rate: the same over the hidden and output populations: the mean of their rates
-    :param spikes: how many of all the populations
+    :param mean_firing_rate: mean firing rate of the hidden and output populations
+    :param spikes: number of spikes, summed over populations
     :param synops: accumulates, one per spike and synapse
-    :param macs: multiply-accumulates, of inputs that are no spikes (images, analog encoders)
+    :param macs: multiply-accumulates of inputs that are not spikes (images, analog encoders)
     :param dense_macs: multiply-accumulates of a dense network of the same layer sizes, populations included
-    :param ann_macs: multiply-accumulates of the ordinary ANN: the same hidden layers on the features themselves, which
-        one would deploy without spikes. Of a converted network it is the DQN, so that both are the same
-    :param exponentials: of the encoders' receptive fields
-    :param neuron_updates: steps times neurons, of the populations that fire
+    :param ann_macs: multiply-accumulates of the ordinary ANN with the same hidden layers on the features themselves;
+        for a converted network this is the DQN, and equals ``dense_macs``
+    :param exponentials: exponentials of the encoders' receptive fields
+    :param neuron_updates: updates of neurons, one per step and neuron of the populations that fire
     """
 
     firing_rates: dict[str, float]
@@ -49,14 +48,14 @@ class DecisionCost:
         return "\n".join([*table, f"energy: {HOROWITZ_45NM.name}; no memory"])
 
     def _networks(self) -> dict[str, tuple[float, float]]:
-        """Return the accumulates and the multiply-accumulates of each network, the spiking one first."""
+        """Return accumulates and multiply-accumulates of each network, the spiking one first."""
         networks = {"spiking": (self.synops, self.macs), "ordinary ANN": (0.0, float(self.ann_macs))}
         if self.dense_macs != self.ann_macs:
             networks["dense, same layers"] = (0.0, float(self.dense_macs))
         return networks
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
-        """Make the table: a quantity, and its value for each network that has one."""
+        """Return the rows of the table: a quantity, and its value for each network that has one."""
         networks = self._networks().values()
         yield "accumulates", *(f"{synops:,.0f}" for synops, _ in networks)
         yield "multiply-accumulates", *(f"{macs:,.0f}" for _, macs in networks)
@@ -82,11 +81,11 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
 @dataclass(frozen=True)
 class CostModel:
     """
-    What arithmetic costs on some hardware; memory, which costs more on most, is not in it.
+    Energy of arithmetic on some hardware; memory, which costs more on most, is not included.
 
-    :param name: which hardware
-    :param joules_per_mac: of a multiply-accumulate
-    :param joules_per_synop: of an accumulate
+    :param name: name of the hardware
+    :param joules_per_mac: joules of a multiply-accumulate
+    :param joules_per_synop: joules of an accumulate
     """
 
     name: str
@@ -95,11 +94,11 @@ class CostModel:
 
     def joules(self, macs: float, synops: float = 0.0) -> float:
         """
-        Return the energy of some operations.
+        Return the energy of operations.
 
-        :param macs: multiply-accumulates
-        :param synops: accumulates
-        :return: joules
+        :param macs: number of multiply-accumulates
+        :param synops: number of accumulates
+        :return: energy in joules
         """
         return macs * self.joules_per_mac + synops * self.joules_per_synop
 
@@ -109,10 +108,10 @@ HOROWITZ_45NM = CostModel("float32 arithmetic in 45 nm CMOS (Horowitz, 2014)", 4
 
 def nanojoules(joules: float) -> str:
     """
-    Write an energy in nanojoules: three digits, and all those before the point.
+    Format an energy in nanojoules: three digits, and all those before the point.
 
-    :param joules: the energy
-    :return: its text, without the unit
+    :param joules: energy in joules
+    :return: text without the unit
     """
     value = 1e9 * joules
     return f"{value:.3g}" if value < 1000.0 else f"{value:.0f}"
@@ -123,8 +122,8 @@ def decision_cost(network: SpikingNetwork, features: th.Tensor) -> DecisionCost:
     Count the operations of the network's decisions.
 
     :param network: a spiking network
-    :param features: what it decides on, normalised, ``[N, features_dim]``
-    :return: the mean over the ``N`` decisions
+    :param features: normalised features, ``[N, features_dim]``
+    :return: mean over the ``N`` decisions
     """
     return cost_of(network.record(features))
 
@@ -133,8 +132,8 @@ def cost_of(recording: Recording) -> DecisionCost:
     """
     Count the operations of recorded decisions.
 
-    :param recording: what [`SpikingNetwork.record`][sb3_spiking.snn.SpikingNetwork.record] returned
-    :return: the mean over the decisions
+    :param recording: result of [`SpikingNetwork.record`][sb3_spiking.snn.SpikingNetwork.record]
+    :return: mean over the decisions
     """
     rates = {p.name: p.spikes.abs().mean().item() for p in recording.populations}
     neurons = [rates[p.name] for p in recording.populations if not p.is_encoder]
@@ -154,10 +153,10 @@ def cost_of(recording: Recording) -> DecisionCost:
 
 def mean_cost(costs: Sequence[tuple[int, DecisionCost]]) -> DecisionCost:
     """
-    Join what batches of decisions cost.
+    Average the costs of batches of decisions.
 
-    :param costs: how many decisions, and their mean cost; all of the same network
-    :return: the mean over all of them
+    :param costs: number of decisions and mean cost of each batch; all of the same network
+    :return: mean over all decisions
     """
     total = sum(count for count, _ in costs)
 

@@ -23,21 +23,21 @@ class SpikingOptions:
     """
     The keyword arguments of a spiking network: names, numbers and lists only, so that they survive as JSON.
 
-    The defaults are PopSAN (Tang et al., CoRL 2020). ``neuron``, ``surrogate``, ``encoder`` and ``decoder`` also take
-    a class of another package, as ``"package.module:Name"``.
+    The defaults are PopSAN (Tang et al., CoRL 2020). ``"package.module:Name"`` is a class of another package.
 
     :param time_steps: steps per decision ``T``, >= 1
-    :param neuron: ``"cuba_lif"``, ``"lif"``, ``"plif"``, ``"if"``, ``"dynamic"`` or ``"alif"``
-    :param neuron_kwargs: its constants, for example ``{"threshold": 0.5, "reset": "soft"}``
-    :param surrogate: ``"rect"``, ``"triangle"``, ``"atan"`` or ``"sigmoid"``
-    :param surrogate_kwargs: its ``width`` (rect, triangle) or ``slope`` (atan, sigmoid)
-    :param encoder: how vectors enter: ``"deterministic"``, ``"poisson"`` or ``"analog"`` populations, or ``"direct"``
-        for the features themselves as constant currents. Images always enter directly
+    :param neuron: ``"cuba_lif"``, ``"lif"``, ``"plif"``, ``"if"``, ``"dynamic"``, ``"alif"`` or
+        ``"package.module:Name"``
+    :param neuron_kwargs: constants of the neuron, for example ``{"threshold": 0.5, "reset": "soft"}``
+    :param surrogate: ``"rect"``, ``"triangle"``, ``"atan"``, ``"sigmoid"`` or ``"package.module:Name"``
+    :param surrogate_kwargs: constants of the surrogate, ``width`` (rect, triangle) or ``slope`` (atan, sigmoid)
+    :param encoder: encoder of vectors: ``"deterministic"``, ``"poisson"`` or ``"analog"`` populations, or ``"direct"``
+        for the features themselves as constant currents, or ``"package.module:Name"``. Images always enter directly
     :param encoder_population: neurons per observation dimension, >= 1
-    :param encoder_std: width of the receptive fields at the start, one number or one per dimension
-    :param mean_range: ``(low, high)`` of the receptive fields' means, or one such pair per dimension
-    :param decoder: ``"rate"``, ``"accumulated"``, ``"last"``, ``"mean"`` or ``"max"``
-    :param decoder_kwargs: the ``membrane_decay`` of the last three
+    :param encoder_std: width of the receptive fields at initialisation, one number or one per dimension
+    :param mean_range: range ``(low, high)`` of the receptive fields' means, or one such pair per dimension
+    :param decoder: ``"rate"``, ``"accumulated"``, ``"last"``, ``"mean"``, ``"max"`` or ``"package.module:Name"``
+    :param decoder_kwargs: constants of the decoder, ``membrane_decay`` of ``"last"``, ``"mean"`` and ``"max"``
     :param decoder_population: spiking output neurons per output dimension, >= 1; None to decode the last hidden
         layer with a dense map
     :param intra_connections: connect the neurons of each output population with each other
@@ -98,10 +98,10 @@ class SpikingOptions:
         return _chosen("decoder", self.decoder, DECODERS, Statistic, self.decoder_kwargs)
 
     def constants(self) -> dict[str, Any]:
-        """Return what decides, beside the weights, what a network computes: by the names of the arguments."""
+        """Return the constants that define the network beside its weights, by the names of the arguments."""
         neuron, decoder = asdict(self.neuron_options()), asdict(self.decoder_options())
         if self.neuron == "plif":
-            del neuron["membrane_decay"]  # a start; what was learnt is among the weights
+            del neuron["membrane_decay"]  # an initial value; the learnt one is among the weights
         return {
             **{name: getattr(self, name) for name in ("time_steps", "encoder", "neuron", "decoder")},
             **{f"neuron_kwargs.{name}": value for name, value in neuron.items()},

@@ -1,4 +1,4 @@
-"""Gaussian receptive fields, forward and backward in as few passes over memory as there can be."""
+"""Gaussian receptive fields, forward and backward, in few passes over memory."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from sb3_spiking.snn.observers import operations_are_traced
 
 def receptive_fields(observations: th.Tensor, mean: th.Tensor, width: th.Tensor) -> th.Tensor:
     """
-    Return how much each field is excited, ``exp(-1/2 ((observation - mean) / width)^2)`` (Tang et al., 2020).
+    Return the activity of each field, ``exp(-1/2 ((observation - mean) / width)^2)`` (Tang et al., 2020).
 
-    :param observations: ``[N, obs_dim]``
-    :param mean: ``[obs_dim, population]``
-    :param width: > 0, ``[obs_dim, population]``
-    :return: in [0, 1], ``[N, obs_dim, population]``; differentiable any number of times
+    :param observations: observations, ``[N, obs_dim]``
+    :param mean: means, ``[obs_dim, population]``
+    :param width: widths > 0, ``[obs_dim, population]``
+    :return: activity in [0, 1], ``[N, obs_dim, population]``; differentiable any number of times
     """
     if operations_are_traced():
         return (((observations.unsqueeze(-1) - mean) / width).square() * -0.5).exp()
@@ -22,7 +22,7 @@ def receptive_fields(observations: th.Tensor, mean: th.Tensor, width: th.Tensor)
 
 
 class _ReceptiveFields(th.autograd.Function):
-    """The same as autograd's, but of the arrays of this size only the activity is kept for the backward pass."""
+    """Keep only one array of this size, the activity, for the backward pass; autograd would keep several."""
 
     @staticmethod
     def forward(ctx: Any, observations: th.Tensor, mean: th.Tensor, width: th.Tensor) -> th.Tensor:
@@ -33,7 +33,7 @@ class _ReceptiveFields(th.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor | None, th.Tensor, th.Tensor]:
         """
-        With the distance ``d = (observation - mean) / width``, and ``g`` the gradient of the activity ``a``::
+        Compute, with the distance ``d = (observation - mean) / width`` and the gradient ``g`` of the activity ``a``::
 
             dL/dmean = sum of g a d / width        dL/dwidth = sum of g a d^2 / width        over the observations
             dL/dobservation = - sum of g a d / width                                         over the population

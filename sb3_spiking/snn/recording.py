@@ -1,4 +1,4 @@
-"""What a network did during a batch of decisions: for plots, monitors and operation counts."""
+"""Records of a batch of decisions, for plots, monitors and operation counts."""
 
 import math
 from collections.abc import Callable
@@ -13,14 +13,15 @@ from torch.nn import functional
 @dataclass(frozen=True)
 class PopulationRecord:
     """
-    What one population of neurons did, on the CPU and without a graph.
+    Spikes and membranes of one population, on the CPU and without a graph.
 
     :param name: ``"encoder"``, ``"conv0"``, ..., ``"hidden0"``, ..., ``"output"``
-    :param spikes: ``[T, N, ...]``; currents, where an encoder sends these
+    :param spikes: spikes ``[T, N, ...]``, or the currents of an encoder that sends these
     :param margin: membrane before the reset minus threshold, of the same shape; None for an encoder, and for neurons
-        that do not tell
-    :param surrogate_window: how far from the threshold the surrogate reaches
-    :param exponentials: exponentials that were evaluated for one decision: an encoder's receptive fields
+        whose membranes cannot be read
+    :param surrogate_window: distance from the threshold at which the surrogate ends, see
+        [`window`][sb3_spiking.snn.surrogates.window]
+    :param exponentials: number of exponentials of an encoder for one decision; 0 for other populations
     """
 
     name: str
@@ -31,22 +32,22 @@ class PopulationRecord:
 
     @property
     def is_encoder(self) -> bool:
-        """Whether these are receptive fields, and no neurons that learn."""
+        """Whether the population consists of receptive fields."""
         return self.exponentials > 0
 
 
 @dataclass(frozen=True)
 class SynapseRecord:
     """
-    What the synapses that lead to one population did, as means over the decisions.
+    Operations of the synapses that lead to one population, as means over the decisions.
 
-    The terms are NeuroBench's: an operation is effective where input and weight are present, and an
-    accumulate where all the inputs are spikes.
+    The terms are NeuroBench's: an operation is effective where neither input nor weight is 0, and an accumulate where
+    all the inputs are spikes.
 
-    :param name: the population they lead to, or ``"decoder"``
+    :param name: name of the population, or ``"decoder"``
     :param synops: effective accumulates, one per spike and synapse
     :param macs: effective multiply-accumulates, of inputs that are not all 0, 1 or -1
-    :param dense_macs: number of synapses, what a dense layer of the same sizes would multiply, once
+    :param dense_macs: multiply-accumulates of a dense layer of the same sizes: its number of synapses
     """
 
     name: str
@@ -60,8 +61,8 @@ class Recording:
     """
     A batch of decisions: every population and the operations of every linear map.
 
-    :param populations: in the order of the network, an encoder first
-    :param synapses: in the same order, the decoder's last
+    :param populations: populations in the order of the network, an encoder first
+    :param synapses: synapses in the same order, the decoder's last
     :param ann_macs: multiply-accumulates of the ordinary ANN in whose place the network stands; None where that ANN
         has the same layers, as a converted DQN has
     """
@@ -74,9 +75,9 @@ class Recording:
         """
         Count the operations of a linear map.
 
-        :param name: the population that it leads to
-        :param synapses: its synapses
-        :param inputs: ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step and multiplied once
+        :param name: name of the population that it leads to
+        :param synapses: synapses of the map
+        :param inputs: inputs ``[T, N, ...]``, or ``[1, N, ...]`` where they are the same at each step
         """
         operations = synapses.count((inputs != 0).flatten(0, 1)) / inputs.shape[1]
         synops, macs = (operations, 0.0) if are_spikes(inputs) else (0.0, operations)
@@ -87,7 +88,7 @@ def are_spikes(values: th.Tensor) -> bool:
     """
     Tell spikes from currents.
 
-    :param values: of any shape
+    :param values: values of any shape
     :return: True if all of them are 0, 1 or -1
     """
     return bool((values.abs() == (values != 0)).all())
@@ -96,10 +97,10 @@ def are_spikes(values: th.Tensor) -> bool:
 @dataclass(frozen=True)
 class Synapses:
     """
-    The synapses of a linear map; a weight of 0 (pruned) is none.
+    Synapses of a linear map; a weight of 0 (pruned) is no synapse.
 
     :param reach: masks of the inputs ``[N, ...]`` and of the weights to the number of present inputs of each output
-    :param weight: the weights in use
+    :param weight: weights in use
     """
 
     reach: Callable[[th.Tensor, th.Tensor], th.Tensor]
@@ -124,14 +125,14 @@ class Synapses:
         return int(self._count(th.ones_like(inputs), th.ones_like(self.weight)))
 
     def _count(self, present: th.Tensor, weights: th.Tensor) -> float:
-        # With weights of 1 each output is the number of its inputs that are there.
+        # With weights of 1 each output is the number of its present inputs.
         dtype = self.weight.dtype
         return self.reach(present.to(dtype), weights.to(dtype)).double().sum().item()
 
 
 def synapses_of(linear_map: nn.Module) -> Synapses:
     """
-    Return the synapses of a linear map as it is now: pruned, reparametrized and quantised weights are those in use.
+    Return the synapses of a linear map, with the weights in use: pruned, reparametrized, quantised.
 
     :param linear_map: ``nn.Linear`` or a convolution, quantised or not, or a module with ``synapses`` of its own
     :return: the synapses

@@ -1,4 +1,4 @@
-"""Signals between the stages of a network: tensors over the time steps, and how they came about."""
+"""Signals between the stages of a network: values over the time steps, and the path of their gradient."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,8 +14,8 @@ class Signal(NamedTuple):
 
     :ivar values: spikes or currents, ``[T, N, ...]``, or ``[1, N, ...]`` where they are the same at each step
     :ivar time_steps: number of steps ``T``
-    :ivar activity: activity that the spikes of an encoder stand for, ``[N, ...]``; their gradients, summed over the
-        steps, are its gradient (straight-through). None for other signals
+    :ivar activity: activity that the spikes encode, ``[N, ...]``; it receives their gradients, summed over the steps
+        (straight-through). None for signals that no encoder made
     """
 
     values: th.Tensor
@@ -34,11 +34,11 @@ class Signal(NamedTuple):
 
     @property
     def is_constant(self) -> bool:
-        """Whether one step stands for several, so that it needs to be multiplied once only."""
-        return len(self.values) < self.time_steps
+        """Whether one step stands for all of them: then synapses multiply once."""
+        return len(self.values) == 1 < self.time_steps
 
     def once(self) -> th.Tensor:
-        """Return the values with their gradient, one step where they are constant."""
+        """Return the values with their gradient, ``[1, N, ...]`` where they are constant."""
         return self.values if self.activity is None else straight_through(self.activity, self.values)
 
     def tensor(self) -> th.Tensor:
@@ -49,13 +49,13 @@ class Signal(NamedTuple):
 
 def side_by_side(signals: Sequence[Signal]) -> Signal:
     """
-    Join signals along their features; they stay constant where all of them are, so that the next layer multiplies once.
+    Concatenate signals along their features; constant signals give a constant signal.
 
     :param signals: signals of the same steps, ``[T, N, features]``
-    :return: their features side by side
+    :return: one signal, ``[T, N, sum of the features]``
     """
     if len(signals) == 1:
         return signals[0]
     if all(signal.is_constant for signal in signals):
-        return Signal(th.cat([signal.values for signal in signals], dim=-1), signals[0].time_steps)
+        return Signal(th.cat([signal.once() for signal in signals], dim=-1), signals[0].time_steps)
     return Signal.of(th.cat([signal.tensor() for signal in signals], dim=-1))

@@ -1,4 +1,4 @@
-"""Straight-through gradients: spikes that stand for an activity, whose derivative is taken to be 1."""
+"""Straight-through gradients: the derivative of a spike with respect to its activity is taken to be 1."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ def straight_through(activity: th.Tensor, spikes: th.Tensor) -> th.Tensor:
     """
     Give spikes the straight-through gradient.
 
-    :param activity: ``[N, ...]``
-    :param spikes: ``[T, N, ...]``, without a graph
-    :return: the spikes; their gradients, summed over the steps, are the activity's
+    :param activity: activity that the spikes encode, ``[N, ...]``
+    :param spikes: spikes ``[T, N, ...]``, without a graph
+    :return: the spikes; their gradients, summed over the steps, are the gradient of the activity
     """
     if operations_are_traced():
         learns = th.is_grad_enabled() and not is_exporting()

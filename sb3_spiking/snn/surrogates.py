@@ -1,8 +1,8 @@
 """
 Surrogate gradients by name.
 
-A spike is ``s = H(v - threshold)``, whose derivative is zero almost everywhere. In the backward pass
-it is replaced by a bump around the threshold; how wide the bump is decides which neurons learn.
+A spike is ``s = H(v - threshold)``, whose derivative is zero almost everywhere. The backward pass replaces it by a bump
+around the threshold; only neurons with a membrane under the bump learn.
 """
 
 import math
@@ -23,22 +23,41 @@ SURROGATE_OF_FUNCTION: dict[type[sj.SurrogateFunctionBase], type["Surrogate"]] =
 """Type of a SpikingJelly surrogate -> the surrogate whose derivative it has."""
 
 
+def claim(table: dict[Any, Any], key: type, cls: type) -> None:
+    """
+    Enter the class whose equations a type of SpikingJelly has.
+
+    :param table: types of SpikingJelly -> classes
+    :param key: type of SpikingJelly
+    :param cls: class of a neuron or a surrogate
+    :raises TypeError: if the type has another class already; the same class may be defined again, as in a notebook
+    """
+    owner = table.get(key, cls)
+    if (owner.__module__, owner.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise TypeError(
+            f"{key.__name__} has the equations of {owner.__module__}.{owner.__qualname__}; give {cls.__qualname__} a "
+            f"type of its own, for example a subclass"
+        )
+    table[key] = cls
+
+
 @dataclass(frozen=True)
 class Surrogate(ABC):
     """
-    A surrogate gradient: constants that check themselves, and the SpikingJelly surrogate that they build.
+    A surrogate gradient: checked constants, and the SpikingJelly surrogate that they build.
 
-    A subclass with ``function`` and ``derivative`` runs in fused kernels; one without runs as SpikingJelly's does.
+    A subclass with ``function``, ``derivative``, ``constants`` and ``window`` runs in fused kernels; one without them
+    runs as its SpikingJelly surrogate.
     """
 
     name: ClassVar[str]
     function: ClassVar[type[sj.SurrogateFunctionBase]]
-    """Type of what ``build`` returns, with one constant, ``alpha``."""
+    """Type of the surrogate that ``build`` returns, with one constant, ``alpha``."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "function" in cls.__dict__:
-            SURROGATE_OF_FUNCTION[cls.function] = cls
+        if {"function", "derivative", "constants"} <= cls.__dict__.keys():
+            claim(SURROGATE_OF_FUNCTION, cls.function, cls)
 
     @abstractmethod
     def build(self) -> sj.SurrogateFunctionBase:
@@ -50,7 +69,8 @@ class Surrogate(ABC):
         Return the derivative, as a plain elementwise function.
 
         :param margin: membrane minus threshold
-        :param constants: ``constants(alpha)``
+        :param constants: result of ``constants``
+        :return: derivative of the spike with respect to the margin
         """
         raise NotImplementedError
 
@@ -211,35 +231,39 @@ SURROGATES: dict[str, type[Surrogate]] = {cls.name: cls for cls in (Rect, Triang
 
 def window(function: Any) -> float:
     """
-    Tell how near its threshold a membrane must be for its neuron to learn.
+    Return the half-width of a surrogate's gradient: outside of it neurons hardly learn.
 
-    :param function: any surrogate, as it is now; None where there is none
+    :param function: SpikingJelly surrogate; None where there is none
     :return: distance from the threshold at which the gradient ends (rect, triangle) or has fallen to half of its peak
-        (atan, sigmoid and those of others; at most 10 of these); infinity where it cannot be told
+        (atan, sigmoid, others; at most 10 for others); infinity where it is unknown
     """
     if not isinstance(function, sj.SurrogateFunctionBase):
         return math.inf
     known = SURROGATE_OF_FUNCTION.get(type(function))
-    return _half_width(function) if known is None else known.window(float(function.alpha))
+    if known is None or "window" not in known.__dict__:
+        return _half_width(function)
+    return known.window(float(function.alpha))
 
 
 def _half_width(function: sj.SurrogateFunctionBase) -> float:
-    """Look where the gradient falls to half of its peak."""
-    with th.enable_grad():
+    """Find the distance at which the gradient has fallen to half of its peak."""
+    with th.inference_mode(False), th.enable_grad():
         distances = th.linspace(0.0, 10.0, 10_001, requires_grad=True)
-        (gradient,) = th.autograd.grad(function(distances).sum(), distances)
+        try:
+            (gradient,) = th.autograd.grad(function(distances).sum(), distances)
+        except RuntimeError:  # it has no gradient
+            return math.inf
     inside = gradient.abs() >= 0.5 * gradient.abs().max()
     return distances[inside].max().item()
 
 
 def plain_spikes(function: sj.SurrogateFunctionBase, margin: th.Tensor) -> th.Tensor:
     """
-    Fire by elementwise operations of torch alone, which every tracer, compiler and transform understands.
+    Return spikes, computed by elementwise operations of torch alone: tracers, compilers and transforms understand them.
 
-    :param function: the surrogate
+    :param function: SpikingJelly surrogate
     :param margin: membrane minus threshold, of any shape
-    :return: spikes, 0 or 1, of the same shape; their gradient is the surrogate's, except in a model that is traced or
-        exported, which only acts
+    :return: spikes, 0 or 1, of the same shape, with the surrogate's gradient; without one in an exported model
     """
     spikes = (margin >= 0).to(margin)
     if is_exporting() or not th.is_grad_enabled():

@@ -1,24 +1,23 @@
 """
-A notice that small networks train faster in one thread.
+Notice that small networks train faster in one thread.
 
-The number of torch's threads belongs to the whole process, so it is the user's to set. After each operation all the
-threads wait for the last of them. Where other programs compute as well, this takes longer than a small layer itself.
+The number of torch's threads belongs to the whole process, so the user sets it. After each operation all the threads
+wait for the last one. On a busy machine that takes longer than a small layer itself.
 """
 
 import os
-from functools import cache
 from weakref import WeakSet
 
 import torch as th
 from torch import nn
 
-from sb3_spiking.notices import warn
+from sb3_spiking.notices import warn_once
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
-"""Environment variables with which a user chooses the number of threads."""
+"""Environment variables that set the number of threads."""
 
 _ASKED: WeakSet[nn.Module] = WeakSet()
-"""Networks that were looked at: each gradient step would look again."""
+"""Networks that were checked, since each gradient step asks again."""
 
 LARGE = 2**19
 """Weights of a fully connected layer, about 700 x 700, from which more threads may help."""
@@ -26,30 +25,25 @@ LARGE = 2**19
 
 def notice_threads(networks: nn.Module) -> None:
     """
-    Say, once in a process, that these networks train faster in one thread, unless the user has chosen the number.
+    Warn, once in a process, that these networks train faster in one thread, unless the user has set the number.
 
-    :param networks: all that is about to be trained
+    :param networks: all networks of the training
     """
     threads = th.get_num_threads()
     if threads == 1 or networks in _ASKED:
         return
     _ASKED.add(networks)
     if _is_default(threads) and _are_small_on_the_cpu(networks):
-        _warn(threads)
-
-
-@cache
-def _warn(threads: int) -> None:
-    warn(
-        f"torch computes in {threads} threads, one for each core. These networks are small, so the threads mostly wait "
-        "for each other, and on a busy machine for all that runs there: a gradient step can take ten times as long. "
-        "Before training, write: import torch; torch.set_num_threads(1). Or set OMP_NUM_THREADS=1 in the environment. "
-        "To keep this number, set OMP_NUM_THREADS to it."
-    )
+        warn_once(
+            f"torch computes in {threads} threads, one for each core. These networks are small, so the threads mostly "
+            "wait for each other, and on a busy machine for all that runs there: a gradient step can take ten times as "
+            "long. Before training, write: import torch; torch.set_num_threads(1). Or set OMP_NUM_THREADS=1 in the "
+            "environment. To keep this number, set OMP_NUM_THREADS to it."
+        )
 
 
 def _is_default(threads: int) -> bool:
-    """Tell whether nobody seems to have chosen the number; torch's is one for each core, or for every second one."""
+    """Tell whether the number is torch's default: one for each core, or for every second one."""
     cores = _cores()
     return not any(name in os.environ for name in VARIABLES) and threads in (cores, cores // 2)
 
@@ -62,7 +56,7 @@ def _cores() -> int:
 
 
 def _are_small_on_the_cpu(networks: nn.Module) -> bool:
-    """Tell whether all the layers are fully connected and small; convolutions may be worth several threads."""
+    """Tell whether all the layers are fully connected and small; convolutions may gain from several threads."""
     if any(isinstance(module, nn.modules.conv._ConvNd) for module in networks.modules()):
         return False
     return all(p.device.type == "cpu" and p.numel() <= LARGE for p in networks.parameters())

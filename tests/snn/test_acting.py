@@ -17,10 +17,9 @@ from torch.nn.utils.parametrize import register_parametrization
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sb3_spiking.snn import SpikingNetwork, SpikingOptions, decoders
+from sb3_spiking.snn import SpikingNetwork, SpikingOptions, acting, decoders
 from sb3_spiking.snn.decoders import DECODERS
 from sb3_spiking.snn.encoders import ENCODERS
-from sb3_spiking.snn.execution import acting
 from sb3_spiking.snn.inputs import Part
 from sb3_spiking.snn.layers import hidden_layer
 from sb3_spiking.snn.neurons import NEURONS

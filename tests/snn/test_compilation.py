@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 
+from sb3_spiking import notices
 from sb3_spiking.snn.execution import compilation
 
 
@@ -13,7 +14,7 @@ from sb3_spiking.snn.execution import compilation
 def function(tmp_path, monkeypatch):
     """Return a function of a module that can be cached beside it."""
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    compilation.warn_once.cache_clear()
+    notices.warn_once.cache_clear()
     path = tmp_path / "doubling.py"
     path.write_text("def double(x):\n    return x + x\n")
     spec = importlib.util.spec_from_file_location("doubling", path)
@@ -21,7 +22,7 @@ def function(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "doubling", module)  # numba imports it where the first kernel is gone
     spec.loader.exec_module(module)
     yield module.double
-    compilation.warn_once.cache_clear()
+    notices.warn_once.cache_clear()
 
 
 def compiled(function):
@@ -52,7 +53,8 @@ def test_a_change_of_any_kernel_makes_all_of_them_stale(function, monkeypatch):
 def test_the_digest_covers_every_source_of_the_folder(tmp_path, monkeypatch, change, folder):
     monkeypatch.setattr(compilation, "SOURCES", tmp_path)
     (tmp_path / folder).mkdir(exist_ok=True)
-    (tmp_path / "surrogates.py").write_text("one")
+    for file in ("elementwise.py", "surrogates.py"):
+        (tmp_path / file).write_text("one")
     (tmp_path / folder / "one.py").write_text("one")
     before = compilation.sources_digest.__wrapped__()
     assert compilation.sources_digest.__wrapped__() == before
@@ -108,7 +110,7 @@ def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(function, monkeypa
     assert not compiled(function)
 
 
-def refuse(function, equations):
+def refuse(function, inside):
     raise RuntimeError("cannot cache function: no locator available")
 
 
@@ -139,6 +141,6 @@ def test_closures_for_different_equations_have_files_of_their_own(tmp_path, monk
 
     names = {
         compilation.KernelCache(kernel, equations)._cache_file._index_name
-        for equations in ((), (equation,), (other_equation,), (equation, other_equation))
+        for equations in ((), (equation,), (other_equation,), (equation, other_equation), (equation, 1), (equation, 2))
     }
-    assert len(names) == 4
+    assert len(names) == 6

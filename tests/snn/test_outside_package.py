@@ -1,15 +1,17 @@
 """Neurons, surrogates, encoders and decoders of another package, by ``"package.module:Name"``."""
 
 import json
+import math
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 import torch as th
 from matplotlib.figure import Figure
+from spikingjelly.activation_based import neuron as sj
 from stable_baselines3 import TD3
 
 from sb3_spiking.callbacks import layer_health
@@ -19,6 +21,7 @@ from sb3_spiking.snn.execution import numba_loops
 from sb3_spiking.snn.execution.choose import Way, choose_neurons
 from sb3_spiking.snn.execution.dynamics import dynamics_of
 from sb3_spiking.snn.execution.populations import record_neurons, run_neurons
+from sb3_spiking.snn.neurons import NEURON_OF_NODE, IntegrateAndFire, Lif, Neuron
 from sb3_spiking.snn.operations import cost_of
 from sb3_spiking.snn.surrogates import SURROGATES
 from tests.conftest import TargetEnv
@@ -158,3 +161,119 @@ def test_kernels_of_an_outside_neuron_come_from_the_cache_in_the_next_process(tm
 def test_a_name_that_leads_nowhere_is_refused(argument, value, problem):
     with pytest.raises(ValueError, match=rf"{argument}='{value}' {problem}"):
         SpikingOptions(**{argument: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (
+            {"neuron": "refractory_neuron:Forgetful"},
+            r"Refractory.charge .* of the spikes differ; check .*reset_variables",
+        ),
+        (
+            {"surrogate": "refractory_neuron:Steep"},
+            r"Steep.derivative .* gradients differ by .* surrogate's derivative",
+        ),
+    ],
+)
+def test_equations_that_are_not_the_nodes_are_found_before_they_run(options, problem):
+    with pytest.raises(ValueError, match=problem):
+        SpikingNetwork(3, 2, (16,), SpikingOptions(**options))
+
+
+def test_a_surrogate_without_a_window_is_measured():
+    network = SpikingNetwork(3, 2, (16,), SpikingOptions(surrogate="refractory_neuron:Laplace"))
+    window = network.record(th.randn(5, 3)).populations[1].surrogate_window
+    assert window == pytest.approx(math.log(2.0) / 2.0, abs=2e-3)
+    with th.inference_mode():
+        assert network.record(th.randn(5, 3)).populations[1].surrogate_window == window
+
+
+def test_an_encoder_may_return_spikes():
+    network = SpikingNetwork(3, 2, (16,), SpikingOptions(encoder="refractory_neuron:PlainEncoder"))
+    features = th.randn(5, 3)
+    with th.no_grad():
+        few = network(features)
+    th.testing.assert_close(few, network(features).detach())
+    assert network.record(features).populations[0].exponentials == 3
+
+
+def test_a_type_of_spikingjelly_has_the_equations_of_one_neuron():
+    with pytest.raises(TypeError, match=r"IFNode has the equations of .*IntegrateAndFire"):
+
+        class Other(Neuron):
+            name, node = "other", sj.IFNode
+            charge = charge_backward = staticmethod(lambda state, x, constants: state)
+
+    assert NEURON_OF_NODE[sj.IFNode] is IntegrateAndFire
+
+
+def test_half_of_a_neuron_is_refused():
+    with pytest.raises(TypeError, match="needs both charge and charge_backward"):
+
+        class Half(Neuron):
+            charge = staticmethod(lambda state, x, constants: state)
+
+    with pytest.raises(TypeError, match="must lie in"):
+
+        class Kept(IntegrateAndFire):
+            kept = 2
+
+
+def test_a_subclass_with_another_node_runs_as_that_node():
+    class OtherNode(sj.LIFNode):
+        """Has dynamics of its own."""
+
+    @dataclass(frozen=True)
+    class Inherits(Lif):
+        node = OtherNode
+
+    assert Inherits in Lif.__subclasses__()
+    assert OtherNode not in NEURON_OF_NODE
+
+
+def write_neuron(folder, gain):
+    (folder / "helpers.py").write_text(f"GAIN = {gain}\n\n\ndef scale(x, one):\n    return x * GAIN * one\n")
+    (folder / "scaled.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import Any\n"
+        "import helpers\n"
+        "from helpers import GAIN, scale\n"
+        "from spikingjelly.activation_based import neuron as sj\n"
+        "from sb3_spiking.snn.neurons import Neuron\n\n\n"
+        "class ScaledNode(sj.SimpleBaseNode):\n"
+        "    def neuronal_charge(self, x):\n"
+        "        self.v = self.v + x * GAIN\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Scaled(Neuron):\n"
+        "    name = 'scaled'\n"
+        "    node = ScaledNode\n\n"
+        "    def build(self, surrogate):\n"
+        "        node = ScaledNode(v_threshold=0.5, v_reset=0.0, step_mode='m')\n"
+        "        node.surrogate_function = surrogate.build()\n"
+        "        return node\n\n"
+        "    @staticmethod\n"
+        "    def constants_of(node):\n"
+        "        return (1.0,)\n\n"
+        "    @staticmethod\n"
+        "    def charge(state: Any, x: Any, constants: Any) -> Any:\n"
+        "        return (state[0] + scale(x, constants[0]),)\n\n"
+        "    @staticmethod\n"
+        "    def charge_backward(gradient: Any, before: Any, constants: Any) -> Any:\n"
+        "        return scale(gradient[0], constants[0]), gradient\n"
+    )
+
+
+def test_an_edit_of_a_helper_makes_the_kernels_of_an_outside_neuron_stale(tmp_path):
+    # The check of equations would refuse a stale kernel, as the node is always new.
+    program = (
+        "import torch as th\n"
+        "from sb3_spiking.snn import SpikingNetwork, SpikingOptions\n"
+        "SpikingNetwork(3, 2, (16,), SpikingOptions(neuron='scaled:Scaled'))\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path])
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    for gain in (1.0, 5.0):
+        write_neuron(tmp_path, gain)
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True)

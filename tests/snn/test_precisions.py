@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch as th
 
+from sb3_spiking import notices
 from sb3_spiking.snn import SpikingNetwork, SpikingOptions, precisions
 
 WITH = {"architecture": "x86_64", "avx2": True, "avx512_bf16": True, "amx_bf16": False}
@@ -17,12 +18,12 @@ def processor(monkeypatch):
     def pretend(capabilities):
         monkeypatch.setattr(th.cpu, "get_capabilities", lambda: capabilities, raising=False)
         precisions.has_bfloat16.cache_clear()
-        precisions.warn_where_emulated.cache_clear()
+        notices.warn_once.cache_clear()
 
     yield pretend
     monkeypatch.undo()
     precisions.has_bfloat16.cache_clear()
-    precisions.warn_where_emulated.cache_clear()
+    notices.warn_once.cache_clear()
 
 
 @pytest.mark.parametrize(("capabilities", "native"), [(WITH, True), (WITHOUT, False), (ARM, True), ({}, None)])

@@ -12,6 +12,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO
 
+from sb3_spiking import notices
 from sb3_spiking.snn import threads
 from tests.conftest import small_model
 
@@ -25,9 +26,9 @@ def by_default(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(threads, "_cores", lambda: 2)
     th.set_num_threads(2)
-    threads._warn.cache_clear()
+    notices.warn_once.cache_clear()
     yield
-    threads._warn.cache_clear()
+    notices.warn_once.cache_clear()
     th.set_num_threads(1)
 
 

@@ -1,8 +1,8 @@
 """
 Autograd functions around the fused loops.
 
-The forward pass keeps the states before each reset that the backward pass needs. A backward pass that is itself to be
-differentiated runs as a loop of torch operations (``double_backward``).
+The forward pass keeps a trace of the states before each reset. A backward pass that is itself differentiated runs as a
+loop of torch operations (``double_backward``).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from sb3_spiking.snn.execution.dynamics import Dynamics
 def _differentiable_gradients(
     spikes: th.Tensor, inputs: Sequence[th.Tensor | None], grad_spikes: th.Tensor
 ) -> list[th.Tensor | None]:
-    """Return the gradients with a graph of their own; ``once_differentiable`` would drop it without a word."""
+    """Return differentiable gradients; torch's ``once_differentiable`` would drop their graph silently."""
     learnt = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
     gradients = iter(th.autograd.grad(spikes, learnt, grad_spikes, create_graph=True))
     return [next(gradients) if tensor is not None and tensor.requires_grad else None for tensor in inputs]
@@ -34,7 +34,7 @@ class _Population(th.autograd.Function):
         spikes = current.new_empty((time_steps, *current.shape[1:]))
         trace = current.new_empty((dynamics.equations.kept, *spikes.shape))
         backend_of(current).forward(dynamics, current.detach().contiguous(), spikes, trace)
-        # A tensor with a graph in ctx would leak; saved tensors do not.
+        # A tensor with a graph as an attribute of ctx would leak memory; saved tensors do not.
         ctx.dynamics = dynamics._replace(learnt=None)
         ctx.save_for_backward(trace, current, learnt)
         return spikes
@@ -52,7 +52,7 @@ class _Population(th.autograd.Function):
 
 
 class _Layer(th.autograd.Function):
-    """The same of a fully connected layer: its current becomes its membranes, in place."""
+    """Spikes of a fully connected layer from rest; its current becomes its membranes, in place."""
 
     @staticmethod
     def forward(
@@ -79,7 +79,7 @@ class _Layer(th.autograd.Function):
         trace, inputs, activity, weight, bias, learnt = ctx.saved_tensors
         dynamics = ctx.dynamics._replace(learnt=learnt)
         if th.is_grad_enabled():
-            # The straight-through gradient, as a sum of spikes and of an activity that is worth nothing.
+            # The straight-through gradient: spikes plus an activity that adds 0.
             given = inputs if activity is None else inputs + (activity - activity.detach())
             current = sparse_products.differentiable_product(given, weight, ctx.dtype) + bias
             spikes = double_backward.run(dynamics, current, dynamics.spike_function())
@@ -106,10 +106,10 @@ def run_population(dynamics: Dynamics, current: th.Tensor, time_steps: int) -> t
     """
     Run a population of neurons from rest over all the time steps; differentiable any number of times.
 
-    :param dynamics: the neurons
+    :param dynamics: neurons
     :param current: input current, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step
     :param time_steps: number of steps ``T``
-    :return: spikes, 0 or 1, ``[T, N, ...]``, of the same type and with the channels of images where they lie
+    :return: spikes, 0 or 1, ``[T, N, ...]``, of the same type and memory format
     """
     if _channels_lie_last(current):
         return run_population(dynamics, current.movedim(2, -1), time_steps).movedim(-1, 2)
@@ -122,7 +122,7 @@ def run_population(dynamics: Dynamics, current: th.Tensor, time_steps: int) -> t
 
 
 def _channels_lie_last(current: th.Tensor) -> bool:
-    """Tell whether images ``[T, N, C, H, W]`` lie in memory as ``[T, N, H, W, C]``; neurons do not mind the order."""
+    """Tell whether images ``[T, N, C, H, W]`` have channels-last memory; the order does not matter to neurons."""
     return current.dim() == 5 and not current.is_contiguous() and current.movedim(2, -1).is_contiguous()
 
 
@@ -137,15 +137,15 @@ def run_layer(
     """
     Run a fully connected layer from rest over all the time steps; differentiable any number of times.
 
-    The current of the neurons is never seen: its memory becomes that of the membranes or of the spikes.
+    The current of the neurons is overwritten by their membranes or spikes.
 
-    :param dynamics: the neurons
+    :param dynamics: neurons
     :param inputs: spikes or currents, ``[T, N, inputs]``
-    :param weight: ``[neurons, inputs]``
-    :param bias: ``[neurons]``
-    :param activity: ``[N, inputs]``, receives the gradient of the inputs of all the steps in their place
-        (straight-through): one product instead of T
-    :param dtype: type that the products are rounded to; None: none
+    :param weight: weights, ``[neurons, inputs]``
+    :param bias: biases, ``[neurons]``
+    :param activity: activity that the inputs encode, ``[N, inputs]``; it receives their gradient, summed over the
+        steps (straight-through), which takes one product instead of T
+    :param dtype: type that the products are rounded to; None for no rounding
     :return: spikes, 0 or 1, ``[T, N, neurons]``
     """
     if activity is not None:

@@ -1,11 +1,10 @@
 """
 The backends of fused execution: numba on the CPU, Triton on GPUs.
 
-A kernel is another execution of a node's equations, never a different neuron: spikes equal the node's own, gradients
-agree to rounding. What no kernel covers (other devices, other nodes or surrogates, half precision) is run by the node
-itself.
+A kernel runs the equations of a SpikingJelly node: its spikes equal the node's, its gradients agree to rounding. The
+node itself runs what no kernel covers: other devices, nodes and surrogates, half precision.
 
-numba is imported with the first network rather than with the package: it takes a third of a second. Triton is imported
+numba is imported with the first network, not with the package, because it takes a third of a second. Triton is imported
 with the first tensor on a GPU.
 """
 
@@ -25,11 +24,11 @@ def unsupported(tensor: th.Tensor) -> str | None:
     """
     Return the reason why no kernel runs on a tensor.
 
-    Kernels take float32 and float64 on the CPU, and float32 on a GPU where Triton works; never subclasses of tensors,
-    which compute in a way of their own, nor tensors whose operations are traced.
+    Kernels take float32 and float64 on the CPU, and float32 on a GPU where Triton works. They take neither subclasses
+    of tensors, which may compute differently, nor tensors whose operations are traced.
 
     :param tensor: any tensor
-    :return: the reason in words; None where kernels run
+    :return: reason in words; None where kernels run
     """
     if type(tensor) not in PLAIN_TENSORS:
         return f"kernels know nothing of {type(tensor).__name__}"
@@ -49,17 +48,17 @@ def unsupported(tensor: th.Tensor) -> str | None:
 @lru_cache(maxsize=1)
 def gpu_problem() -> str | None:
     """
-    Try the kernels on the GPU, once per process.
+    Try the kernels on the GPU, once in a process, and warn if they fail.
 
-    That Triton is installed is not enough: it needs a C compiler, and a GPU that it knows.
+    An installed Triton is not enough: it needs a C compiler, and a GPU that it supports.
 
-    :return: None if they run, else what went wrong, of which a warning tells as well
+    :return: problem in words; None where the kernels run
     """
     try:
         from sb3_spiking.snn.execution import triton_loops
 
         triton_loops.try_out("cuda")
-    except Exception as error:  # whatever it is, SpikingJelly's nodes still run
+    except Exception as error:  # after any failure SpikingJelly's nodes still run
         problem = " ".join(f"{type(error).__name__}: {error}".split())
         warn(
             f"Spiking neurons run operation by operation on this GPU, which is slow: the fused kernels cannot be used "
@@ -83,11 +82,11 @@ class Backend(Protocol):
         """
         Run neurons from rest.
 
-        :param dynamics: the neurons
-        :param current: contiguous, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step
-        :param spikes: memory for the spikes, ``[T, N, ...]``; may lie where the current lies
-        :param trace: memory for the states before the reset, ``[kept, T, N, ...]``, if they are wanted; the first of
-            them may lie where the current lies
+        :param dynamics: neurons
+        :param current: input current, contiguous, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step
+        :param spikes: memory for the spikes, ``[T, N, ...]``; may be that of the current
+        :param trace: memory for the states before each reset, ``[kept, T, N, ...]``, whose first variable may share
+            that of the current; None to keep no states
         :param bias: bias of the current, ``[features]``, of the last dimension
         """
 
@@ -97,10 +96,10 @@ class Backend(Protocol):
         """
         Backpropagate through all the steps.
 
-        :param dynamics: the neurons
+        :param dynamics: neurons
         :param trace: trace of ``forward``
         :param grad_spikes: gradient of the spikes, ``[T, N, ...]``
-        :param constant: whether the current was the same at each step: then its gradient at each is not kept
+        :param constant: whether the current was the same at each step: then only the sum of its gradients is returned
         :return: gradients of the current and of the learnt constant
         """
 
@@ -108,7 +107,7 @@ class Backend(Protocol):
         """
         Run soft-reset integrators from rest.
 
-        :param activity: contiguous, input current of each step, ``[N, ...]``
+        :param activity: input current of each step, contiguous, ``[N, ...]``
         :param spikes: memory for the spikes, ``[T, N, ...]``
         :param threshold: firing threshold
         """
@@ -116,9 +115,9 @@ class Backend(Protocol):
 
 def backend_of(tensor: th.Tensor) -> Backend:
     """
-    Return the backend for a tensor that is supported.
+    Return the backend for a tensor.
 
-    :param tensor: a tensor
+    :param tensor: tensor without a reason in ``unsupported``
     """
     return _numba() if tensor.device.type == "cpu" else _triton()
 

@@ -1,8 +1,9 @@
 """
-The choice of how a layer runs: the only place that makes it, and says why.
+The choice of how a layer runs, with the reason; no other module makes it.
 
-From the fastest to the slowest: a whole network in one go (``acting``, a few observations without gradients), synapses
-and neurons of a layer together, neurons alone, plain operations of torch, SpikingJelly's node.
+From the fastest to the slowest, a layer runs as one fused kernel, with its neurons alone in a fused kernel, as plain
+operations of torch, or as SpikingJelly's node. Before any layer runs, [`acting`][sb3_spiking.snn.acting] takes a whole
+network at once for a few observations without gradients.
 """
 
 from enum import Enum
@@ -28,7 +29,7 @@ class Layer(Protocol):
 
     @property
     def feedback(self) -> Any:
-        """Function by which neurons hear each other's last spikes; None where they do not."""
+        """Lateral current of the last spikes, a function; None without lateral connections."""
 
 
 class Way(Enum):
@@ -44,9 +45,9 @@ class Execution(NamedTuple):
     """
     How a layer runs.
 
-    :ivar way: the way
-    :ivar reason: the reason why it is no faster one; empty for the fastest
-    :ivar dynamics: the neurons as kernels run them; None where nothing reads them
+    :ivar way: way to run it
+    :ivar reason: reason why it is not a faster way; empty for the fastest
+    :ivar dynamics: neurons as kernels run them; None where they are not needed
     """
 
     way: Way
@@ -58,10 +59,10 @@ def choose_neurons(node: BaseNode, inputs: th.Tensor, feedback: object = None) -
     """
     Choose how a population of neurons runs.
 
-    :param node: a multi-step SpikingJelly node; its attributes are read anew at each call
+    :param node: multi-step SpikingJelly node; its attributes are read at each call
     :param inputs: input current, or the tensor that it is computed from
-    :param feedback: function by which its neurons hear each other's last spikes; None where they do not
-    :return: the choice
+    :param feedback: lateral current of the last spikes, a function; None without lateral connections
+    :return: choice, ``Way.LAYER`` excepted
     """
     observed = is_watched(node) or any(map(is_watched, node._modules.values()))
     if operations_are_traced():
@@ -92,9 +93,9 @@ def choose_layer(layer: Layer, signal: Signal) -> Execution:
     """
     Choose how a layer runs.
 
-    :param layer: a spiking layer
-    :param signal: its input
-    :return: the choice
+    :param layer: spiking layer
+    :param signal: input of the layer
+    :return: choice
     """
     neurons = choose_neurons(layer.neuron, signal.values, layer.feedback)
     if neurons.way is not Way.NEURONS:
@@ -104,7 +105,7 @@ def choose_layer(layer: Layer, signal: Signal) -> Execution:
 
 
 def _separate(layer: Layer, signal: Signal) -> str:
-    """Return the reason why synapses and neurons run one after the other; empty where they do not."""
+    """Return the reason why synapses and neurons run one after the other; empty where they run together."""
     if signal.is_constant:
         return "its input is the same at each step, so its synapses multiply once"
     if type(layer.current_norm) is not nn.Identity or is_watched(layer.current_norm):
@@ -114,10 +115,10 @@ def _separate(layer: Layer, signal: Signal) -> str:
 
 def adds_plainly(synapses: nn.Module) -> bool:
     """
-    Tell whether synapses are one product and a bias, and nobody observes them.
+    Tell whether synapses are one product and a bias, unobserved.
 
-    :param synapses: a linear map
-    :return: True for ``nn.Linear`` with a bias; not for subclasses and parametrizations, which may do something else
+    :param synapses: linear map
+    :return: True for ``nn.Linear`` with a bias; False for subclasses and parametrizations, which may differ
     """
     plain = type(synapses) is nn.Linear and synapses.bias is not None
     return plain and not is_watched(synapses) and not operations_are_watched()

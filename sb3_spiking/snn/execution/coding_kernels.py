@@ -1,8 +1,8 @@
 """
 Kernels for the conversion codings: digit codes and signed rates.
 
-As in the training kernel, a block of neurons goes through all the steps before the next block starts. The equations,
-with their sources, are those of ``conversion/codings.py``, operation by operation.
+As in ``numba_loops``, a block of neurons goes through all the steps before the next block starts. The equations and
+their sources are in ``conversion/codings.py``; the operations and their order are the same.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from sb3_spiking.snn.execution.numba_loops import BLOCK
 
 @jit
 def _digits(numbers, worth, thresholds, signed, spikes):  # type: ignore[no-untyped-def]
-    """``numbers`` is ``[M]``, ``worth`` and ``thresholds`` are ``[T]``, ``spikes`` is ``[T, M]``."""
+    """Encode numbers ``[M]`` as digits; ``worth`` and ``thresholds`` are ``[T]``, ``spikes`` is ``[T, M]``."""
     time_steps, size = spikes.shape
     zero, one = spikes.dtype.type(0.0), spikes.dtype.type(1.0)
     v = np.empty(BLOCK, spikes.dtype)
@@ -27,19 +27,22 @@ def _digits(numbers, worth, thresholds, signed, spikes):  # type: ignore[no-unty
         may_correct[:] = zero
         for t in range(time_steps):
             s = spikes[t, start : start + n]
+            # A digit of 1 where the remainder reaches the threshold.
             for j in range(n):
                 s[j] = one if v[j] >= thresholds[t] else zero
+            # A digit of -1 where it is below minus the threshold, after a digit of 1.
             if signed:
                 for j in range(n):
                     s[j] -= may_correct[j] if v[j] < -thresholds[t] else zero
                     may_correct[j] = one if s[j] > zero else may_correct[j]
+            # The remainder of the number.
             for j in range(n):
                 v[j] -= s[j] * worth[t]
 
 
 @jit
 def _signed_rate(drive, initial, spikes):  # type: ignore[no-untyped-def]
-    """``drive`` and ``spikes`` are ``[T, M]``, ``initial`` is ``[M]``."""
+    """Run signed integrators; ``drive`` and ``spikes`` are ``[T, M]``, ``initial`` is ``[M]``."""
     time_steps, size = spikes.shape
     zero, one = spikes.dtype.type(0.0), spikes.dtype.type(1.0)
     v = np.empty(BLOCK, spikes.dtype)
@@ -50,6 +53,7 @@ def _signed_rate(drive, initial, spikes):  # type: ignore[no-untyped-def]
         sent[:] = zero
         for t in range(time_steps):
             x, s = drive[t, start : start + n], spikes[t, start : start + n]
+            # Integrate, fire 1 at the threshold or -1 below 0 after more spikes of 1, subtract, count.
             for j in range(n):
                 v[j] += x[j]
                 fires = one if v[j] >= one else zero
@@ -63,10 +67,10 @@ def digits(numbers: th.Tensor, worth: Sequence[float], thresholds: Sequence[floa
     """
     Encode numbers as digits, the largest first; not differentiable.
 
-    :param numbers: ``[N, ...]``, float32 or float64 on the CPU
+    :param numbers: numbers, ``[N, ...]``, float32 or float64 on the CPU
     :param worth: value of the digit of each step, ``T`` numbers
-    :param thresholds: remainder from which on the digit of each step is 1
-    :param signed: whether a digit is -1 below minus the threshold, after a digit of 1
+    :param thresholds: smallest remainder with a digit of 1 at each step, ``T`` numbers
+    :param signed: whether digits may be -1: below minus the threshold, after a digit of 1
     :return: digits, ``[T, N, ...]``
     """
     spikes = numbers.new_empty((len(worth), *numbers.shape))
@@ -78,9 +82,9 @@ def digits(numbers: th.Tensor, worth: Sequence[float], thresholds: Sequence[floa
 
 def signed_rate(drive: th.Tensor, initial: th.Tensor) -> th.Tensor:
     """
-    Run integrators with a threshold of 1 that send -1 below 0 if they have sent more than they took back.
+    Run integrators with a threshold of 1 that fire -1 below 0, at most as often as 1; not differentiable.
 
-    :param drive: input current, ``[T, N, ...]``, float32 or float64 on the CPU; there is no gradient
+    :param drive: input current, ``[T, N, ...]``, float32 or float64 on the CPU
     :param initial: initial membranes, ``[N, ...]``, of the same type
     :return: spikes, ``[T, N, ...]``
     """

@@ -1,4 +1,4 @@
-"""How the kernels are compiled, and kept on disk from one process to the next."""
+"""Compilation of numba kernels, and their cache on disk."""
 
 import hashlib
 import pickle
@@ -6,35 +6,36 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from sb3_spiking.notices import warn
+from sb3_spiking.notices import warn_once
 from sb3_spiking.snn import elementwise
 
 SOURCES = Path(__file__).parents[1]
 """Folder of the sources that are compiled into kernels."""
 
 UNORDERED = {"reassoc", "contract", "nsz"}
-"""What a sum needs that may be taken in any order, as torch's are."""
+"""Liberties with floating point for sums in any order, like torch's."""
 
 DIGEST = hashlib.sha256().digest_size
 
 
-def jit(function: Any, *equations: Callable[..., Any], fastmath: Any = False) -> Any:
+def jit(function: Any, *inside: Any, fastmath: Any = False) -> Any:
     """
-    Compile, and cache on disk where there is a place for it.
+    Compile a function, and cache it on disk where a folder can be written.
 
     :param function: function to compile
-    :param equations: elementwise functions that it calls, where it is a closure that was made for these
-    :param fastmath: liberties with floating point; none, where rounding must equal SpikingJelly's
+    :param inside: elementwise functions and numbers compiled into it, where it is a closure made for these
+    :param fastmath: liberties with floating point; none where rounding must equal SpikingJelly's
     """
     compiled = numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath)
     with suppress(RuntimeError, OSError):  # Neither the package's folder nor the user's is writable.
-        compiled._cache = KernelCache(function, equations)
+        compiled._cache = KernelCache(function, inside)
     return compiled
 
 
@@ -46,46 +47,39 @@ OWN = {
     elementwise.absolute: _inlined(lambda x: abs(x)),
     elementwise.exp: _inlined(lambda x: np.exp(x)),
 }
-"""Elementwise functions and numba's in their place."""
+"""Elementwise functions -> numba's replacements."""
 
 
 @cache
 def inlined(function: Callable[..., Any]) -> Any:
-    """
-    Compile a plain elementwise function to be inlined into a loop.
-
-    :param function: equation of a neuron or derivative of a surrogate
-    """
+    """Compile an equation of a neuron or derivative of a surrogate, to be inlined into a loop."""
     return elementwise.compiled_by(_inlined, OWN, function)
 
 
 class KernelCache(FunctionCache):
     """
-    numba's cache on disk, with two of its traps removed.
+    numba's cache on disk, without two of its traps.
 
-    numba takes compiled code for up to date if its own source file is unchanged, although the functions that it calls
-    are compiled into it: here a change of any source makes all kernels stale. A file that is damaged, or cannot be
-    written, costs a compilation and a warning instead of an exception.
-
-    :param function: what is compiled
-    :param equations: elementwise functions that are compiled into it
+    numba takes compiled code for current if its own source file is unchanged, although the functions that it calls are
+    compiled into it; here a change of any source makes all kernels stale. A file that is damaged or cannot be written
+    costs a compilation and a warning, not an exception.
     """
 
-    def __init__(self, function: Any, equations: Sequence[Callable[..., Any]] = ()) -> None:
+    def __init__(self, function: Any, inside: Sequence[Any] = ()) -> None:
         super().__init__(function)
-        self._equations = tuple(map(_identity, equations))
+        self._inside = tuple(map(_identity, inside))
         # Closures for different equations have one name: each gets files of its own.
-        own = hashlib.sha256(repr(self._equations).encode()).hexdigest()[:12] if equations else ""
+        own = hashlib.sha256(repr(self._inside).encode()).hexdigest()[:12] if inside else ""
         self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base + own, sources_digest())
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        # numba would pickle the functions in a closure, and find others in the next process.
-        return (sig, codegen.magic_tuple(), self._equations) if self._equations else super()._index_key(sig, codegen)
+        # numba would compare the pickled functions of the closure, which differ in the next process.
+        return (sig, codegen.magic_tuple(), self._inside) if self._inside else super()._index_key(sig, codegen)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # whatever unpickling a damaged file raises
+        except Exception as error:  # unpickling a damaged file may raise anything
             warn_of_cache(self._cache_path, error)
             return self._start_over()
 
@@ -105,8 +99,8 @@ class KernelCache(FunctionCache):
 
 class CheckedFiles(IndexDataCacheFile):
     """
-    The files of a cached function: each with a digest at its end, as numba would run damaged machine code, and with its
-    key, as two processes that compile at once may give their files the same number.
+    Files of a cached function, each with a digest at its end, since numba would run damaged machine code, and with its
+    key, since two processes that compile at once may give their files the same number.
     """
 
     def save(self, key: Any, data: Any) -> None:
@@ -129,39 +123,33 @@ class CheckedFiles(IndexDataCacheFile):
 
 @cache
 def sources_digest() -> str:
-    """Return a digest of all the sources that are compiled into kernels: one inlines the others."""
+    """Return a digest of all the sources of kernels, since one inlines the others."""
     digest = hashlib.sha256()
-    for path in sorted([*SOURCES.glob("execution/*.py"), *SOURCES.glob("neurons/*.py"), SOURCES / "surrogates.py"]):
+    files = [SOURCES / "elementwise.py", SOURCES / "surrogates.py"]
+    for path in sorted([*files, *SOURCES.glob("execution/*.py"), *SOURCES.glob("neurons/*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _identity(function: Any) -> tuple[str, str, str]:
-    """Return name and digest of a function, which may come from another package, a notebook or a prompt."""
-    with suppress(OSError):
-        content = Path(function.__code__.co_filename).read_bytes()
-        return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()
-    content = repr((function.__code__.co_code, function.__code__.co_consts, function.__code__.co_names)).encode()
-    return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()
+def _identity(value: Any) -> str:
+    """Return a digest of all that code compiled with a function or number depends on."""
+    name = getattr(value, "__qualname__", "")
+    return hashlib.sha256(repr((name, _meaning(value, ()))).encode()).hexdigest()
 
 
-@cache
-def warn_once(message: str) -> None:
-    """
-    Warn, once in a process.
-
-    :param message: what to say
-    """
-    warn(message)
+def _meaning(value: Any, above: tuple[Any, ...]) -> Any:
+    """Describe a function by its code, and the functions and numbers that it uses, wherever they are defined."""
+    if not isinstance(value, FunctionType):
+        return value.__name__ if isinstance(value, ModuleType) else repr(value)
+    if value in above:  # recursion
+        return value.__qualname__
+    code, scope = value.__code__, value.__globals__
+    used = {name: _meaning(scope[name], (*above, value)) for name in code.co_names if name in scope}
+    return code.co_code, code.co_names, repr(code.co_consts), repr(value.__defaults__), used
 
 
 def warn_of_cache(folder: str, error: Exception) -> None:
-    """
-    Say why kernels are compiled anew, once for each reason.
-
-    :param folder: where the cache is
-    :param error: what went wrong
-    """
+    """Warn, once for each reason, that kernels are compiled anew."""
     warn_once(
         f"The compiled kernels in {folder} cannot be used or kept ({type(error).__name__}), so they are compiled anew, "
         "which takes some seconds. Delete *.nbi and *.nbc there, or set NUMBA_CACHE_DIR to a folder with room."

@@ -1,7 +1,7 @@
 """
-The neurons as a plain loop of torch operations.
+The equations of the neurons as a plain loop of torch operations.
 
-Slow, and only run where a kernel cannot: where a backward pass itself is to be differentiated (TRPO's curvature), and
+It is slow, and runs only where a kernel cannot: where a backward pass is itself differentiated (TRPO's curvature), and
 where torch's operations are traced, exported, compiled or transformed.
 """
 
@@ -24,15 +24,15 @@ def run(
     """
     Run neurons from rest over all the time steps; differentiable any number of times.
 
-    :param dynamics: the neurons
+    :param dynamics: neurons
     :param current: input current, ``[T, N, ...]``
-    :param spike_function: spikes with the surrogate's gradient
+    :param spike_function: function of the margin that returns spikes with the surrogate's gradient
     :param feedback: current that the spikes of a step add to the next step, ``[N, ...]`` to ``[N, ...]``
     :return: spikes of the same shape
     """
     equations, threshold = dynamics.equations, dynamics.threshold
     constants = dynamics.constants if dynamics.learnt is None else (*dynamics.constants, dynamics.learnt)
-    # zeros_like would be a constant of an ONNX model, for one batch size
+    # zeros_like would become a constant of an ONNX model, for one batch size.
     state = (current[0] * 0.0,) * equations.variables
     spikes: list[th.Tensor] = []
     for x in current.unbind():

@@ -1,4 +1,4 @@
-"""A population of neurons as the kernels run it: equations and numbers, read off a SpikingJelly node."""
+"""Populations of neurons for the kernels: equations and constants, read off a SpikingJelly node."""
 
 from typing import Any, NamedTuple
 
@@ -13,15 +13,15 @@ from sb3_spiking.snn.surrogates import SURROGATE_OF_FUNCTION, Surrogate
 
 class Dynamics(NamedTuple):
     """
-    A population of neurons.
+    A population of neurons that learns.
 
     :ivar equations: equations of the neuron
     :ivar threshold: firing threshold
     :ivar constants: constants of the equations, without the learnt one
-    :ivar learnt: learnt constant, a scalar tensor; None where there is none
-    :ivar detach_reset: whether the gradient stays out of the reset
+    :ivar learnt: learnt constant, a scalar tensor; None without one
+    :ivar detach_reset: whether the gradient is stopped at the reset
     :ivar surrogate: surrogate gradient
-    :ivar alpha: its steepness, SpikingJelly's constant
+    :ivar alpha: steepness of the surrogate, SpikingJelly's constant
     """
 
     equations: Equations
@@ -41,9 +41,9 @@ class Gradients(NamedTuple):
     """
     Gradients of a population in the backward pass.
 
-    :ivar current: gradient of the current, ``[T, N, ...]``, empty where it was not wanted
-    :ivar constant: gradient of a current that is constant over the steps, ``[N, ...]``
-    :ivar learnt: gradient of the learnt constant, None where there is none
+    :ivar current: gradient of the current, ``[T, N, ...]``, or without a step for a constant current
+    :ivar constant: gradient of a constant current: the sum over the steps, ``[N, ...]``
+    :ivar learnt: gradient of the learnt constant; None without one
     """
 
     current: th.Tensor
@@ -52,18 +52,18 @@ class Gradients(NamedTuple):
 
 
 def surrogate_of(node: BaseNode) -> Any:
-    """Return a node's surrogate: as an attribute it would take 3 us to find, in each layer of each decision."""
+    """Return a node's surrogate; looked up as an attribute it takes 3 us, in each layer of each decision."""
     return node._modules.get("surrogate_function")
 
 
 class Firing(NamedTuple):
     """
-    Numbers of a population that only fires, without its surrogate.
+    A population of neurons that only fires, without its surrogate.
 
     :ivar equations: equations of the neuron
     :ivar threshold: firing threshold
     :ivar constants: constants of the equations, without the learnt one
-    :ivar learnt: learnt constant, a scalar tensor; None where there is none
+    :ivar learnt: learnt constant, a scalar tensor; None without one
     """
 
     equations: Equations
@@ -74,12 +74,12 @@ class Firing(NamedTuple):
 
 def firing_of(node: BaseNode) -> Firing | str:
     """
-    Read equations and numbers off a node, as they are now.
+    Read equations and constants off a node.
 
-    Exact types: a subclass may have other dynamics.
+    Only exact types are known, since a subclass may have other dynamics.
 
-    :param node: a multi-step SpikingJelly node
-    :return: the numbers; where no kernel has them, the reason in words
+    :param node: multi-step SpikingJelly node
+    :return: the population; the reason in words where no kernel can run it
     """
     neuron = NEURON_OF_NODE.get(type(node))
     if neuron is None:
@@ -100,10 +100,10 @@ def firing_of(node: BaseNode) -> Firing | str:
 
 def dynamics_of(node: BaseNode) -> Dynamics | str:
     """
-    Read the dynamics off a node, as they are now.
+    Read equations, constants and surrogate off a node.
 
-    :param node: a multi-step SpikingJelly node
-    :return: the dynamics; where no kernel has them, the reason in words
+    :param node: multi-step SpikingJelly node
+    :return: the population; the reason in words where no kernel can run it
     """
     firing = firing_of(node)
     if isinstance(firing, str):

@@ -1,8 +1,8 @@
 """
-Short vectors for numba: a sum of rows stays in the processor's registers, and a row's zeros are found 64 at a time.
+Short vectors for numba: sums of rows in registers, and the non-zero values of a row, 64 at a time.
 
-numba's arrays live in memory, and its loops are made of scalars: a sum over rows is then read and written once per row.
-A value of the type ``Lanes`` is a piece of a row, 256 bytes, that LLVM keeps in whatever vector registers there are.
+numba's loops over arrays read and write a sum in memory once per row. A value of the type ``Lanes`` is 256 bytes of a
+row, which LLVM keeps in vector registers.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ BYTES = 256
 """Size of a vector: half of AVX2's registers."""
 
 BITS = 64
-"""Numbers that ``present`` looks at."""
+"""Number of values that ``present`` reads."""
 
 _Generated = tuple[typing.Signature, Callable[..., Any]]
 

@@ -1,11 +1,11 @@
 """
-A population of neurons on the CPU: all its time steps in one pass over memory, forward and backward, by numba.
+Numba kernels for a population of neurons on the CPU: all time steps in one pass over memory, forward and backward.
 
-Neurons do not interact within a layer, so a block of them small enough for the first-level cache is
-carried through all the steps before the next block starts; memory is read once and written once.
-Of the states before the reset the backward pass keeps those that it needs: spikes and resets follow from them.
+Neurons within a population do not interact, so a block of them that fits the first-level cache is carried through all
+the steps before the next block starts: memory is read once and written once. The trace holds the states before each
+reset; spikes and resets of the backward pass are computed from it.
 
-The loops are generic. Each neuron gets its own compiled copies, with its equations inlined.
+The loops are generic. Each neuron gets compiled copies of its own, with its equations inlined.
 """
 
 import math
@@ -22,32 +22,28 @@ from sb3_spiking.snn.execution.variables import load, store
 from sb3_spiking.snn.neurons.equations import Elementwise, Equations
 
 BLOCK = 512
+"""Number of neurons of a block."""
 
 
 @cache
 def forward_loop(equations: Equations) -> Any:
-    """
-    Compile the forward pass of a neuron.
-
-    :param equations: equations of the neuron
-    :return: the loop
-    """
+    """Compile the forward pass of a neuron."""
     charge, margin, reset = map(inlined, (equations.charge, equations.margin, equations.reset.forward))
     variables, kept, reset_variables = equations.variables, equations.kept, equations.reset_variables
 
     def loop(current, given_bias, spikes, trace, threshold, constants):  # type: ignore[no-untyped-def]
         """
-        Arrays ``[T, M]``; ``current`` may have one row, then it is the same at each step.
+        Run a population from rest, on arrays ``[T, M]``; a ``current`` of one row is the same at each step.
 
-        ``given_bias`` is ``[features]``, a divisor of M. ``trace`` is ``[kept, T, M]``, the states before the reset, or
-        ``[kept, 0, M]``, where they are not kept. Spikes or the first of the trace may be written where the current
-        lies: each loop writes to one array alone, and an element is written after it was read.
+        ``given_bias`` is ``[features]``, a divisor of M. ``trace`` is ``[kept, T, M]``, or ``[kept, 0, 0]`` to keep no
+        states. Spikes or the first variable of the trace may share the memory of the current: each loop writes to one
+        given array alone, and an element is written after it was read.
         """
         time_steps, size = spikes.shape
         last = current.shape[0] - 1
         keep = trace.shape[1] > 0
         zero, one = current.dtype.type(0.0), current.dtype.type(1.0)
-        # A block is whole rows of features, so that the same bias goes with all the blocks.
+        # The bias of a block: blocks are whole rows of features, so that one copy serves them all.
         block = max(1, BLOCK // given_bias.size) * given_bias.size
         bias = np.empty(block, current.dtype)
         for j in range(block):
@@ -59,30 +55,30 @@ def forward_loop(equations: Equations) -> Any:
             for t in range(time_steps):
                 x = current[min(t, last), start : start + n]
                 s = spikes[t, start : start + n]
+                # Charge: the input current changes the states.
                 for j in range(n):
                     state = load(states, j, variables, variables)
                     store(charge(state, x[j] + bias[j], constants), states, j, variables)
+                # Trace: the states before the reset, for the backward pass.
                 if keep:
                     for k in range(kept):
+                        variable, place = states[k], trace[k, t, start : start + n]
                         for j in range(n):
-                            trace[k, t, start + j] = states[k, j]
+                            place[j] = variable[j]
+                # Fire and reset; only the variables that the reset changes are written.
                 for j in range(n):
                     state = load(states, j, variables, variables)
-                    s[j] = one if margin(state, threshold, constants) >= zero else zero
-                    store(reset(state, s[j], threshold, constants), states, j, reset_variables)
+                    spike = one if margin(state, threshold, constants) >= zero else zero
+                    s[j] = spike
+                    store(reset(state, spike, threshold, constants), states, j, reset_variables)
 
-    return jit(loop, equations.charge, equations.margin, equations.reset.forward)
+    counts = (variables, kept, reset_variables)
+    return jit(loop, equations.charge, equations.margin, equations.reset.forward, *counts)
 
 
 @cache
 def backward_loop(equations: Equations, derivative: Elementwise) -> Any:
-    """
-    Compile the backward pass of a neuron.
-
-    :param equations: equations of the neuron
-    :param derivative: derivative of the surrogate
-    :return: the loop
-    """
+    """Compile the backward pass of a neuron with the derivative of a surrogate."""
     functions = [equations.charge_backward, equations.margin, equations.margin_backward, *equations.reset, derivative]
     charge_backward, margin, margin_backward, reset, reset_backward, slope_of = map(inlined, functions)
     learns = equations.learnt_backward is not None
@@ -94,11 +90,11 @@ def backward_loop(equations: Equations, derivative: Elementwise) -> Any:
         grad_spikes, trace, grad_current, grad_sum, threshold, constants, through_reset, surrogate_constants
     ):
         """
-        Backpropagate through time, arrays ``[T, M]``; return the gradient of the learnt constant.
+        Backpropagate through time, on arrays ``[T, M]``; return the gradient of the learnt constant.
 
-        ``trace`` is ``[kept, T, M]``. ``grad_sum`` is ``[M]``, the gradient of a current that is constant over the
-        steps; ``grad_current`` may have no rows where no other is wanted. ``through_reset`` is 0 where the gradient
-        stays out of the reset, else 1.
+        ``trace`` is ``[kept, T, M]``. ``grad_sum`` is ``[M]``, the sum of the current's gradients over the steps;
+        ``grad_current`` may have no rows where this sum is enough. ``through_reset`` is 0 where the gradient is stopped
+        at the reset, else 1.
 
         With ``g(.)`` the surrogate, from the last step to the first::
 
@@ -124,12 +120,12 @@ def backward_loop(equations: Equations, derivative: Elementwise) -> Any:
                 before = trace[:, t - 1, start : start + n] if t > 0 else at_rest
                 ds = grad_spikes[t, start : start + n]
                 dx = grad_current[t, start : start + n] if keep else not_kept[:n]
-                # The derivative of each spike.
+                # The surrogate's derivative of each spike.
                 for j in range(n):
                     slopes[j] = slope_of(
                         margin(load(states, j, variables, kept), threshold, constants), surrogate_constants
                     )
-                # Through the reset and the spike.
+                # Gradient through the reset and the spike, to the states before the reset.
                 for j in range(n):
                     state = load(states, j, variables, kept)
                     spike = one if margin(state, threshold, constants) >= zero else zero
@@ -137,24 +133,26 @@ def backward_loop(equations: Equations, derivative: Elementwise) -> Any:
                     gradient, grad_spike = reset_backward(gradient, state, spike, threshold, constants)
                     grad_margin = (ds[j] + grad_spike * through_reset) * slopes[j]
                     store(margin_backward(gradient, grad_margin, constants), gradients, j, variables)
-                # Through the charge.
+                # Gradient of the learnt constant; the states before the charge are those after the last reset.
                 if learns:
                     for j in range(n):
                         state = load(before, j, variables, kept)
                         spike = one if margin(state, threshold, constants) >= zero else zero
                         state = reset(state, spike, threshold, constants)
                         grad_learnt += learnt_backward(load(gradients, j, variables, variables), state, constants)
+                # Gradient through the charge, to the current and to the states after the last reset.
                 for j in range(n):
                     state = load(before, j, variables, kept)
                     spike = one if margin(state, threshold, constants) >= zero else zero
                     state = reset(state, spike, threshold, constants)
                     dx[j], gradient = charge_backward(load(gradients, j, variables, variables), state, constants)
                     store(gradient, gradients, j, variables)
+                # Sum of the current's gradients over the steps.
                 for j in range(n):
                     sums[j] = sums[j] + dx[j]
         return grad_learnt
 
-    return jit(loop, *functions, learnt_function)
+    return jit(loop, *functions, learnt_function, learns, variables, kept)
 
 
 def _nothing_learnt(gradient: Any, before: Any, constants: Any) -> Any:
@@ -163,7 +161,7 @@ def _nothing_learnt(gradient: Any, before: Any, constants: Any) -> Any:
 
 @jit
 def _regular_loop(activity, spikes, threshold):  # type: ignore[no-untyped-def]
-    """``activity`` is ``[M]``, ``spikes`` ``[T, M]``."""
+    """Run soft-reset integrators from rest; ``activity`` is ``[M]``, ``spikes`` ``[T, M]``."""
     time_steps, size = spikes.shape
     zero, one = activity.dtype.type(0.0), activity.dtype.type(1.0)
     theta = activity.dtype.type(threshold)
@@ -174,6 +172,7 @@ def _regular_loop(activity, spikes, threshold):  # type: ignore[no-untyped-def]
         v[:] = zero
         for t in range(time_steps):
             s = spikes[t, start : start + n]
+            # Integrate, fire, subtract the threshold.
             for j in range(n):
                 v[j] = v[j] + a[j]
                 s[j] = one if v[j] - theta >= zero else zero
@@ -186,12 +185,7 @@ def _flat(tensor: th.Tensor) -> np.ndarray:
 
 
 def numbers(values: tuple[float, ...], dtype: np.dtype) -> tuple[Any, ...]:
-    """
-    Return numbers of the type of the arrays: a float64 among float32 would make all of them float64.
-
-    :param values: the numbers
-    :param dtype: type of the arrays
-    """
+    """Convert numbers to the type of the arrays, since one float64 would turn float32 arithmetic into float64."""
     return tuple(map(dtype.type, values))
 
 
@@ -207,16 +201,7 @@ def forward(
     trace: th.Tensor | None = None,
     bias: th.Tensor | None = None,
 ) -> None:
-    """
-    Run neurons from rest over all the time steps.
-
-    :param dynamics: the neurons
-    :param current: contiguous, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step
-    :param spikes: memory for the spikes, ``[T, N, ...]``; may lie where the current lies
-    :param trace: memory for the states before the reset, ``[kept, T, N, ...]``, if they are wanted; the first of them
-        may lie where the current lies
-    :param bias: bias of the current, ``[features]``, of the last dimension
-    """
+    """Run neurons from rest over all the time steps; see [`Backend`][sb3_spiking.snn.execution.backends.Backend]."""
     if current.numel() == 0:
         return
     flat = _flat(current)
@@ -232,15 +217,7 @@ def forward(
 
 
 def backward(dynamics: Dynamics, trace: th.Tensor, grad_spikes: th.Tensor, constant: bool = False) -> Gradients:
-    """
-    Backpropagate through all the steps.
-
-    :param dynamics: the neurons
-    :param trace: trace of ``forward``
-    :param grad_spikes: gradient of the spikes, ``[T, N, ...]``
-    :param constant: whether the current was the same at each step: then its gradient at each is not kept
-    :return: the gradients of the current and of the learnt constant
-    """
+    """Backpropagate through all the steps; see [`Backend`][sb3_spiking.snn.execution.backends.Backend]."""
     membrane = trace[0]
     grad_current, grad_sum = th.empty_like(membrane[:0] if constant else membrane), th.empty_like(membrane[0])
     grad_learnt = 0.0
@@ -261,26 +238,20 @@ def backward(dynamics: Dynamics, trace: th.Tensor, grad_spikes: th.Tensor, const
 
 
 def regular_spikes(activity: th.Tensor, spikes: th.Tensor, threshold: float) -> None:
-    """
-    Run soft-reset integrators from rest.
-
-    :param activity: contiguous, input current of each step, ``[N, ...]``
-    :param spikes: memory for the spikes, ``[T, N, ...]``
-    :param threshold: firing threshold
-    """
+    """Run soft-reset integrators from rest; see [`Backend`][sb3_spiking.snn.execution.backends.Backend]."""
     if activity.numel() > 0:
         _regular_loop(activity.numpy().reshape(-1), _flat(spikes), threshold)
 
 
 def cache_folder() -> str | None:
-    """Return the folder of the compiled loops; None where there is no place for one."""
+    """Return the folder of the compiled loops; None where no folder can be written."""
     folder: str | None = _regular_loop.stats.cache_path
     return folder
 
 
 def warm_up() -> None:
     """Compile the kernels that all networks share, or load them from numba's cache."""
-    if _regular_loop.signatures:
+    if getattr(_regular_loop, "signatures", True):  # without a compiler (NUMBA_DISABLE_JIT) there are none
         return
     one = np.zeros((1, 1), np.float32)
     _regular_loop(one[0], one.copy(), 0.999)
@@ -288,11 +259,7 @@ def warm_up() -> None:
 
 
 def warm_up_neuron(dynamics: Dynamics) -> None:
-    """
-    Compile the loops of a neuron, or load them from numba's cache.
-
-    :param dynamics: any population of it
-    """
+    """Compile the loops of a neuron, or load them from numba's cache."""
     if (
         forward_loop(dynamics.equations).signatures
         and backward_loop(dynamics.equations, dynamics.surrogate.derivative).signatures

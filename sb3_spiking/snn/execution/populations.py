@@ -1,4 +1,4 @@
-"""Populations of neurons from rest to rest: run, and recorded with their membranes."""
+"""Execution and recording of populations of neurons, from rest to rest."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,11 +23,11 @@ def run_neurons(
     """
     Run a population of neurons over all the time steps, from rest to rest.
 
-    In every case no state is left in the node.
+    No state is left in the node.
 
-    :param node: a multi-step SpikingJelly node
+    :param node: multi-step SpikingJelly node
     :param current: input current, ``[T, N, ...]``, or ``[1, N, ...]`` where it is the same at each step
-    :param time_steps: number of steps ``T``; None: as many as the current has
+    :param time_steps: number of steps ``T``; None for those of the current
     :param feedback: current that the spikes of a step add to the next step, ``[N, ...]`` to ``[N, ...]``
     :return: spikes, 0 or 1, ``[T, N, ...]``
     """
@@ -40,18 +40,18 @@ def run_neurons(
     if len(current) != time_steps:
         current = current.expand(time_steps, *[-1] * (current.dim() - 1))
     if execution.way is Way.NODE:
-        return _run_node(node, current, feedback)
+        return run_node(node, current, feedback)
     spike_function = partial(plain_spikes, node._modules["surrogate_function"])
     if execution.dynamics is None:
         with _firing_by(node, spike_function):
-            return _run_node(node, current, feedback)
+            return run_node(node, current, feedback)
     from sb3_spiking.snn.execution import double_backward
 
     return double_backward.run(execution.dynamics, current, spike_function, feedback)
 
 
-def _run_node(node: BaseNode, current: th.Tensor, feedback: Feedback | None = None) -> th.Tensor:
-    """Let a node run itself, from rest to rest."""
+def run_node(node: BaseNode, current: th.Tensor, feedback: Feedback | None = None) -> th.Tensor:
+    """Run a node itself, from rest to rest."""
     node.reset()
     try:
         if feedback is None:
@@ -69,19 +69,19 @@ def record_neurons(
     node: BaseNode, current: th.Tensor, feedback: Feedback | None = None
 ) -> tuple[th.Tensor, th.Tensor | None]:
     """
-    Run a population like [`run_neurons`][sb3_spiking.snn.execution.populations.run_neurons] and return its margins.
+    Run a population like [`run_neurons`][sb3_spiking.snn.execution.populations.run_neurons], with its margins.
 
-    The node runs itself. The argument of its surrogate is the margin, whatever the node's equations are.
+    The node runs itself; the argument of its surrogate is the margin, for any equations.
 
-    :param node: a multi-step SpikingJelly node
+    :param node: multi-step SpikingJelly node
     :param current: input current, ``[T, N, ...]``, on any device
     :param feedback: current that the spikes of a step add to the next step, ``[N, ...]`` to ``[N, ...]``
-    :return: spikes, and membranes before the reset minus threshold, of the same shape, on the CPU and without a graph,
-        half precision as float32; no margins of a node that does not ask its surrogate once per step
+    :return: spikes and margins (membranes before the reset minus threshold), of the same shape, on the CPU, without a
+        graph, half precision as float32; no margins of a node that does not call its surrogate once per step
     """
     surrogate = getattr(node, "surrogate_function", None)
     if surrogate is None:
-        return _readable(_run_node(node, current, feedback)), None
+        return _readable(run_node(node, current, feedback)), None
     margins: list[th.Tensor] = []
 
     def witness(margin: th.Tensor) -> th.Tensor:
@@ -89,7 +89,7 @@ def record_neurons(
         return surrogate(margin)
 
     with _firing_by(node, witness):
-        spikes = _readable(_run_node(node, current, feedback))
+        spikes = _readable(run_node(node, current, feedback))
     if sum(margin.numel() for margin in margins) != spikes.numel():
         return spikes, None
     return spikes, _readable(th.stack(margins)).reshape(spikes.shape)
@@ -102,10 +102,10 @@ def _readable(values: th.Tensor) -> th.Tensor:
 
 class _StandIn(nn.Module):
     """
-    A function in the place of a surrogate, with the surrogate's attributes.
+    Function in place of a surrogate, with the attributes of the surrogate.
 
-    :param surrogate: the surrogate
-    :param fire: membrane minus threshold to spikes
+    :param surrogate: surrogate
+    :param fire: function of the margin that returns spikes
     """
 
     def __init__(self, surrogate: Callable[[th.Tensor], th.Tensor], fire: Callable[[th.Tensor], th.Tensor]) -> None:
@@ -120,11 +120,11 @@ class _StandIn(nn.Module):
 @contextmanager
 def _firing_by(node: BaseNode, fire: Callable[[th.Tensor], th.Tensor]) -> Iterator[None]:
     """
-    Let a node fire by another function for a while.
+    Replace the surrogate of a node within a context.
 
-    A hook on its surrogate would not do: SpikingJelly has fused loops for some surrogates and does not call them.
+    A hook on the surrogate is not enough: SpikingJelly has fused loops for some surrogates and does not call them.
     """
-    # A surrogate may be a module or, as an attribute, any function.
+    # A surrogate is a module or, as an attribute, any function.
     owner = node._modules if "surrogate_function" in node._modules else node.__dict__
     surrogate = owner["surrogate_function"]
     owner["surrogate_function"] = _StandIn(surrogate, fire)
@@ -138,9 +138,9 @@ def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th
     """
     Return the regular spike trains of soft-reset integrators for constant activities.
 
-    :param activity: input current of each step, ``[N, features]``, of a type and device that the kernels support
+    :param activity: input current of each step, ``[N, features]``, supported by the kernels
     :param time_steps: number of steps ``T``
-    :param threshold: integrators fire at ``v >= threshold``, which is then subtracted
+    :param threshold: firing threshold, subtracted at each spike
     :return: spikes, 0 or 1, ``[T, N, features]``; not differentiable
     """
     activity = activity.detach().contiguous()

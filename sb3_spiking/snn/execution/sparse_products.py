@@ -1,14 +1,14 @@
 """
 Products of spikes and weights that skip the silent inputs.
 
-A spike adds its column of the weights to the current, a silent input costs nothing (event-driven execution). So does
-the gradient of the weights; with spikes ``s`` of rows r and inputs i, currents ``x`` and their gradient ``g``::
+Event-driven execution: each spike adds its column of the weights to the current. The gradient of the weights is
+computed likewise. With rows r, inputs i, currents ``x`` and their gradient ``g``::
 
     x[r] = sum of W[:, i] over the inputs i that fired in row r
     dL/dW[:, i] = sum of g[r] over the rows r in which input i fired
 
-Both are sums of selected rows of a table, which is read from the second-level cache; a matrix product computes in
-registers and is faster again where many inputs fire. ``dL/ds = g W`` is dense: torch's.
+Both are sums of selected rows of a table, which is read from the second-level cache. A matrix product computes in
+registers, so it is faster where many inputs fire. ``dL/ds = g W`` is dense, and left to torch.
 """
 
 from typing import Any
@@ -20,25 +20,25 @@ from sb3_spiking.snn.execution import lanes
 from sb3_spiking.snn.execution.compilation import jit
 
 MAX_DENSITY = 0.15
-"""Share of inputs that fire up to which skipping pays; with 170 or 256 inputs and 256 neurons the products take as long
-as torch's at 0.2, the gradients at 0.16 (one core of a Cascade Lake, 1280 rows)."""
+"""Largest share of firing inputs. With 170 or 256 inputs and 256 neurons the products take as long as torch's at 0.2,
+the gradients at 0.16 (one core of a Cascade Lake, 1280 rows)."""
 
 MAX_TABLE = 1_400_000
-"""Largest table in bytes. Of 1.3 MB it pays, of 1.5 MB no longer: the second-level cache has 1 MB."""
+"""Largest table in bytes: with 1.3 MB it is faster, with 1.5 MB slower (the second-level cache has 1 MB)."""
 
 MIN_ROWS = 512
-"""Fewer rows do not pay for laying out the weights anew."""
+"""Smallest number of rows: with fewer, transposing the weights takes longer than it saves."""
 
 MIN_SIZE = 64
-"""Fewest inputs and neurons: as many are looked at, or added, at once."""
+"""Smallest number of inputs and of neurons: this many are read or added at once."""
 
 
 class SpikeList:
     """
-    Which inputs fired, row by row.
+    List of the inputs that fired, row by row.
 
-    :param inputs: those that fired in row r are ``inputs[row_starts[r] : row_starts[r + 1]]``
-    :param row_starts: ``[R + 1]``
+    :param inputs: indices of inputs; row r has ``inputs[row_starts[r] : row_starts[r + 1]]``
+    :param row_starts: starts of the rows, ``[R + 1]``
     :param size: number of inputs, at least ``MIN_SIZE``
     """
 
@@ -52,9 +52,9 @@ class SpikeList:
         """
         List the spikes.
 
-        :param spikes: contiguous, ``[R, inputs]``, at least ``MIN_SIZE`` inputs
-        :param density: share of the inputs that may fire
-        :return: the list; None if more of them fire, or something is neither 0 nor 1
+        :param spikes: spikes, contiguous, ``[R, inputs]``, at least ``MIN_SIZE`` inputs
+        :param density: largest share of firing inputs
+        :return: list; None if more inputs fire, or a value is neither 0 nor 1
         """
         rows, size = spikes.shape
         inputs, row_starts = np.empty(int(density * spikes.numel()), np.int32), np.empty(rows + 1, np.int64)
@@ -65,8 +65,8 @@ class SpikeList:
         """
         Write ``spikes @ weight.T``.
 
-        :param weight: ``[neurons, inputs]``, at least ``MIN_SIZE`` neurons
-        :param products: where to, ``[R, neurons]``
+        :param weight: weights, ``[neurons, inputs]``, at least ``MIN_SIZE`` neurons
+        :param products: memory for the products, ``[R, neurons]``
         """
         _sum_rows(_flat(weight.t().contiguous()), len(weight), self.inputs, self.row_starts, _flat(products))
 
@@ -74,8 +74,8 @@ class SpikeList:
         """
         Return ``gradient.T @ spikes``.
 
-        :param gradient: of the products, ``[R, neurons]``, at least ``MIN_SIZE`` neurons
-        :return: ``[neurons, inputs]``
+        :param gradient: gradient of the products, ``[R, neurons]``, at least ``MIN_SIZE`` neurons
+        :return: gradient of the weights, ``[neurons, inputs]``
         """
         neurons = gradient.shape[1]
         rows, input_starts = np.empty_like(self.inputs), np.zeros(self.size + 1, np.int64)
@@ -87,11 +87,11 @@ class SpikeList:
 
 def few_spikes(inputs: th.Tensor, neurons: int) -> SpikeList | None:
     """
-    List the spikes if products that skip the silent inputs are faster than torch's.
+    List the spikes where products that skip the silent inputs are faster than torch's.
 
-    :param inputs: contiguous, ``[R, inputs]``
-    :param neurons: number of neurons that they lead to
-    :return: the list; None if there are few rows, inputs or neurons, many spikes, or anything else than spikes
+    :param inputs: spikes or currents, contiguous, ``[R, inputs]``
+    :param neurons: number of neurons
+    :return: list; None with few rows, inputs or neurons, with many spikes, and for currents
     """
     rows, size = inputs.shape
     largest_table = max(rows, size) * neurons * inputs.element_size()
@@ -104,10 +104,10 @@ def multiply(a: th.Tensor, b: th.Tensor, dtype: th.dtype | None) -> th.Tensor:
     """
     Return ``a @ b``.
 
-    :param a: ``[..., K]``
-    :param b: ``[K, columns]``
-    :param dtype: what factors and product are rounded to; None: not at all
-    :return: ``[..., columns]``, of the type of ``a``, differentiable
+    :param a: first factor, ``[..., K]``
+    :param b: second factor, ``[K, columns]``
+    :param dtype: type that factors and product are rounded to; None for no rounding
+    :return: product, ``[..., columns]``, of the type of ``a``, differentiable
     """
     return a @ b if dtype is None else (a.to(dtype) @ b.to(dtype)).to(a.dtype)
 
@@ -119,16 +119,16 @@ def product_into(
     Write ``inputs @ weight.T``, without a graph.
 
     :param products: contiguous memory for the products, ``[..., neurons]``
-    :param inputs: spikes or currents, ``[..., inputs]``, on a GPU in float32, on the CPU in float64 too
-    :param weight: ``[neurons, inputs]``
-    :param dtype: type that factors and product are rounded to; None: none
-    :return: the spikes where only these were added, else None
+    :param inputs: spikes or currents, ``[..., inputs]``, float32, on the CPU float64 too
+    :param weight: weights, ``[neurons, inputs]``
+    :param dtype: type that factors and product are rounded to; None for no rounding
+    :return: list of the spikes where silent inputs were skipped, else None
     """
     if dtype is not None:
         products.copy_(multiply(inputs.detach(), weight.detach().t(), dtype))
         return None
     rows, weight = inputs.detach().flatten(0, -2).contiguous(), weight.detach()
-    # What does not fit is torch's to complain about: the kernels check nothing.
+    # The kernels check nothing, so shapes that do not fit are left to torch, which raises.
     fits = weight.shape[1:] == rows.shape[1:] and weight.dtype == rows.dtype
     spikes = few_spikes(rows, len(weight)) if fits and rows.device.type == "cpu" else None
     if spikes is None:
@@ -144,11 +144,11 @@ def weight_gradient(
     """
     Return the gradient of the weights.
 
-    :param gradient: of the product, ``[..., neurons]``
-    :param inputs: ``[..., inputs]``
-    :param spikes: what ``product`` returned
-    :param dtype: what factors and product are rounded to; None: not at all
-    :return: ``[neurons, inputs]``
+    :param gradient: gradient of the product, ``[..., neurons]``
+    :param inputs: spikes or currents, ``[..., inputs]``
+    :param spikes: result of ``product_into``
+    :param dtype: type that factors and product are rounded to; None for no rounding
+    :return: gradient of the weights, ``[neurons, inputs]``
     """
     gradient = gradient.flatten(0, -2)
     if spikes is None:
@@ -157,7 +157,7 @@ def weight_gradient(
 
 
 class _Product(th.autograd.Function):
-    """The same with a graph."""
+    """Differentiable ``product_into``."""
 
     @staticmethod
     def forward(ctx: Any, inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None) -> th.Tensor:
@@ -169,33 +169,34 @@ class _Product(th.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor, th.Tensor, None]:
-        # Torch's products, so that they too have derivatives.
+        # Products of torch, which are differentiable again.
         inputs, weight = ctx.saved_tensors
         return multiply(gradient, weight, ctx.dtype), weight_gradient(gradient, inputs, None, ctx.dtype), None
 
 
 def differentiable_product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None = None) -> th.Tensor:
     """
-    Return ``inputs @ weight.T`` as a fused layer rounds it, to the last bit; differentiable any number of times.
+    Return ``inputs @ weight.T``, rounded as in a fused layer; differentiable any number of times.
 
     :param inputs: spikes or currents, ``[..., inputs]``
-    :param weight: ``[neurons, inputs]``
-    :param dtype: type that factors and product are rounded to; None: none
-    :return: the product, ``[..., neurons]``
+    :param weight: weights, ``[neurons, inputs]``
+    :param dtype: type that factors and product are rounded to; None for no rounding
+    :return: product, ``[..., neurons]``
     """
     return _Product.apply(inputs, weight, dtype)
 
 
 @jit
 def _list_by_row(spikes, size, inputs, row_starts):  # type: ignore[no-untyped-def]
-    """Fill in a ``SpikeList`` of rows of ``size`` inputs; return whether all are spikes and there was room for them."""
+    """Fill in a ``SpikeList`` of rows of ``size`` inputs; return whether all values are spikes and there was room."""
     n = 0
     row_starts[0] = 0
     for r in range(row_starts.size - 1):
         for start in range(0, size, lanes.BITS):
-            # The last inputs overlap with those before: what was seen is shifted out.
+            # Read 64 inputs as bits. The last 64 overlap with those before, which are shifted out.
             first = min(start, size - lanes.BITS)
             bits = lanes.present(spikes, r * size + first) >> np.uint64(start - first)
+            # List the inputs of the set bits.
             while bits != np.uint64(0):
                 i = start + lanes.lowest(bits)
                 if n == inputs.size or spikes[r * size + i] != 1:
@@ -209,13 +210,14 @@ def _list_by_row(spikes, size, inputs, row_starts):  # type: ignore[no-untyped-d
 
 @jit
 def _list_by_input(inputs, row_starts, rows, input_starts):  # type: ignore[no-untyped-def]
-    """The rows in which input i fired go to ``rows[input_starts[i] : input_starts[i + 1]]``; starts are 0 before."""
-    # Counted two places further on; the sums are then where each list starts, and move to where it ends.
+    """List the rows in which input i fired as ``rows[input_starts[i] : input_starts[i + 1]]``; starts are 0 before."""
+    # Count the spikes of input i at i + 2, and sum: the start of its list is then at i + 1.
     for n in range(inputs.size):
         if inputs[n] + 2 < input_starts.size:
             input_starts[inputs[n] + 2] += 1
     for i in range(1, input_starts.size):
         input_starts[i] += input_starts[i - 1]
+    # Append each row to the lists of its inputs: the starts at i + 1 move to the ends of the lists.
     for r in range(row_starts.size - 1):
         for n in range(row_starts[r], row_starts[r + 1]):
             rows[input_starts[inputs[n] + 1]] = r
@@ -224,11 +226,11 @@ def _list_by_input(inputs, row_starts, rows, input_starts):  # type: ignore[no-u
 
 @jit
 def _sum_rows(table, columns, selected, starts, sums):  # type: ignore[no-untyped-def]
-    """Row r of ``sums`` is the sum of the rows ``selected[starts[r] : starts[r + 1]]`` of the table; both are flat."""
+    """Sum the rows ``selected[starts[r] : starts[r + 1]]`` of a flat table into row r of ``sums``, flat as well."""
     width = lanes.BYTES // table.itemsize
     for r in range(starts.size - 1):
         for start in range(0, columns, width):
-            # The last columns overlap with those before, and come out the same again.
+            # One vector of columns. The last one overlaps with those before, and writes the same sums again.
             column = min(start, columns - width)
             total = lanes.zeros(table)
             for n in range(starts[r], starts[r + 1]):

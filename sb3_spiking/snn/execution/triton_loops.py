@@ -1,11 +1,11 @@
 """
-A population of neurons on a GPU: all its time steps in one launch, forward and backward, in Triton.
+Triton kernels for a population of neurons on a GPU: all time steps in one launch, forward and backward.
 
-Each program carries a block of neurons through all the steps in its registers; memory is read once and written once.
-The equations are the neurons' own, handed to the generic kernels as functions. Products are not contracted into sums
-(no fused multiply-add), so that a neuron fires here where it fires on the CPU.
+Each program carries a block of neurons through all the steps in its registers: memory is read once and written once.
+The kernels are generic and take the neuron's equations as functions. Products and sums are not contracted (no fused
+multiply-add), so that neurons fire exactly as on the CPU.
 
-All the arrays are ``[T, M]`` and float32. A step is loaded while the one before it is computed.
+Arrays are ``[T, M]`` and float32. Each step is loaded while the one before it is computed.
 """
 
 import ast
@@ -27,10 +27,10 @@ from sb3_spiking.snn.neurons import CubaLif
 from sb3_spiking.snn.surrogates import Rect
 
 BLOCK = 512
-"""Neurons of a program: 16 bytes for each of its 128 threads."""
+"""Number of neurons of a program: 16 bytes for each of its 128 threads."""
 
 OPTIONS = {"enable_fp_fusion": False}
-"""Options of the compiler: a fused multiply-add rounds once where SpikingJelly's nodes round twice."""
+"""Options of Triton's compiler: a fused multiply-add rounds once where SpikingJelly's nodes round twice."""
 
 
 @triton.jit
@@ -40,7 +40,7 @@ def _where(condition, a, b):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _divide(a, b):  # type: ignore[no-untyped-def]
-    # Triton's "/" may be off by a bit; a constant is brought to the shape of a block.
+    # Triton's "/" may be wrong in the last bit. div_rn needs blocks of equal shape, hence b + (a - a).
     return tl.math.div_rn(a, b + (a - a))
 
 
@@ -60,7 +60,7 @@ OWN = {
     elementwise.absolute: _absolute,
     elementwise.exp: _exp,
 }
-"""Elementwise functions and Triton's in their place."""
+"""Elementwise functions -> Triton's replacements."""
 
 
 @cache
@@ -69,10 +69,10 @@ def _compiled(function: Callable[..., Any]) -> Any:
 
 
 def _jit(function: FunctionType) -> Any:
-    """Compile a copy of an equation, whose globals are its own."""
+    """Compile a copy of an equation that has globals of its own."""
     source = ast.parse(textwrap.dedent(inspect.getsource(function)))
     annotations = {node.id for node in ast.walk(source) if isinstance(node, ast.Name)} - {*function.__code__.co_names}
-    # Triton reads annotations and wants types of its own; its interpreter looks for the module.
+    # Triton evaluates annotations, which must be its own types; its interpreter needs the module as a global.
     function.__globals__.update(dict.fromkeys(annotations, tl.tensor) | {"tl": tl})
     return triton.jit(function)
 
@@ -105,11 +105,12 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
     keep: tl.constexpr,
     block: tl.constexpr,
 ):
-    """``bias`` is ``[features]``, ``trace`` is ``[kept, T, M]``; a ``constant`` current has one row."""
+    """Run neurons from rest; ``bias`` is ``[features]``, ``trace`` ``[kept, T, M]``, constant currents ``[M]``."""
+    # The neurons of this program.
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     here = at < size
+    # Their biases. Only the first index is computed in 64 bits: a division of 64 bits is a subroutine for each neuron.
     if biased:
-        # In 32 bits, but for the first: 64 would take a subroutine for each neuron.
         first = (tl.program_id(0).to(tl.int64) * block % features).to(tl.int32)
         b = tl.load(bias + (first + tl.arange(0, block)) % features)
     else:
@@ -119,6 +120,7 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
     else:
         constants = given_constants
     zero, one = tl.zeros([block], tl.float32), tl.full([block], 1.0, tl.float32)
+    # Rest, and pointers to the first step.
     state = (zero,) * variables
     current += at
     spikes += at
@@ -126,15 +128,18 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
     steps = time_steps.to(tl.int64) * size
     ahead = tl.load(current, mask=here, other=0.0)
     for t in range(time_steps):
+        # Load the current of the next step.
         x = ahead + b
         if not constant:
             current += size
             ahead = tl.load(current, mask=at < size * tl.minimum(time_steps - 1 - t, 1), other=0.0)
+        # Charge, and trace of the states before the reset.
         state = charge(state, x, constants)
         if keep:
             for variable in tl.static_range(kept):
                 tl.store(trace + variable * steps, state[variable], mask=here)
             trace += size
+        # Fire and reset.
         spike = tl.where(margin(state, threshold, constants) >= 0.0, one, zero)
         tl.store(spikes, spike, mask=here)
         spikes += size
@@ -168,7 +173,8 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
     keep: tl.constexpr,
     block: tl.constexpr,
 ):
-    """See ``numba_loops``; ``grad_sum`` is ``[M]``, ``grad_learnt`` has an element for each program."""
+    """Backpropagate as in ``numba_loops``; ``grad_sum`` is ``[M]``, ``grad_learnt`` has one element per program."""
+    # The neurons of this program.
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     here = at < size
     if learns:
@@ -176,6 +182,7 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
     else:
         constants = given_constants
     zero, one = tl.zeros([block], tl.float32), tl.full([block], 1.0, tl.float32)
+    # Gradients after the last step, and pointers to it.
     gradient = (zero,) * variables
     total, learnt_total = zero, zero
     last = (time_steps - 1).to(tl.int64) * size + at
@@ -186,27 +193,28 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
     state = _loaded(trace, steps, here, zero, variables, kept)
     ds = tl.load(grad_spikes, mask=here, other=0.0)
     for step in range(time_steps):
+        # Load the step before; before the first step all the states are 0.
         trace -= size
         grad_spikes -= size
         more = at < size * tl.minimum(time_steps - 1 - step, 1)
-        # Before the first step all the states are 0.
         earlier = _loaded(trace, steps, more, zero, variables, kept)
         ahead = tl.load(grad_spikes, mask=more, other=0.0)
         distance = margin(state, threshold, constants)
         spike = tl.where(distance >= 0.0, one, zero)
-        # Through the reset and the spike.
+        # Gradient through the reset and the spike, to the states before the reset.
         gradient, grad_spike = reset_backward(gradient, state, spike, threshold, constants)
         if through_reset:
             grad_spike = ds + grad_spike
         else:
             grad_spike = ds
         gradient = margin_backward(gradient, grad_spike * derivative(distance, surrogate_constants), constants)
-        # Through the charge.
+        # Gradient through the charge, to the current and to the states after the last reset.
         spike = tl.where(margin(earlier, threshold, constants) >= 0.0, one, zero)
         before = reset(earlier, spike, threshold, constants)
         if learns:
             learnt_total += learnt_backward(gradient, before, constants)
         dx, gradient = charge_backward(gradient, before, constants)
+        # Gradient of the current, and its sum over the steps.
         total += dx
         if keep:
             tl.store(grad_current, dx, mask=here)
@@ -220,7 +228,8 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _loaded(trace, steps, mask, zero, variables: tl.constexpr, kept: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Return a state: its kept variables, and 0 for the others."""
+    """Load a state: its kept variables, and 0 for the others."""
+    # Without an annotation: Triton would look for its name.
     state = (tl.load(trace, mask=mask, other=0.0),)
     for variable in tl.static_range(1, variables):
         if variable < kept:
@@ -232,7 +241,7 @@ def _loaded(trace, steps, mask, zero, variables: tl.constexpr, kept: tl.constexp
 
 @triton.jit(do_not_specialize=["time_steps"])
 def _regular_kernel(activity, spikes, time_steps, size, threshold, block: tl.constexpr):  # type: ignore[no-untyped-def]
-    """``activity`` is ``[M]``."""
+    """Run soft-reset integrators from rest; ``activity`` is ``[M]``."""
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     here = at < size
     zero, one = tl.zeros([block], tl.float32), tl.full([block], 1.0, tl.float32)
@@ -240,6 +249,7 @@ def _regular_kernel(activity, spikes, time_steps, size, threshold, block: tl.con
     v = zero
     spikes += at
     for _ in range(time_steps):
+        # Integrate, fire, subtract the threshold.
         v = v + a
         fired = v - threshold >= 0.0
         tl.store(spikes, tl.where(fired, one, zero), mask=here)
@@ -248,7 +258,7 @@ def _regular_kernel(activity, spikes, time_steps, size, threshold, block: tl.con
 
 
 def _launch(kernel: Any, size: int, tensor: th.Tensor, *args: Any, **choices: Any) -> None:
-    # A launch goes to the current device, not to that of its tensors.
+    # Triton launches on the current device, which may not be that of the tensors.
     with th.cuda.device_of(tensor):
         kernel[(triton.cdiv(size, BLOCK),)](tensor, *args, **choices, block=BLOCK, **OPTIONS)
 
@@ -260,7 +270,7 @@ def forward(
     trace: th.Tensor | None = None,
     bias: th.Tensor | None = None,
 ) -> None:
-    """Run neurons from rest over all the time steps; see ``numba_loops.forward``, but in float32 on a GPU."""
+    """Run neurons from rest over all the time steps; see [`Backend`][sb3_spiking.snn.execution.backends.Backend]."""
     if current.numel() == 0:
         return
     size = math.prod(spikes.shape[1:])
@@ -291,11 +301,11 @@ def forward(
 
 
 def backward(dynamics: Dynamics, trace: th.Tensor, grad_spikes: th.Tensor, constant: bool = False) -> Gradients:
-    """Backpropagate through all the steps; see ``numba_loops.backward``, but in float32 on a GPU."""
+    """Backpropagate through all the steps; see [`Backend`][sb3_spiking.snn.execution.backends.Backend]."""
     membrane, equations = trace[0], dynamics.equations
     grad_current, grad_sum = th.empty_like(membrane[:0] if constant else membrane), th.empty_like(membrane[0])
     size = grad_sum.numel()
-    # One sum for each program, added up in the same order each time.
+    # One sum for each program, added up in a fixed order.
     grad_learnt = None if dynamics.learnt is None else membrane.new_zeros(triton.cdiv(size, BLOCK))
     learnt_backward = equations.learnt_backward
     if membrane.numel() > 0:
@@ -330,24 +340,19 @@ def backward(dynamics: Dynamics, trace: th.Tensor, grad_spikes: th.Tensor, const
 
 
 def _floats(values: tuple[float, ...]) -> tuple[float, ...]:
-    # An int would be another type, and a learnt constant stays on the GPU: to read it would wait for all before it.
+    # An int would have another type. The learnt constant is not among them: reading it would wait for the GPU.
     return tuple(map(float, values))
 
 
 def regular_spikes(activity: th.Tensor, spikes: th.Tensor, threshold: float) -> None:
-    """Run soft-reset integrators from rest; see ``numba_loops.regular_spikes``, but in float32 on a GPU."""
+    """Run soft-reset integrators from rest; see [`Backend`][sb3_spiking.snn.execution.backends.Backend]."""
     size = activity.numel()
     if size > 0:
         _launch(_regular_kernel, size, activity, spikes, len(spikes), size, threshold)
 
 
 def try_out(device: th.device | str) -> None:
-    """
-    Run a neuron whose spikes are known.
-
-    :param device: device of the tensors
-    :raises RuntimeError: if it does not fire where it must; Triton raises what it likes
-    """
+    """Run a neuron with known spikes, and raise a ``RuntimeError`` if they are wrong; Triton may raise anything."""
     # c: 0.4, 0.6, 0.7, 0.35; h: 0.4, 0.9 (fires), 0.7 (fires), 0.35
     neuron = Dynamics(CubaLif.equations_with("hard"), 0.5, (0.5, 0.75), None, False, Rect, 1.0)
     current = th.tensor([[0.4], [0.4], [0.4], [0.0]], device=device)

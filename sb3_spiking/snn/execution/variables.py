@@ -1,7 +1,7 @@
 """
 States of neurons for numba: a column of an array as a tuple of numbers.
 
-numba has no loop that builds a tuple; these two functions are such loops, unrolled while the code is made.
+numba cannot build a tuple in a loop. These two intrinsics are unrolled loops, written when a kernel is compiled.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def load(_context: Any, array: Any, column: Any, variables: Any, rows: Any) -> _
 
 @intrinsic(prefer_literal=True)
 def store(_context: Any, state: Any, array: Any, column: Any, rows: Any) -> _Generated:
-    """Write the first numbers of a tuple to ``array[:rows, column]``; nothing is checked."""
+    """Write the first ``rows`` numbers of a tuple to ``array[:rows, column]``; nothing is checked."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointers = _column(context, builder, array, args[1], args[2], rows.literal_value)

@@ -1,15 +1,15 @@
 """
 Spiking neurons by name, each in a file of its own.
 
-Every neuron charges, fires and resets once per step, from a membrane and a current of zero::
+Every neuron charges, fires and resets once per step, from a state of zero::
 
     h_t = charge(v_{t-1}, x_t)                    pre-spike membrane
     s_t = 1 if h_t >= threshold else 0
     v_t = h_t (1 - s_t)                           reset "hard"
     v_t = h_t - threshold s_t                     reset "soft"
 
-The neurons are SpikingJelly's own nodes (those that it lacks are built on its base class), so that its monitors,
-counters and exporters apply. Fused kernels run the same equations in one pass; the spikes are the same.
+The neurons build SpikingJelly nodes (its own, or subclasses of its base class), so that its monitors, counters and
+exporters apply. Fused kernels run the same equations in one pass, with the same spikes.
 """
 
 from sb3_spiking.snn.neurons.adaptive_lif import AdaptiveLif

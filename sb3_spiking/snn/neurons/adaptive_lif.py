@@ -15,9 +15,9 @@ from sb3_spiking.snn.surrogates import Surrogate
 
 class AdaptiveLifNode(sj.SimpleBaseNode):
     """
-    Node with an adaptive threshold; the equations are those of [`AdaptiveLif`][sb3_spiking.snn.neurons.AdaptiveLif].
+    Node with an adaptive threshold, with the equations of [`AdaptiveLif`][sb3_spiking.snn.neurons.AdaptiveLif].
 
-    Its memories are the membrane ``v`` and the rise of the threshold ``a``; both begin at 0.
+    Its memories are the membrane ``v`` and the rise of the threshold ``a``, both 0 at rest.
 
     :param v_decay: share of the membrane kept per step
     :param a_decay: share of the threshold's rise kept per step
@@ -72,7 +72,7 @@ def _soft_backward(gradient: State, state: State, spike: Any, threshold: Any, co
 @dataclass(frozen=True)
 class AdaptiveLif(ResettingNeuron):
     """
-    Leaky integrate-and-fire whose threshold rises with each spike and decays (ALIF; Bellec et al., 2018)::
+    Leaky integrate-and-fire with a threshold that rises with each spike and decays (ALIF; Bellec et al., 2018)::
 
         h_t = membrane_decay v_{t-1} + x_t
         s_t = 1 if h_t >= threshold + a_{t-1} else 0

@@ -1,4 +1,4 @@
-"""The base of all neurons: constants and their checks, the SpikingJelly node, and what fused execution reads off it."""
+"""Base of all neurons: checked constants, the SpikingJelly node, and the equations for fused kernels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from spikingjelly.activation_based import neuron as sj
 from sb3_spiking.arguments import choice, positive_float
 from sb3_spiking.snn.neurons import equations
 from sb3_spiking.snn.neurons.equations import HARD, SOFT, Elementwise, Equations, Reset
-from sb3_spiking.snn.surrogates import Surrogate
+from sb3_spiking.snn.surrogates import Surrogate, claim
 
 ResetName = Literal["hard", "soft"]
 RESETS: dict[str, float | None] = {"hard": 0.0, "soft": None}
@@ -24,11 +24,11 @@ NEURON_OF_NODE: dict[type[sj.BaseNode], type["Neuron"]] = {}
 @dataclass(frozen=True)
 class Neuron(ABC):
     """
-    A neuron: constants that check themselves, and the SpikingJelly node that they build.
+    A neuron: checked constants, the SpikingJelly node that they build, and the equations.
 
-    A subclass with a ``charge`` and a ``charge_backward`` runs in fused kernels; one without runs as its node does, and
-    is recorded, counted and drawn all the same. Both are static methods; for these and for what else a subclass may
-    replace, see [`Equations`][sb3_spiking.snn.neurons.equations.Equations].
+    A subclass with the static methods ``charge`` and ``charge_backward`` runs in fused kernels. One without runs as its
+    SpikingJelly node, and is recorded, counted and drawn as well.
+    [`Equations`][sb3_spiking.snn.neurons.equations.Equations] lists the equations that a subclass may define.
 
     :param threshold: firing threshold, > 0
     """
@@ -50,7 +50,7 @@ class Neuron(ABC):
     reset_variables: ClassVar[int] = 1
 
     _equations: ClassVar[dict[str, Equations]]
-    """Made once: kernels are looked up by them, and compilers of torch read no caches."""
+    """Equations by reset, made once: kernels are cached by object, and torch's compilers read no caches."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -59,13 +59,15 @@ class Neuron(ABC):
             return
         if charge is None or charge_backward is None:
             raise TypeError(f"{cls.__name__} needs both charge and charge_backward to run in kernels, or neither")
+        if not (1 <= cls.kept <= cls.variables and 1 <= cls.reset_variables <= cls.variables):
+            raise TypeError(f"{cls.__name__}: kept and reset_variables must lie in [1, variables={cls.variables}]")
         counts = (cls.variables, cls.kept, cls.reset_variables)
         functions = (charge, charge_backward, cls.margin, cls.margin_backward)
         cls._equations = {
             name: Equations(*functions, reset, cls.learnt_backward, *counts) for name, reset in cls.resets.items()
         }
-        if "node" in cls.__dict__:
-            NEURON_OF_NODE[cls.node] = cls
+        if "node" in cls.__dict__ and "charge" in cls.__dict__:
+            claim(NEURON_OF_NODE, cls.node, cls)
 
     def __post_init__(self) -> None:
         positive_float("neuron threshold", self.threshold)
@@ -76,16 +78,16 @@ class Neuron(ABC):
         Build a multi-step SpikingJelly node.
 
         :param surrogate: surrogate gradient
-        :return: a node with these constants
+        :return: node with these constants, of the type ``node``
         """
 
     @staticmethod
     def constants_of(node: Any) -> tuple[float, ...] | None:
         """
-        Read the constants of the equations off a node, as they are now.
+        Return the current constants of a node, in the order of the equations.
 
-        :param node: a node of the type ``node``
-        :return: the constants, without the learnt one; None where the node has other equations
+        :param node: node of the type ``node``
+        :return: constants without the learnt one; None where the node has other equations
         """
         return ()
 
@@ -94,8 +96,8 @@ class Neuron(ABC):
         """
         Return the learnt constant of a node.
 
-        :param node: a node of the type ``node``
-        :return: a scalar tensor with a graph; None where nothing is learnt
+        :param node: node of the type ``node``
+        :return: scalar tensor with a graph; None without a learnt constant
         """
         return None
 
@@ -104,8 +106,8 @@ class Neuron(ABC):
         """
         Return the name of a node's reset.
 
-        :param node: a node of the type ``node``
-        :return: a key of ``resets``; None where the node resets in another way
+        :param node: node of the type ``node``
+        :return: key of ``resets``; None where the node resets in another way
         """
         if node.v_reset is None:
             return "soft"
@@ -114,10 +116,10 @@ class Neuron(ABC):
     @classmethod
     def equations_with(cls, reset: str) -> Equations:
         """
-        Return the equations.
+        Return the equations with a reset.
 
-        :param reset: a key of ``resets``
-        :return: the equations with this reset
+        :param reset: key of ``resets``
+        :return: equations, one object for each reset
         """
         return cls._equations[reset]
 
@@ -138,7 +140,7 @@ class ResettingNeuron(Neuron):
         choice("neuron reset", self.reset, RESETS)
 
     def _finished(self, node: sj.BaseNode, surrogate: Surrogate) -> sj.BaseNode:
-        """Give a node what all nodes have."""
+        """Set threshold, reset, surrogate and step mode of a node."""
         node.v_threshold = float(self.threshold)
         node.v_reset = RESETS[self.reset]
         node.surrogate_function = surrogate.build()

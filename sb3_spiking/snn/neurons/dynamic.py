@@ -15,9 +15,9 @@ from sb3_spiking.snn.surrogates import Surrogate
 
 class DynamicNode(sj.SimpleBaseNode):
     """
-    Second-order node; the equations are those of [`Dynamic`][sb3_spiking.snn.neurons.Dynamic].
+    Second-order node, with the equations of [`Dynamic`][sb3_spiking.snn.neurons.Dynamic].
 
-    Its memories are the current ``c``, the resistance item ``u`` and the membrane ``v``; all of them begin at 0.
+    Its memories are the current ``c``, the resistance item ``u`` and the membrane ``v``, all 0 at rest.
 
     :param c_decay: share of the current kept per step
     :param theta_v: pull of the membrane on the resistance item
@@ -62,7 +62,7 @@ def _reset_backward(gradient: State, state: State, spike: Any, threshold: Any, c
 @dataclass(frozen=True)
 class Dynamic(Neuron):
     """
-    Second-order neuron: the membrane drives a resistance item that drives it back (MDC-SAN, Zhang et al., 2022)::
+    Second-order neuron: membrane and resistance item act on each other (MDC-SAN, Zhang et al., 2022)::
 
         c_t = current_decay c_{t-1} + x_t
         h_t = v_{t-1}^2 - u_{t-1} + c_t

@@ -1,16 +1,16 @@
 """
 The equations of a neuron, as plain elementwise functions.
 
-A population of neurons has a state, a tuple of one value per neuron and variable: the membrane first, then whatever
-else the neuron remembers. Each time step is::
+The state of a neuron is a tuple of variables, the membrane first. Each time step is::
 
     state  = charge(state, x, constants)                      the membrane before the reset
     margin = margin(state, threshold, constants)              membrane minus threshold
     spike  = 1 if margin >= 0 else 0
     state  = reset(state, spike, threshold, constants)
 
-The same functions run as numba's loops on the CPU, as Triton's on GPUs, and on torch's tensors. They are made of the
-operators and of [`elementwise`][sb3_spiking.snn.elementwise], and may call each other.
+The same functions run in numba's loops on the CPU, in Triton's kernels on GPUs, and on tensors of torch. They use
+``+``, ``-``, ``*``, comparisons and the functions of [`elementwise`][sb3_spiking.snn.elementwise], and may call each
+other.
 """
 
 from collections.abc import Callable
@@ -18,31 +18,31 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 State = tuple[Any, ...]
-"""One value per variable: numbers in numba, blocks in Triton, tensors in torch."""
+"""One value per variable: a number in numba, a block in Triton, a tensor in torch."""
 
 Elementwise = Callable[..., Any]
 
 
 class Reset(NamedTuple):
     """
-    An effect of spikes on the state.
+    The effect of a spike on the state.
 
-    :ivar forward: ``(state, spike, threshold, constants)`` to the state after the spikes
-    :ivar backward: ``(gradient, state, spike, threshold, constants)`` to the gradients of the state before the spikes
-        and of the spikes; ``gradient`` is that of the state after them
+    :ivar forward: ``(state, spike, threshold, constants)`` to the state after the reset
+    :ivar backward: ``(gradient, state, spike, threshold, constants)`` to the gradients of the state before the reset
+        and of the spike; ``gradient`` is that of the state after the reset
     """
 
     forward: Elementwise
     backward: Elementwise
 
 
-@dataclass(frozen=True, eq=False)  # one object per neuron and reset: kernels are looked up by it
+@dataclass(frozen=True, eq=False)  # compiled loops are cached by object: one per neuron and reset
 class Equations:
     """
     The equations of a neuron.
 
-    Gradients are tuples like the state. The backward pass keeps the first ``kept`` variables of the state before each
-    reset; the others are 0 to the backward functions.
+    Gradients are tuples like the state. The forward pass keeps the first ``kept`` variables of the state before each
+    reset for the backward pass, where the others read as 0.
 
     :param charge: ``(state, x, constants)`` to the state before the reset; ``x`` is the input current
     :param charge_backward: ``(gradient, before, constants)`` to the gradients of ``x`` and of the state before the
@@ -50,12 +50,12 @@ class Equations:
     :param margin: ``(state, threshold, constants)`` to membrane minus threshold
     :param margin_backward: ``(gradient, margin_gradient, constants)`` to the gradient of the state, with that of the
         margin added
-    :param reset: effect of spikes on the state
+    :param reset: effect of a spike on the state
     :param learnt_backward: ``(gradient, before, constants)`` to the gradient of the learnt constant, which is the last
-        of the constants; None where the neuron learns none
+        of the constants; None without a learnt constant
     :param variables: number of variables of the state
-    :param kept: number of variables that the backward pass keeps, from the first on
-    :param reset_variables: number of variables that a spike changes, from the first on
+    :param kept: number of variables that are kept for the backward pass, counted from the first
+    :param reset_variables: number of variables that the reset changes, counted from the first
     """
 
     charge: Elementwise

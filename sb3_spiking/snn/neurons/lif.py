@@ -17,8 +17,8 @@ class Lif(ResettingNeuron):
     """
     Leaky integrate-and-fire, ``h_t = membrane_decay v_{t-1} + x_t`` (the LIF actor of Xu et al., 2025).
 
-    Computed as SpikingJelly does, ``v - v / tau + x`` with ``tau = 1 / (1 - membrane_decay)``: another order of
-    operations is another last bit, which is a spike at the threshold.
+    It is computed like SpikingJelly's, ``v - v / tau + x`` with ``tau = 1 / (1 - membrane_decay)``: another order of
+    operations changes the last bit, and thus spikes at the threshold.
 
     :param threshold: firing threshold, > 0
     :param reset: ``"hard"`` (to 0) or ``"soft"`` (subtraction)

@@ -14,7 +14,7 @@ from sb3_spiking.snn.surrogates import Surrogate
 @dataclass(frozen=True)
 class ParametricLif(Lif):
     """
-    Leaky integrate-and-fire whose leak is learnt, one per layer (Fang et al., 2021)::
+    Leaky integrate-and-fire with a learnt leak, one per layer (Fang et al., 2021)::
 
         h_t = v_{t-1} - sigmoid(w) v_{t-1} + x_t
 

@@ -10,6 +10,7 @@ from spikingjelly.activation_based import surrogate as sj_surrogate
 from sb3_spiking.snn import PopulationEncoder
 from sb3_spiking.snn.decoders import Statistic
 from sb3_spiking.snn.elementwise import absolute, where
+from sb3_spiking.snn.encoders import Encoder
 from sb3_spiking.snn.neurons import Neuron
 from sb3_spiking.snn.neurons.equations import Reset, State
 from sb3_spiking.snn.signal import Signal
@@ -144,3 +145,56 @@ class HalfEncoder(PopulationEncoder):
 
 def not_a_neuron() -> float:
     return absolute(-1.0)
+
+
+class ForgetfulNode(RefractoryNode):
+    """A type of its own for the next neuron."""
+
+
+@dataclass(frozen=True)
+class Forgetful(Refractory):
+    """Spikes change two variables, and it says one."""
+
+    name: ClassVar[str] = "forgetful"
+    node = ForgetfulNode
+    reset_variables = 1
+    charge = staticmethod(Refractory.charge)
+
+    def build(self, surrogate: Surrogate) -> sj.BaseNode:
+        return ForgetfulNode(0.5, 2.0, v_threshold=self.threshold, surrogate_function=surrogate.build())
+
+
+class SteepFunction(LaplaceFunction):
+    """A type of its own for the next surrogate."""
+
+
+@dataclass(frozen=True)
+class Steep(Laplace):
+    """Its derivative is not that of its function."""
+
+    name: ClassVar[str] = "steep"
+    function = SteepFunction
+
+    def build(self) -> sj_surrogate.SurrogateFunctionBase:
+        return SteepFunction(alpha=self.slope)
+
+    @staticmethod
+    def constants(alpha: float) -> tuple[float, ...]:
+        return (2.0 * alpha,)
+
+    @staticmethod
+    def derivative(margin: Any, constants: State) -> Any:
+        return constants[0] - margin * margin
+
+
+class PlainEncoder(Encoder):
+    """Returns spikes as a tensor, and counts its exponentials."""
+
+    exponentials = 3
+
+    def __init__(self, obs_dim: int, time_steps: int) -> None:
+        super().__init__()
+        self.features, self.time_steps = obs_dim, time_steps
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        return (observations > 0).to(observations).expand(self.time_steps, *observations.shape).contiguous()

@@ -1,10 +1,10 @@
 """
-Acting: a decision for a few observations in three calls, whatever the number of layers.
+Acting: a decision for a few observations in three kernel calls, for any number of layers.
 
-The equations are those of the modules, whose parameters are read where they lie. What the kernels do not cover is left
-to the modules: other devices and precisions, large batches, gradients, convolutions, normalised currents, intra-layer
-connections; modules and parameters of any other type (subclasses, parametrizations, pruned weights,
-``functional_call``); and everything that is watched, by hooks, counters or tracers of torch's operations.
+The kernels compute the equations of the modules, from the memory of their parameters. The modules run themselves where
+the kernels do not apply: other devices and precisions, large batches, gradients, convolutions, normalised currents,
+intra-layer connections; modules and parameters of other types (subclasses, parametrizations, pruned weights,
+``functional_call``); and under hooks, counters and tracers of torch's operations.
 """
 
 import itertools
@@ -27,9 +27,10 @@ from sb3_spiking.snn.layers import SpikingLayer
 from sb3_spiking.snn.neurons.equations import Equations
 from sb3_spiking.snn.observers import operations_are_watched
 from sb3_spiking.snn.options import SpikingOptions
+from sb3_spiking.snn.signal import Signal
 
 MAX_ROWS = 64
-"""Observations times time steps up to which this is faster than the modules; more rows make better matrix products."""
+"""Largest number of observations times time steps; with more rows torch's matrix products are faster."""
 
 
 class Network(Protocol):
@@ -48,11 +49,11 @@ class Network(Protocol):
 
 class _Readout(NamedTuple):
     """
-    A linear decoder, as the kernel takes it.
+    Arguments of the kernel for a linear decoder.
 
-    :ivar step_weights: ``[T]``
-    :ivar weight: ``[out_dim, P]``
-    :ivar bias: ``[out_dim]``
+    :ivar step_weights: weights of the steps, ``[T]``
+    :ivar weight: weights, ``[out_dim, P]``
+    :ivar bias: biases, ``[out_dim]``
     :ivar populations: whether each output has its own population
     :ivar squashed: whether a tanh follows
     """
@@ -67,12 +68,12 @@ class _Readout(NamedTuple):
 @dataclass(frozen=True)
 class _Arrays:
     """
-    The parameters of a network, sharing their memory.
+    Arrays that share the memory of a network's parameters.
 
     :param receptive_fields: means and widths of a deterministic encoder; None for other input stages
-    :param weights: of each layer, ``[J, K]``
-    :param biases: of each layer, ``[J]``
-    :param readout: the decoder; None if it is not linear
+    :param weights: weights of each layer, ``[J, K]``
+    :param biases: biases of each layer, ``[J]``
+    :param readout: decoder; None if it is not linear
     """
 
     receptive_fields: tuple[np.ndarray, np.ndarray] | None
@@ -84,16 +85,16 @@ class _Arrays:
 @dataclass(frozen=True)
 class _Plan:
     """
-    How the kernels run a network, and what must not have changed since.
+    Plan of the kernels for a network, and everything that invalidates it when it changes.
 
     :param slots: owner, name and content of each submodule, parameter and setting behind the arrays
     :param hooks: dicts of hooks
-    :param parameters: the parameters
-    :param pointers: their memory; the arrays keep it alive, so nothing else can come to lie there
-    :param nodes: the neurons of each layer
+    :param parameters: parameters
+    :param pointers: addresses of the parameters; the arrays keep their memory alive, so it cannot be reused
+    :param nodes: neurons of each layer
     :param kernels: module of the kernels
-    :param arrays: the parameters; None where the modules must run themselves
-    :param output: activation after the decoder; None where the kernels compute it
+    :param arrays: arrays of the parameters; None where the modules must run themselves
+    :param output: output activation; None where the kernels compute it
     """
 
     slots: tuple[tuple[dict[str, Any], str, Any], ...]
@@ -106,7 +107,7 @@ class _Plan:
     output: nn.Module | None
 
     def holds(self) -> bool:
-        """Return whether the network still has the modules, parameters and settings that it had."""
+        """Tell whether the network still has the modules, parameters and settings of the plan."""
         for owner, name, content in self.slots:
             if owner.get(name) is not content:
                 return False
@@ -118,10 +119,10 @@ _PLANS: WeakKeyDictionary[Any, _Plan] = WeakKeyDictionary()
 
 class _Segment(NamedTuple):
     """
-    Consecutive layers whose neurons have the same equations, as the kernels take them.
+    Consecutive layers whose neurons have the same equations.
 
-    :ivar equations: their equations
-    :ivar layers: their places among the layers
+    :ivar equations: equations of the neurons
+    :ivar layers: indices of the layers
     :ivar thresholds: threshold of each layer
     :ivar constants: constants of each layer
     """
@@ -136,8 +137,8 @@ def decide(network: Network, features: th.Tensor) -> th.Tensor | None:
     """
     Decide for a few observations, without gradients.
 
-    :param network: a spiking network
-    :param features: ``[N, size]``
+    :param network: spiking network
+    :param features: features, ``[N, size]``
     :return: output of the network, ``[N, out_dim]``; None where the modules must run themselves
     :raises ValueError: if a feature is NaN or infinite
     """
@@ -160,26 +161,26 @@ def decide(network: Network, features: th.Tensor) -> th.Tensor | None:
 
 def reason_against(network: Network, features: th.Tensor) -> str:
     """
-    Return the reason why a network does not decide in one go.
+    Return the reason why a network does not decide at once.
 
-    :param network: a spiking network
-    :param features: ``[N, size]``
-    :return: the reason in words; empty where it does
+    :param network: spiking network
+    :param features: features, ``[N, size]``
+    :return: reason in words; empty where it does
     """
     planned = _planned(network, features)
     return planned if isinstance(planned, str) else ""
 
 
 def _planned(network: Network, features: th.Tensor) -> tuple[_Plan, _Arrays, tuple[_Segment, ...]] | str:
-    """Return what the kernels need, or the reason why they do not run."""
-    if th.is_grad_enabled() or operations_are_watched():  # at first: a tracer would record the questions below
+    """Return plan, arrays and segments for the kernels, or the reason why they do not run."""
+    if th.is_grad_enabled() or operations_are_watched():  # first, since a tracer would record the checks below
         return "gradients are wanted, or torch's operations are watched"
     size, time_steps = len(features), network.options.time_steps
     if not 0 < size * time_steps <= MAX_ROWS:
         return f"there are more than {MAX_ROWS} observations times time steps"
     if features.dtype is not th.float32 or features.device.type != "cpu" or type(features) not in PLAIN_TENSORS:
         return "the features are not float32 on the CPU"
-    # The kernels check no bounds: what does not fit is the modules' to complain about.
+    # The kernels check no bounds: shapes that do not fit are left to the modules, which raise.
     if features.shape != (size, network.size):
         return "the features have another shape"
     plan = _PLANS.get(network)
@@ -194,20 +195,20 @@ def _planned(network: Network, features: th.Tensor) -> tuple[_Plan, _Arrays, tup
 
 
 def _segments(nodes: tuple[MemoryModule, ...]) -> tuple[_Segment, ...] | str:
-    """Read the neurons of all the layers, as they are now."""
+    """Read the current constants of all the layers' neurons."""
     rows = []
     for node in nodes:
         firing = firing_of(node)
         if isinstance(firing, str):
             return firing
         constants = firing.constants if firing.learnt is None else (*firing.constants, firing.learnt.item())
-        rows.append((firing.equations, firing.threshold, constants))
+        rows.append((firing.equations, float(firing.threshold), constants))
     return _float32(tuple(rows))
 
 
 @lru_cache(maxsize=256)
 def _float32(rows: tuple[tuple[Equations, float, tuple[float, ...]], ...]) -> tuple[_Segment, ...]:
-    """Make numbers of NumPy: that takes longer than reading the nodes, which hardly ever change."""
+    """Group the layers, with numbers of NumPy; cached, because it takes longer than reading the nodes."""
     segments, start = [], 0
     for equations, group in itertools.groupby(rows, key=lambda row: row[0]):
         _, thresholds, constants = zip(*group, strict=True)
@@ -226,23 +227,25 @@ def _inputs(network: Network, plan: _Plan, features: th.Tensor) -> np.ndarray:
         spikes, finite = plan.kernels.encode(observations, *fields, MIN_STD, FIRING_THRESHOLD, time_steps)
         if finite:
             return spikes
-    signal = network.encoder(features)  # which also says what is wrong with an observation
+    signal = Signal.of(network.encoder(features))  # raises for observations that are not finite
     return signal.values.detach().flatten(0, 1).contiguous().numpy()
 
 
 def warm_up(network: Network) -> None:
     """
-    Compile the kernels for networks like this one, or load them from numba's cache, so that no decision waits for it.
+    Compile the kernels of a network, or load them from numba's cache, so that no decision waits for it.
 
-    :param network: any network
+    :param network: spiking network
     """
     from sb3_spiking.snn.execution import numba_loops
+    from sb3_spiking.snn.execution.equation_check import check_equations
 
     numba_loops.warm_up()
     for layer in network.layers:
         dynamics = dynamics_of(layer.neuron)
         if not isinstance(dynamics, str):
             numba_loops.warm_up_neuron(dynamics)
+            check_equations(layer.neuron, dynamics)
     with th.no_grad():
         decide(network, th.zeros(1, network.size))
 
@@ -278,7 +281,7 @@ def _plan(network: Network) -> _Plan:
 
 
 def _is_covered(network: Network, parameters: tuple[th.Tensor, ...]) -> bool:
-    """Tell whether the modules are what the kernels know."""
+    """Tell whether the kernels cover the modules and parameters."""
     known = all(
         type(p) is nn.Parameter and p.device.type == "cpu" and p.dtype is th.float32 and p.is_contiguous()
         for p in parameters
@@ -297,12 +300,12 @@ def _is_covered(network: Network, parameters: tuple[th.Tensor, ...]) -> bool:
 
 
 def _owns(module: nn.Module, *names: str) -> bool:
-    """Tell whether a module computes with its own parameters, and not with tensors that are made of others."""
+    """Tell whether a module computes with parameters of its own, not with reparametrized tensors."""
     return all(module._parameters.get(name) is not None for name in names)
 
 
 def _fits(network: Network) -> bool:
-    """Tell whether everything takes as much as what is before it sends: modules may have been replaced."""
+    """Tell whether the sizes of consecutive modules agree, since modules may have been replaced."""
     encoder, decoder = network.encoder, network.decoder
     weights = [layer.synapses.get_parameter("weight") for layer in network.layers]
     biases = [layer.synapses.get_parameter("bias") for layer in network.layers]
