@@ -95,7 +95,8 @@ def firing_of(node: BaseNode) -> Firing | str:
         return f"no equations are known of its reset (v_reset={node.v_reset})"
     if constants is None:
         return f"no equations are known of this {type(node).__name__}"
-    return Firing(neuron.equations_with(reset), node.v_threshold, constants, neuron.learnt_of(node))
+    learnt = None if neuron.learnt_backward is None else neuron.learnt_of(node)
+    return Firing(neuron.equations_with(reset), node.v_threshold, constants, learnt)
 
 
 def dynamics_of(node: BaseNode) -> Dynamics | str:
