@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch as th
 
+from sb3_spiking.errors import Argument, InputError
+
 Option = TypeVar("Option")
 
 FOREIGN_NAMES = {
@@ -137,7 +139,21 @@ def positive_int(name: str, value: object) -> int:
     :raises ValueError: if ``value`` is not an integer >= 1
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name}={value!r} must be an integer >= 1")
+        raise InputError(Argument(name, value), " must be an integer >= 1")
+    return int(value)
+
+
+def non_negative_int(name: str, value: object) -> int:
+    """
+    Check a number of steps that may be 0, or a seed.
+
+    :param name: name of the argument, for the error
+    :param value: what the user gave
+    :return: the value, an integer >= 0
+    :raises ValueError: if ``value`` is not an integer >= 0
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise InputError(Argument(name, value), " must be an integer >= 0")
     return int(value)
 
 
@@ -152,7 +168,7 @@ def positive_float(name: str, value: object) -> float:
     """
     number = finite_float(name, value)
     if number <= 0.0:
-        raise ValueError(f"{name}={value!r} must be a finite number > 0")
+        raise InputError(Argument(name, value), " must be a finite number > 0")
     return number
 
 
@@ -166,7 +182,21 @@ def finite_float(name: str, value: object) -> float:
     :raises ValueError: if ``value`` is not a finite number
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ValueError(f"{name}={value!r} must be a finite number")
+        raise InputError(Argument(name, value), " must be a finite number")
+    return float(value)
+
+
+def probability(name: str, value: object) -> float:
+    """
+    Check a probability.
+
+    :param name: name of the argument, for the error
+    :param value: what the user gave
+    :return: the value, a float in [0, 1]
+    :raises ValueError: if ``value`` is not a number in [0, 1]
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
+        raise InputError(Argument(name, value), " must lie in [0, 1]")
     return float(value)
 
 

@@ -1,4 +1,4 @@
-"""Let a spiking agent play, and print its return, its firing rates and its operations per decision.
+"""Evaluate a spiking agent: print its return, firing rates and operations per decision.
 
 Takes what convert has written, or a model with a spiking policy that model.save has written. The latter are loaded
 with SB3, which runs code in the file: this needs --trust. The environment is taken from --env, else from what was noted

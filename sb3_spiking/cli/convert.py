@@ -18,9 +18,11 @@ from sb3_spiking.conversion.policy import DenseQPolicy
 from sb3_spiking.conversion.saving import is_converted
 from sb3_spiking.conversion.studies import MAX_TEST_STATES, Study, output_files, study
 from sb3_spiking.environments.recipe import EnvRecipe
+from sb3_spiking.errors import InputError
 from sb3_spiking.evaluation.states import check_states, random_observations
 from sb3_spiking.observations import Observation, features_shape
 from sb3_spiking.printable import printable
+from sb3_spiking.reading.checkpoint import Checkpoint, CheckpointError, SpikesAlreadyError
 from sb3_spiking.reading.saved_states import read_states
 
 CONSTANTS = {field.name for coding in CODINGS.values() for field in dataclasses.fields(coding)} - {"time_steps"}
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     if args.finetune < 0:
         raise ValueError(f"--finetune {args.finetune} must be a number of steps, 0 or more")
     given = None if args.observations is None else read_states(args.observations)
-    checkpoint = read_or_trust(args.path, args.trust)
+    checkpoint = _read(args.path, args.trust)
     dqn = policy_of(checkpoint)
     check_decision(dqn.network.layers, features_shape(dqn.observation_space), method.coding.time_steps)
     check_states(dqn.observation_space, args.states)
@@ -71,6 +73,15 @@ def run(args: argparse.Namespace) -> None:
     with as_options(**OPTIONS):
         written = result.save(output, args.force)
     out.print("\nwritten: " + ", ".join(printable(str(path)) for path in written), markup=False)
+
+
+def _read(path: Path, trust: bool) -> Checkpoint:
+    try:
+        return read_or_trust(path, trust)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, SpikesAlreadyError):
+            raise InputError(error, "; sb3-spiking evaluate and watch play it as it is") from error
+        raise
 
 
 def _output(args: argparse.Namespace) -> Path:

@@ -98,7 +98,7 @@ def find_module(env: str) -> None:
 
 
 def offer_module(module: str) -> bool:
-    """Let a trusted module be imported from the working directory, if it is not installed; return whether it exists."""
+    """Make a trusted module importable from the working directory if it is not installed; return whether it exists."""
     top = module.partition(".")[0]
     if top in sys.modules or (top.isidentifier() and find_spec(top) is not None):
         return True

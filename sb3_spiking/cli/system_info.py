@@ -88,7 +88,7 @@ def _kernels() -> KernelInfo:
     fused = choose_neurons(CubaLif().build(Rect()), th.zeros(1)).way is Way.NEURONS
     try:
         from sb3_spiking.snn.execution import numba_loops
-    except ImportError as error:  # a numba that knows another numpy only, for instance
+    except ImportError as error:  # e.g. numba built for another NumPy
         return KernelInfo(False, " ".join(str(error).split()), None, False, False)
     folder = numba_loops.cache_folder()
     if folder is None:

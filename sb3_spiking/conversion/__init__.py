@@ -1,5 +1,8 @@
 """Conversion of trained DQNs to spiking networks."""
 
+import warnings
+from typing import Any
+
 from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.callback import ConversionCallback
 from sb3_spiking.conversion.codings import CODINGS
@@ -28,3 +31,11 @@ __all__ = [
     "study",
     "sweep",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "EnvSpec":
+        text = "sb3_spiking.conversion.EnvSpec is EnvRecipe now: gymnasium has an EnvSpec of another kind."
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return EnvRecipe
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

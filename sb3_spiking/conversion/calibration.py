@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch as th
 
-from sb3_spiking.arguments import positive_float
+from sb3_spiking.arguments import finite_float
 from sb3_spiking.conversion.dense import DenseNetwork
+from sb3_spiking.errors import Argument, InputError
 
 _FORM = re.compile(r"(?:max|(?P<percent>\d+(?:\.\d+)?)%)(?:\*(?P<factor>\d+(?:\.\d+)?))?")
 
@@ -31,9 +32,10 @@ class Threshold:
     per_neuron: bool = True
 
     def __post_init__(self) -> None:
-        if not 0.0 < positive_float("threshold percentile", self.percent) <= 100.0:
-            raise ValueError(f"threshold percentile={self.percent!r} must lie in (0, 100]")
-        positive_float("threshold factor", self.factor)
+        if not 0.0 < finite_float("percent", self.percent) <= 100.0:
+            raise InputError(Argument("threshold", str(self)), ": the percentile must lie in (0, 100]")
+        if not finite_float("factor", self.factor) > 0.0:
+            raise InputError(Argument("threshold", str(self)), ": the factor must be > 0")
 
     @staticmethod
     def parse(text: str, per_neuron: bool) -> "Threshold":
@@ -47,7 +49,7 @@ class Threshold:
         """
         match = _FORM.fullmatch(text)
         if match is None:
-            raise ValueError(f"threshold={text!r} must look like 'max', '99.9%' or 'max*1.5'")
+            raise InputError(Argument("threshold", text), " must look like 'max', '99.9%' or 'max*1.5'")
         return Threshold(float(match["percent"] or 100.0), float(match["factor"] or 1.0), per_neuron)
 
     def __str__(self) -> str:

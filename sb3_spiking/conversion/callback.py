@@ -1,9 +1,6 @@
 """Callback that converts a DQN during its training, and evaluates the spiking copy."""
 
 import copy
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +12,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, unwrap_vec_normalize
 
-from sb3_spiking.arguments import positive_int
+from sb3_spiking.arguments import non_negative_int, positive_int
 from sb3_spiking.callbacks.training import can_be_sampled
 from sb3_spiking.conversion.agent import load_dqn
 from sb3_spiking.conversion.agreement import Agreement, agreement_of
 from sb3_spiking.conversion.converter import convert_policy
-from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
+from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import MAX_ENVS
-from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces
+from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces, frozen_statistics
 from sb3_spiking.evaluation.rollout import MAX_STEPS, play
 from sb3_spiking.notices import warn
 from sb3_spiking.observations import Observation, rows
@@ -56,7 +53,7 @@ class ConversionCallback(BaseCallback):
         environment, from which it takes over the statistics of a ``VecNormalize``
     :param eval_freq: number of calls between two evaluations, >= 1
     :param n_eval_episodes: number of episodes of an evaluation, >= 1
-    :param method: method of conversion, a key of ``METHODS``
+    :param method: method of conversion, a key of ``METHODS``; ``"ternary"`` if None
     :param time_steps: number of time steps in which a neuron can spike; the method's default if None
     :param threshold: rule of the thresholds: ``"max"``, ``"99.9%"`` or ``"max*1.5"``; the method's default if None
     :param per_neuron: whether each neuron (channel) has a threshold of its own, or else each layer; the method's
@@ -76,7 +73,7 @@ class ConversionCallback(BaseCallback):
         eval_env: GymEnv | EnvRecipe | str,
         eval_freq: int = 10_000,
         n_eval_episodes: int = 5,
-        method: str | Method = DEFAULT,
+        method: str | Method | None = None,
         time_steps: int | None = None,
         threshold: str | None = None,
         per_neuron: bool | None = None,
@@ -93,9 +90,7 @@ class ConversionCallback(BaseCallback):
         self.n_eval_episodes = positive_int("n_eval_episodes", n_eval_episodes)
         self.states = positive_int("states", states)
         self.max_steps = positive_int("max_steps", max_steps)
-        if not isinstance(seed, int | np.integer) or seed < 0:
-            raise ValueError(f"seed={seed!r} must be an integer >= 0")
-        self.seed = int(seed)
+        self.seed = non_negative_int("seed", seed)
         self.eval_env = _vectorized(eval_env, min(self.n_eval_episodes, MAX_ENVS), self.seed)
         self.best_model_save_path = None if best_model_save_path is None else Path(best_model_save_path)
         self.best_snn: SpikingQPolicy | None = None
@@ -114,7 +109,7 @@ class ConversionCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq == 0:
-            with _training_untouched(self.model):
+            with randomness_untouched(self.model.action_space):
                 self._evaluate()
         return True
 
@@ -156,7 +151,9 @@ class ConversionCallback(BaseCallback):
         def watch(met: Observation, q_values: np.ndarray) -> None:
             values.append((dqn.q_values(met)[0], q_values))
 
-        returns = list(play(snn, self.eval_env, self.n_eval_episodes, self.seed, watch=watch, max_steps=self.max_steps))
+        with frozen_statistics(self.eval_env):
+            episodes = play(snn, self.eval_env, self.n_eval_episodes, self.seed, watch=watch, max_steps=self.max_steps)
+            returns = list(episodes)
         of_dqn, of_snn = (np.concatenate(each) for each in zip(*values, strict=True))
         return returns, agreement_of(of_dqn, of_snn, spikes=of_snn)  # spikes_agreement is not used
 
@@ -224,15 +221,3 @@ def _simulations(env: VecEnv) -> set[int]:
     """Return the identities of the environments below the wrappers."""
     innermost = env.unwrapped
     return {id(innermost), *(id(each.unwrapped) for each in getattr(innermost, "envs", []))}
-
-
-@contextmanager
-def _training_untouched(model: BaseAlgorithm) -> Iterator[None]:
-    """Restore all the random states of a training; the environment of the evaluation may draw from any of them."""
-    state, actions = random.getstate(), model.action_space.np_random.bit_generator.state
-    try:
-        with randomness_untouched():
-            yield
-    finally:
-        random.setstate(state)
-        model.action_space.np_random.bit_generator.state = actions

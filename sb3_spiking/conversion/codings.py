@@ -16,7 +16,8 @@ from typing import ClassVar
 import torch as th
 from spikingjelly.activation_based.base import MemoryModule
 
-from sb3_spiking.arguments import choice, finite_float, positive_int
+from sb3_spiking.arguments import choice, finite_float, positive_int, probability
+from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.snn.execution.backends import unsupported
 from sb3_spiking.snn.execution.choose import Execution, Way, choose_neurons
 from sb3_spiking.snn.execution.populations import run_neurons
@@ -43,9 +44,9 @@ class Coding(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "time_steps", positive_int("time_steps", self.time_steps))  # JSON knows no numpy
+        object.__setattr__(self, "time_steps", positive_int("time_steps", self.time_steps))  # a Python int, for JSON
         if self.time_steps > MAX_TIME_STEPS:
-            raise ValueError(f"time_steps={self.time_steps} must be at most {MAX_TIME_STEPS}")
+            raise InputError(Argument("time_steps", self.time_steps), f" must be at most {MAX_TIME_STEPS}")
 
     @property
     def rest(self) -> float:
@@ -152,9 +153,10 @@ class Rate(Coding):
         super().__post_init__()
         choice("reset", self.reset, RESETS)
         if not 0.0 <= finite_float("initial", self.initial) < 1.0:
-            raise ValueError(f"initial={self.initial!r} must lie in [0, 1): it is a share of the threshold")
+            raise InputError(Argument("initial", self.initial), " must lie in [0, 1): it is a share of the threshold")
         if not isinstance(self.settling, int) or self.settling not in range(self.time_steps):
-            raise ValueError(f"settling={self.settling!r} must be an integer in [0, time_steps={self.time_steps})")
+            limit = Argument("time_steps", self.time_steps)
+            raise InputError(Argument("settling", self.settling), " must be an integer in [0, ", limit, ")")
 
     @property
     def rest(self) -> float:
@@ -211,7 +213,9 @@ class Signed(Rate):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.reset != "soft":
-            raise ValueError(f"reset={self.reset!r}: only coding='rate' has another reset than 'soft'")
+            raise InputError(
+                Argument("reset", self.reset), ": only ", Argument("coding", "rate"), " has another reset than 'soft'"
+            )
 
     def choose(self, drive: th.Tensor) -> Execution:
         return Coding.choose(self, drive)
@@ -255,9 +259,10 @@ class Residual(Rate):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.reset != "soft":
-            raise ValueError(f"reset={self.reset!r}: only coding='rate' has another reset than 'soft'")
-        if not 0.0 <= finite_float("alpha", self.alpha) <= 1.0:
-            raise ValueError(f"alpha={self.alpha!r} must lie in [0, 1]")
+            raise InputError(
+                Argument("reset", self.reset), ": only ", Argument("coding", "rate"), " has another reset than 'soft'"
+            )
+        probability("alpha", self.alpha)
 
     def residue(self, drive: th.Tensor, spikes: th.Tensor) -> th.Tensor:
         sent = spikes.sum(0)
@@ -290,9 +295,8 @@ class FewSpike(Coding):
         super().__post_init__()
         most = math.floor(23 / math.log2(self.radix))
         if self.time_steps > most:
-            raise ValueError(
-                f"time_steps={self.time_steps}: coding={self.name!r} takes at most {most}, float32 has no more digits"
-            )
+            steps, coding = Argument("time_steps", self.time_steps), Argument("coding", self.name)
+            raise InputError(steps, ": ", coding, f" takes at most {most}, float32 has no more digits")
 
     def worth(self) -> list[float]:
         """Return the value of a spike at each step; their sum is 1, or a last digit less."""

@@ -6,12 +6,12 @@ from typing import Any
 import torch as th
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_spiking.arguments import positive_int
+from sb3_spiking.arguments import non_negative_int, positive_int, probability
 from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.calibration import thresholds
 from sb3_spiking.conversion.dense import check_decision
 from sb3_spiking.conversion.finetuning import finetune
-from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
+from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.network import convert_layers
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy, whole_numbers
 from sb3_spiking.environments.recipe import EnvRecipe, environments
@@ -26,7 +26,7 @@ def convert(
     dqn: DenseQPolicy | Source,
     observations: Observation | None = None,
     env: VecEnv | EnvRecipe | str | None = None,
-    method: str | Method = DEFAULT,
+    method: str | Method | None = None,
     time_steps: int | None = None,
     threshold: str | None = None,
     per_neuron: bool | None = None,
@@ -46,22 +46,25 @@ def convert(
     :param observations: calibration states of the thresholds, as the agent met them, ``[N, *shape]``
     :param env: environment in which the agent collects such states, if none are given: its id, its recipe, or
         environments
-    :param method: method of conversion, a key of ``METHODS``
+    :param method: method of conversion, a key of ``METHODS``; ``"ternary"`` if None
     :param time_steps: number of time steps in which a neuron can spike; the method's default if None
     :param threshold: rule of the thresholds: ``"max"``, ``"99.9%"`` or ``"max*1.5"``; the method's default if None
     :param per_neuron: whether each neuron (channel) has a threshold of its own, or else each layer; the method's
         default if None
-    :param finetune_steps: number of gradient steps of distillation after the conversion, see `finetune`
-    :param states: number of states to collect
-    :param epsilon: probability of a random action during the collection
+    :param finetune_steps: number of gradient steps of distillation after the conversion, >= 0, see `finetune`
+    :param states: number of states to collect, >= 1
+    :param epsilon: probability of a random action during the collection, in [0, 1]
     :param seed: seed of the environments and of the fine-tuning
     :param trust: whether SB3 may load a file that needs code to be read, and run the code
-    :param progress: callback of each collected state
+    :param progress: function called after each collected state, without arguments
     :param constants: further constants of the coding, for example ``initial=0.0``
     :return: the spiking policy
     :raises ValueError: if the agent cannot be converted, a value is not allowed, or there is nothing to calibrate on
     """
     chosen = make_method(method, time_steps, threshold, per_neuron, **constants)
+    non_negative_int("finetune_steps", finetune_steps)
+    positive_int("states", states)
+    probability("epsilon", epsilon)
     teacher = dqn if isinstance(dqn, DenseQPolicy) else load_dqn(dqn, trust)
     check_decision(teacher.network.layers, features_shape(teacher.observation_space), chosen.coding.time_steps)
     if observations is None:
@@ -84,14 +87,15 @@ def calibration_states(
 
     :param dqn: the DQN
     :param env: id of the environment, its recipe, or environments
-    :param states: number of states
-    :param epsilon: probability of a random action
+    :param states: number of states, >= 1
+    :param epsilon: probability of a random action, in [0, 1]
     :param seed: seed of the environments
-    :param progress: callback of each collected state
+    :param progress: function called after each collected state, without arguments
     :return: ``[states, *shape]``, or a dict of such arrays
     :raises ValueError: if the environment is unknown or does not fit the agent, or the states take too much memory
     """
     check_states(dqn.observation_space, positive_int("states", states))
+    probability("epsilon", epsilon)
     with environments(env, dqn.observation_space, dqn.action_space, CALIBRATION_ENVS, seed) as venv:
         return collect(dqn, venv, states, seed, epsilon, progress)
 
@@ -110,12 +114,13 @@ def convert_policy(
     :param dqn: the DQN
     :param observations: calibration states of the thresholds, ``[N, *shape]``, or a dict of such arrays
     :param method: coding and thresholds
-    :param finetune_steps: number of gradient steps of distillation after the conversion
+    :param finetune_steps: number of gradient steps of distillation after the conversion, >= 0
     :param seed: seed of the fine-tuning
-    :param progress: callback of each gradient step
+    :param progress: function called after each gradient step, without arguments
     :return: the spiking policy
     :raises ValueError: if the observations do not fit the agent, or are not finite
     """
+    non_negative_int("finetune_steps", finetune_steps)
     features = checked_features(dqn, observations)
     network, values = dqn.network, thresholds(dqn.network, features, method.threshold)
     if finetune_steps:

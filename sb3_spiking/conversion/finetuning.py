@@ -49,7 +49,7 @@ def finetune(
     :param steps: number of gradient steps, on batches of 64 states
     :param learning_rate: initial learning rate of Adam
     :param seed: seed of the order of the states
-    :param progress: callback of each gradient step
+    :param progress: function called after each gradient step, without arguments
     :return: trained layers and thresholds, to be converted
     """
     positive_int("finetune_steps", steps)

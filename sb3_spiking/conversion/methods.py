@@ -38,7 +38,7 @@ DEFAULT = "ternary"
 
 
 def make_method(
-    method: str | Method = DEFAULT,
+    method: str | Method | None = None,
     time_steps: int | None = None,
     threshold: str | None = None,
     per_neuron: bool | None = None,
@@ -47,15 +47,20 @@ def make_method(
     """
     Return a method with some of its values changed.
 
-    :param method: key of ``METHODS``, or a method
+    :param method: key of ``METHODS``, or a method; ``DEFAULT`` if None
     :param time_steps: number of time steps in which a neuron can spike
     :param threshold: rule of the thresholds: ``"max"``, ``"99.9%"`` or ``"max*1.5"``
     :param per_neuron: whether each neuron (channel) has a threshold of its own, or else each layer
     :param constants: further constants of the coding; ``coding`` is an earlier name of ``method``
     :return: the method
-    :raises ValueError: if a name or a value is not allowed
+    :raises ValueError: if a name or a value is not allowed, or both ``method`` and ``coding`` are given
     """
-    method = constants.pop("coding", method)
+    coding = constants.pop("coding", None)
+    if method is not None and coding is not None:
+        both = (Argument("method", method), " and ", Argument("coding", coding))
+        raise InputError(*both, ": they are two names of one argument; pass ", Argument("method"), " alone")
+    if method is None:
+        method = DEFAULT if coding is None else coding
     chosen = method if isinstance(method, Method) else choice("method", method, METHODS)
     if time_steps is not None:
         constants["time_steps"] = time_steps

@@ -13,6 +13,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from sb3_spiking.arguments import probability
 from sb3_spiking.conversion.dense import DenseNetwork, check_decision
 from sb3_spiking.conversion.network import ConvertedNetwork
 from sb3_spiking.conversion.saving import Converted, read_converted, write_converted
@@ -70,8 +71,7 @@ class QPolicy(BasePolicy):
         normalize_images: bool = True,
         epsilon: float = 0.0,
     ) -> None:
-        if not 0.0 <= epsilon <= 1.0:
-            raise ValueError(f"epsilon={epsilon!r} must lie in [0, 1]")
+        probability("epsilon", epsilon)
         shape = features_shape(observation_space)
         if check_decision(network.layers, shape, self._time_steps(network)) != (action_space.n,):
             raise ValueError("its layers do not fit its actions")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_spiking.arguments import positive_int
+from sb3_spiking.arguments import positive_int, probability
 from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.agreement import Agreement, agreement_of
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
@@ -164,15 +164,16 @@ def compare(
     :param env: id of the environment, its recipe, or environments
     :param episodes: number of episodes of each agent, >= 1
     :param seed: seed of the first episode; the i-th begins with ``seed + i``
-    :param epsilon: probability of a random action of either agent (0.05 in Tan et al., 2021)
+    :param epsilon: probability of a random action of either agent, in [0, 1] (0.05 in Tan et al., 2021)
     :param cost_model: hardware of the joules
-    :param progress: callback of each episode, of both agents
+    :param progress: function called after each episode of either agent, without arguments
     :param max_steps: limit of an episode, in steps; the report counts episodes that were cut
     :return: the report
     :raises ValueError: if the environment does not fit the agent
     """
     positive_int("episodes", episodes)
     positive_int("max_steps", max_steps)
+    probability("epsilon", epsilon)
     teacher = dqn if isinstance(dqn, DenseQPolicy) else load_dqn(dqn)
     sample = ObservationSample(MAX_RECORDED)
     values: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

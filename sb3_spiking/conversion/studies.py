@@ -1,5 +1,6 @@
 """Conversion of a DQN with its report, as ``sb3-spiking convert`` makes it."""
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_spiking.arguments import positive_int
+from sb3_spiking.arguments import non_negative_int, positive_int, probability
 from sb3_spiking.conversion.agent import Source, checkpoint_of, policy_of, read_or_trust
 from sb3_spiking.conversion.agreement import Agreement
-from sb3_spiking.conversion.converter import calibration_states, convert_policy
+from sb3_spiking.conversion.converter import calibration_states, checked_features, convert_policy
 from sb3_spiking.conversion.dense import check_decision
-from sb3_spiking.conversion.methods import DEFAULT, Method, make_method
+from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import Report, compare, compare_on_states
 from sb3_spiking.conversion.sweep import TIME_STEPS, over_thresholds, over_time_steps, sweep
@@ -25,7 +26,7 @@ from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.evaluation.rollout import MAX_STEPS
 from sb3_spiking.files import check_writable, replacing
-from sb3_spiking.observations import Observation, features_shape, length, rows
+from sb3_spiking.observations import Observation, each_entry, features_shape, length, rows
 from sb3_spiking.plotting import plot_sweep
 from sb3_spiking.plotting.axes import new_figure
 from sb3_spiking.reading.checkpoint import Checkpoint
@@ -96,11 +97,13 @@ class Study:
         :raises ValueError: if they cannot be written
         """
         outputs = output_files(path, overwrite)
+        saved = dataclasses.replace(self, policy=copy.copy(self.policy))
         if self.env is not None:
-            self.policy.origin["env"] = _env_to_json(self.env, outputs[0].resolve().parent)
+            place = _env_to_json(self.env, outputs[0].resolve().parent)
+            saved.policy.origin = {**self.policy.origin, "env": place}
         with replacing(*outputs) as (network, numbers, figure):
-            self.policy.save(network)
-            numbers.write_text(self.to_json() + "\n")
+            saved.policy.save(network)
+            numbers.write_text(saved.to_json() + "\n")
             self.plot().savefig(figure, format="png", dpi=120)
         return outputs
 
@@ -109,7 +112,7 @@ def study(
     dqn: Source | Checkpoint,
     env: VecEnv | EnvRecipe | str | None = None,
     observations: Observation | None = None,
-    method: str | Method = DEFAULT,
+    method: str | Method | None = None,
     time_steps: int | None = None,
     threshold: str | None = None,
     per_neuron: bool | None = None,
@@ -137,13 +140,13 @@ def study(
     :param env: environment of the calibration and of the episodes: its id, its recipe, or environments; without one,
         nothing is played
     :param observations: calibration states, ``[N, *shape]``, or a dict of such arrays; collected in ``env`` if None
-    :param method: method of conversion, a key of ``METHODS``
+    :param method: method of conversion, a key of ``METHODS``; ``"ternary"`` if None
     :param time_steps: number of time steps in which a neuron can spike; the method's default if None
     :param threshold: rule of the thresholds: ``"max"``, ``"99.9%"`` or ``"max*1.5"``; the method's default if None
     :param per_neuron: whether each neuron (channel) has a threshold of its own, or else each layer; the method's
         default if None
-    :param test_observations: held-out states of the sweeps, beside ``observations``; a fifth of these if None.
-        Collected states are held out by themselves, in other episodes
+    :param test_observations: held-out states of the sweeps, ``[N, *shape]``, or a dict of such arrays; if None, a fifth
+        of ``observations``, or states of other episodes in ``env``
     :param finetune_steps: number of gradient steps of distillation, >= 0
     :param states: number of calibration states to collect, >= 1
     :param episodes: number of episodes of each agent, >= 1
@@ -162,10 +165,8 @@ def study(
     chosen = make_method(method, time_steps, threshold, per_neuron, **constants)
     for name, count in {"states": states, "episodes": episodes, "max_steps": max_steps}.items():
         positive_int(name, count)
-    if finetune_steps:
-        positive_int("finetune_steps", finetune_steps)
-    if not 0.0 <= epsilon <= 1.0:
-        raise ValueError(f"epsilon={epsilon!r} must lie in [0, 1]")
+    non_negative_int("finetune_steps", finetune_steps)
+    probability("epsilon", epsilon)
     if observations is None and env is None:
         raise ValueError("observations=None and env=None: thresholds need states; pass an environment or states")
     checkpoint = _checkpoint(dqn, trust)
@@ -174,12 +175,15 @@ def study(
     env = EnvRecipe(env) if isinstance(env, str) else env
     recipe = env if isinstance(env, EnvRecipe) else None
 
+    if test_observations is not None:
+        test_observations = each_entry(test_observations, np.asarray)
+        checked_features(teacher, test_observations)
     if observations is None:
-        calibration, test = _collected(teacher, env, states, seed, stage)  # type: ignore[arg-type]
+        calibration, test = _collected(teacher, env, states, seed, stage, test_observations)  # type: ignore[arg-type]
     elif test_observations is None:
-        calibration, test = _held_out(observations, seed)
+        calibration, test = _held_out(each_entry(observations, np.asarray), seed)
     else:
-        calibration, test = observations, test_observations
+        calibration, test = each_entry(observations, np.asarray), test_observations
     with stage("fine-tuning", finetune_steps) as advance:
         snn = convert_policy(teacher, calibration, chosen, finetune_steps, seed, advance)
     if env is None:
@@ -243,13 +247,19 @@ def _checkpoint(dqn: Source | Checkpoint, trust: bool) -> Checkpoint:
 
 
 def _collected(
-    dqn: DenseQPolicy, env: VecEnv | EnvRecipe, states: int, seed: int, stage: Stage
+    dqn: DenseQPolicy,
+    env: VecEnv | EnvRecipe,
+    states: int,
+    seed: int,
+    stage: Stage,
+    test: Observation | None,
 ) -> tuple[Observation, Observation]:
-    """Collect calibration states, and held-out ones of other episodes without random actions."""
-    tests = min(MAX_TEST_STATES, states)
+    """Collect calibration states and, if none are given, held-out ones of other episodes without random actions."""
+    tests = min(MAX_TEST_STATES, states) if test is None else 0
     with stage("collecting states", states + tests) as advance:
         calibration = calibration_states(dqn, env, states, CALIBRATION_EPSILON, seed, advance)
-        test = calibration_states(dqn, env, tests, 0.0, seed + OTHER_EPISODES, advance)
+        if test is None:
+            test = calibration_states(dqn, env, tests, 0.0, seed + OTHER_EPISODES, advance)
     return calibration, test
 
 

@@ -33,7 +33,7 @@ def sweep(
     :param calibration: calibration states of the thresholds, ``[N, *shape]``, or a dict of such arrays
     :param test: states of the decisions
     :param methods: methods of conversion, by any names
-    :param progress: callback of each method
+    :param progress: function called after each method, without arguments
     :return: agreement of each method
     :raises ValueError: if the observations do not fit the agent, or are not finite
     """

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize
 
 from sb3_spiking.environments import make_atari_env
 from sb3_spiking.errors import Argument, InputError
@@ -134,7 +134,7 @@ def _layout(space: spaces.Space) -> str:
 
 
 def _observed(env: VecEnv, frame_stack: int, statistics: NormalizationStatistics | None) -> VecEnv:
-    # rl_zoo3 normalises before it stacks, others afterwards: the shape of the statistics tells the order.
+    # rl_zoo3 normalises before it stacks, others afterwards: the shape of the statistics determines the order.
     if statistics is not None and statistics.fits(env.observation_space):
         env, statistics = statistics.normalize(env), None
     if frame_stack > 1:
@@ -179,7 +179,7 @@ def environments(
     env: VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
 ) -> Iterator[VecEnv]:
     """
-    Make environments and close them at the end; given ones are used as they are, and stay open.
+    Make environments and close them at the end; given ones stay open, with their statistics frozen meanwhile.
 
     :param env: environments, their recipe, or their id
     :param observation_space: the agent's observation space
@@ -190,8 +190,31 @@ def environments(
     """
     if isinstance(env, VecEnv):
         check_spaces(env, observation_space, action_space)
-        yield env
+        with frozen_statistics(env):
+            yield env
         return
     with closing((EnvRecipe(env) if isinstance(env, str) else env).make(n_envs, seed)) as made:
         check_spaces(made, observation_space, action_space)
         yield made
+
+
+@contextmanager
+def frozen_statistics(env: VecEnv) -> Iterator[None]:
+    """
+    Keep the statistics of ``VecNormalize`` as they are, and rewards unchanged; restore its settings at the end.
+
+    :param env: environments, with or without ``VecNormalize``
+    """
+    found: list[VecNormalize] = []
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecNormalize):
+            found.append(env)
+        env = env.venv
+    before = [(each.training, each.norm_reward) for each in found]
+    for each in found:
+        each.training = each.norm_reward = False
+    try:
+        yield
+    finally:
+        for each, (training, norm_reward) in zip(found, before, strict=True):
+            each.training, each.norm_reward = training, norm_reward

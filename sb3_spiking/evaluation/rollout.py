@@ -88,9 +88,9 @@ def play(
     :param episodes: number of episodes
     :param seed: seed of the first episode
     :param epsilon: probability of a random action
-    :param watch: callback of every decision
+    :param watch: function called with the observations and the scores of each decision
     :param max_steps: limit of an episode, in steps
-    :param cut: callback of each episode that was cut, with ``max_steps``
+    :param cut: function called with ``max_steps`` for each episode that was cut
     :return: return of each episode, in their order; of a cut one, the sum of its rewards until then
     """
     monitored = is_monitored(env)
@@ -98,7 +98,7 @@ def play(
     for first in range(0, episodes, env.num_envs):
         playing = np.arange(env.num_envs) < episodes - first
         returns = np.zeros(env.num_envs)
-        _end_games(env)
+        end_games(env)
         env.seed(seed + first)
         observations: Any = env.reset()
         state, starts = None, np.ones(env.num_envs, dtype=bool)
@@ -136,13 +136,13 @@ def collect(
     :param states: number of observations
     :param seed: seed of the environments
     :param epsilon: probability of a random action
-    :param progress: callback of each observation
+    :param progress: function called after each observation, without arguments
     :return: ``[states, *shape]``, or a dict of such arrays
     :raises ValueError: if they would take more than ``states.MAX_BYTES``
     """
     check_states(env.observation_space, states)
     policy.enter(env)
-    _end_games(env)
+    end_games(env)
     env.seed(seed)
     policy.action_space.seed(seed)
     observations: Any = env.reset()
@@ -161,7 +161,11 @@ def is_monitored(env: VecEnv) -> bool:
     return is_vecenv_wrapped(env, VecMonitor) or all(env.env_is_wrapped(Monitor))
 
 
-def _end_games(env: VecEnv) -> None:
-    """Make the next reset a full one: SB3's wrapper for lives would continue the game instead."""
+def end_games(env: VecEnv) -> None:
+    """
+    Make the next reset a full one: SB3's wrapper for lives would continue the game instead.
+
+    :param env: environments
+    """
     if any(env.env_is_wrapped(EpisodicLifeEnv)):
         env.env_method("set_wrapper_attr", "was_real_done", True)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from gymnasium import spaces
 
+from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.observations import Observation, concatenate, features_shape, length, rows
 
 MAX_BYTES = 2**32
@@ -22,9 +23,10 @@ def check_states(space: spaces.Space, states: int) -> None:
     """
     one = math.prod(features_shape(space)) * np.dtype(np.float32).itemsize
     if states * one > MAX_BYTES:
-        raise ValueError(
-            f"states={states} of {one} bytes each would take {states * one / 2**30:.3g} GiB of memory; "
-            f"at most {MAX_BYTES // one} of them are collected"
+        raise InputError(
+            Argument("states", states),
+            f" of {one} bytes each would take {states * one / 2**30:.3g} GiB of memory; "
+            f"at most {MAX_BYTES // one} of them are collected",
         )
 
 

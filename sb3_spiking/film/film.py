@@ -8,20 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_spiking.arguments import positive_int
+from sb3_spiking.arguments import positive_int, probability
 from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.evaluation.agents import SpikingAgent, as_agent
-from sb3_spiking.evaluation.rollout import is_monitored
-from sb3_spiking.files import replacing
+from sb3_spiking.evaluation.rollout import end_games, is_monitored
+from sb3_spiking.files import check_writable, replacing
 from sb3_spiking.film.frames import SpikeFrames
 from sb3_spiking.film.rendering import frames_per_second, image_of, rendering
 from sb3_spiking.plotting.axes import new_figure
+from sb3_spiking.randomness import randomness_untouched
 
 
 @dataclass
@@ -45,7 +47,7 @@ class FilmedEpisode:
 
 def film_episode(
     agent: BaseAlgorithm | SpikingAgent,
-    env: VecEnv | EnvRecipe | str,
+    env: gym.Env | VecEnv | EnvRecipe | str,
     path: str | Path,
     *,
     spikes: bool = True,
@@ -59,7 +61,8 @@ def film_episode(
     """
     Film one episode of a spiking agent, a frame for each decision.
 
-    Frames are written one by one; of a GIF, the writer keeps them in memory until the end.
+    Frames are written one by one; of a GIF, the writer keeps them in memory until the end. The caller's random states
+    and the statistics of a ``VecNormalize`` stay as they are.
 
     :param agent: trained model with a spiking policy, or a `SpikingQPolicy`
     :param env: id of the environment, or its recipe; or one environment with the render mode ``rgb_array``
@@ -70,7 +73,7 @@ def film_episode(
     :param max_decisions: maximum number of decisions, >= 1
     :param fps: frames per second, >= 1; the environment's own rate if None
     :param overwrite: whether an existing file may be replaced
-    :param progress: callback of each frame
+    :param progress: function called after each frame, without arguments
     :return: length and return of the episode
     :raises ValueError: if the film cannot be written, the environment renders no images, or it does not fit the agent
     :raises TypeError: if the agent does not spike
@@ -80,12 +83,16 @@ def film_episode(
     positive_int("max_decisions", max_decisions)
     if fps is not None:
         positive_int("fps", fps)
+    probability("epsilon", epsilon)
     player = as_agent(agent)
     episode = FilmedEpisode()
-    with rendering(env, player.observation_space, player.action_space, seed) as venv:
+    with (
+        randomness_untouched(player.action_space),
+        rendering(env, player.observation_space, player.action_space, seed) as venv,
+    ):
         name = env if isinstance(env, str) else getattr(env, "id", "env")
         frames = _frames(player, venv, partial(image_of, venv, name), episode, spikes, seed, epsilon, max_decisions)
-        write_film(_told(frames, progress), fps or frames_per_second(venv), path)
+        write_film(_with_progress(frames, progress), fps or frames_per_second(venv), path)
     return episode
 
 
@@ -102,10 +109,13 @@ def check_film(path: Path, overwrite: bool = False) -> None:
         raise InputError(name, " needs ffmpeg, which is not installed; name a .gif")
     if path.suffix not in (".gif", ".mp4"):
         raise InputError(name, " must end in .gif or .mp4")
+    if path.is_dir():
+        raise InputError(name, " is a folder; name a file")
     if path.exists() and not overwrite:
         raise InputError(name, " is there already; ", Argument("overwrite", True), " replaces it")
     if not path.parent.is_dir():
         raise InputError(name, f": there is no folder {path.parent} to write to; make it, or choose another")
+    check_writable(path)
 
 
 def write_film(frames: Iterable[np.ndarray], fps: int, path: Path) -> None:
@@ -115,11 +125,14 @@ def write_film(frames: Iterable[np.ndarray], fps: int, path: Path) -> None:
     :param frames: frames of one size, at least one, ``[height, width, 3]`` of uint8; taken one by one
     :param fps: frames per second
     :param path: file of the film, ``.gif`` or ``.mp4``
+    :raises ValueError: if there are no frames
     """
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
     frames = iter(frames)
-    first = next(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError("frames is empty; a film needs at least one frame")
     height, width = first.shape[:2]
     figure = new_figure(figsize=(width / 100, height / 100), dpi=100)
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -148,6 +161,7 @@ def _frames(
     env.seed(seed)
     agent.action_space.seed(seed)
     agent.enter(env)
+    end_games(env)
     observations, state, starts = env.reset(), None, np.ones(1, dtype=bool)
     drawing: SpikeFrames | None = None
     while episode.decisions < max_decisions and not episode.over:
@@ -169,7 +183,7 @@ def _frames(
             episode.over = True
 
 
-def _told(frames: Iterable[np.ndarray], progress: Callable[[], Any]) -> Iterator[np.ndarray]:
+def _with_progress(frames: Iterable[np.ndarray], progress: Callable[[], Any]) -> Iterator[np.ndarray]:
     for frame in frames:
         yield frame
         progress()

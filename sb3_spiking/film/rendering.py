@@ -6,20 +6,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import Error as GymError
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_spiking.environments.recipe import EnvRecipe, environments, reason_of
 from sb3_spiking.errors import InputError
 
-SDL_DRIVERS = ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER")
+SETTINGS = ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER", "MUJOCO_GL")
+"""Variables of the process that are changed while an environment renders."""
 
 
 @contextmanager
 def rendering(
-    env: VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, seed: int
+    env: gym.Env | VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, seed: int
 ) -> Iterator[VecEnv]:
     """
     Make one environment that renders images; no screen is needed.
@@ -30,21 +33,21 @@ def rendering(
     :param seed: seed of the environment
     :raises ValueError: if the environment renders no images, or there are several
     """
+    if isinstance(env, gym.Env):
+        env = BaseAlgorithm._wrap_env(env)
     if isinstance(env, VecEnv):
         if env.num_envs != 1:
             raise ValueError(f"env has {env.num_envs} environments; a film shows one")
         if env.render_mode != "rgb_array":
-            raise ValueError(f"env shows no pictures: its render mode is {env.render_mode}, not rgb_array")
+            raise ValueError(f"env renders no images: its render mode is {env.render_mode}, not rgb_array")
         with _no_screen(), environments(env, observation_space, action_space, 1, seed) as given:
             yield given
         return
     recipe = EnvRecipe(env) if isinstance(env, str) else env
-    if sys.platform == "linux" and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo would look for a screen.
-    with closing(recipe.make(1, seed)) as plain:
+    with _no_screen(), closing(recipe.make(1, seed)) as plain:
         modes = plain.get_attr("metadata")[0].get("render_modes", [])
     if "rgb_array" not in modes:
-        raise ValueError(f"{recipe.id} shows no pictures: it has no render mode rgb_array, only {modes or 'none'}")
+        raise ValueError(f"{recipe.id} renders no images: it has no render mode rgb_array, only {modes or 'none'}")
     with (
         _no_screen(),
         environments(with_render_mode(recipe, "rgb_array"), observation_space, action_space, 1, seed) as made,
@@ -71,9 +74,9 @@ def image_of(env: VecEnv, name: str) -> np.ndarray:
     except (GymError, ImportError):  # their texts say what to install
         raise
     except Exception as error:  # an environment may fail in any way
-        raise InputError(f"{name} shows no pictures: ", reason_of(error)) from error
+        raise InputError(f"{name} renders no images: ", reason_of(error)) from error
     if image is None:
-        raise ValueError(f"{name} shows no pictures")
+        raise ValueError(f"{name} renders no images")
     return image
 
 
@@ -84,14 +87,16 @@ def frames_per_second(env: VecEnv) -> int:
 
 @contextmanager
 def _no_screen() -> Iterator[None]:
-    """Keep pygame from opening a window or a sound device, and from complaining where there are none."""
-    before = {name: os.environ.get(name) for name in SDL_DRIVERS}
-    os.environ.update(dict.fromkeys(SDL_DRIVERS, "dummy"))
+    """Select SDL's dummy video and audio drivers, and MuJoCo's EGL without a screen; restore them at the end."""
+    before = {name: os.environ.get(name) for name in SETTINGS}
+    os.environ.update(SDL_VIDEODRIVER="dummy", SDL_AUDIODRIVER="dummy")
+    if sys.platform == "linux" and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
     try:
         yield
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value

@@ -106,7 +106,7 @@ def plot_encoding(
     )
     _label(ax, x, labels)
     ax.set_title("An observation on the receptive fields")
-    beside.set_title("what is sent")
+    beside.set_title("input spikes")
     beside.set_xlabel("time step")
     beside.set_xticks(range(1, encoder.time_steps + 1))
     beside.set_xlim(0.5, encoder.time_steps + 0.5)

@@ -49,6 +49,10 @@ MAX_LAYERS, MAX_NUMBER = 100, 2**16
 """Bounds of a network: its convolutions, and the numbers that describe one of them."""
 
 
+class SpikesAlreadyError(ValueError):
+    """An agent that needs no conversion."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """
@@ -162,9 +166,8 @@ def _recognize(data: Mapping[str, Any]) -> tuple[str, str]:
     policy_class = saved if isinstance(saved, Name) else None
     algorithm = algorithm_of(policy_class, data)
     if policy_class is not None and policy_class.module.startswith("sb3_spiking.policies."):
-        raise ValueError(
-            f"is a {algorithm} agent that spikes already, with the policy {saved.name}: there is nothing to convert; "
-            "sb3-spiking evaluate and watch play it as it is"
+        raise SpikesAlreadyError(
+            f"is a {algorithm} agent that spikes already, with the policy {saved.name}: there is nothing to convert"
         )
     if algorithm is not None and algorithm not in NETWORKS:
         raise ValueError(f"is a {algorithm} agent; only DQN and QRDQN can be converted")

@@ -200,7 +200,7 @@ def test_a_file_is_told_what_it_is_by_every_command(files, capsys):
     ("command", "name", "told"),
     [
         ("convert", "snn.zip", "is converted already"),
-        ("convert", "spiking.zip", "is a TD3 agent that spikes already"),
+        ("convert", "spiking.zip", "there is nothing to convert; sb3-spiking evaluate and watch play it as it is"),
         ("convert", "plain.zip", "is a TD3 agent; only DQN and QRDQN"),
         ("evaluate", "dqn.zip", "is a DQN of SB3, not a converted network; run sb3-spiking convert first"),
         ("watch", "dqn.zip", "is a DQN of SB3, not a converted network; run sb3-spiking convert first"),

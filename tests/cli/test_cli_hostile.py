@@ -61,8 +61,13 @@ def test_episodes_that_never_end_are_cut_and_counted(endless, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--states", "1000000000000"], "states=1000000000000"),
-        (["-T", "1000000000", "--coding", "rate"], "time_steps=1000000000 must be at most"),
+        (["--states", "1000000000000"], "--states 1000000000000 of"),
+        (["-T", "1000000000", "--coding", "rate"], "--time-steps 1000000000 must be at most"),
+        (["-T", "0"], "--time-steps 0 must be"),
+        (["-T", "30"], "--time-steps 30: --coding ternary takes at most 14"),
+        (["--initial", "nan", "--coding", "rate"], "--initial nan must be"),
+        (["--threshold", "0%"], "--threshold 0%: the percentile"),
+        (["--threshold", "x"], "--threshold x must look like"),
         (["--max-episode-steps", "0"], "--max-episode-steps 0"),
         (["--observations", "/dev/zero"], "it is a device"),
         (["--frame-stack", "100000000", "--env", "Endless-v0"], "--frame-stack 100000000"),

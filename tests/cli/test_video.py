@@ -68,7 +68,7 @@ def test_a_film_is_not_replaced_unasked(snn, tmp_path):
 
 def test_a_film_without_pictures_is_one_clear_line(snn, tmp_path, capsys):
     assert evaluate(snn, "Blind-v0", "--video", tmp_path / "film.gif") == 2
-    assert "Blind-v0 shows no pictures" in capsys.readouterr().err
+    assert "Blind-v0 renders no images" in capsys.readouterr().err
     assert not list(tmp_path.glob("*film*"))
 
 

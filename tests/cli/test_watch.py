@@ -168,10 +168,10 @@ def test_the_algorithm_is_told_by_its_file(algorithm, tmp_path):
 
 def test_environments_without_pictures_are_refused_before_anything_is_played(model, tmp_path, capsys):
     film = ["--trust", "-o", tmp_path / "film.gif"]
-    assert "Unseen-v0 shows no pictures: it has no render mode rgb_array" in refused(
+    assert "Unseen-v0 renders no images: it has no render mode rgb_array" in refused(
         capsys, model, *film, env="Unseen-v0"
     )
-    assert "Blind-v0 shows no pictures" in refused(capsys, model, *film, env="Blind-v0")
+    assert "Blind-v0 renders no images" in refused(capsys, model, *film, env="Blind-v0")
     assert [path.name for path in tmp_path.iterdir()] == ["model.zip"]
 
 
@@ -180,7 +180,7 @@ def test_an_environment_that_fails_to_draw_is_one_clear_line(model, tmp_path, ca
         raise RuntimeError("no screen")
 
     monkeypatch.setattr(PicturedEnv, "render", fail)
-    assert "Pictured-v0 shows no pictures: no screen" in refused(capsys, model, "--trust", "-o", tmp_path / "film.gif")
+    assert "Pictured-v0 renders no images: no screen" in refused(capsys, model, "--trust", "-o", tmp_path / "film.gif")
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def q_values(model, batch):
         return model.q_net(model.policy.obs_to_tensor(batch)[0]).numpy()
 
 
-def converted(space=VECTOR, method="ternary", seed=1, **kwargs):
+def converted(space=VECTOR, method=None, seed=1, **kwargs):
     """Return a spiking policy and the DQN it comes from."""
     teacher = load_dqn(dqn(space))
     return convert(teacher, observations(space, seed=seed), method=method, **kwargs), teacher

@@ -1,11 +1,12 @@
 import json
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from sb3_spiking.conversion import compare, convert
@@ -257,3 +258,13 @@ def test_an_environment_of_others_is_refused():
     snn, teacher = converted()
     with pytest.raises(ValueError, match="does not fit the agent"):
         compare(teacher, snn, DummyVecEnv([lambda: Random(n_actions=2)]))
+
+
+def test_statistics_that_learn_are_frozen_during_the_episodes(cartpole):
+    env = VecNormalize(DummyVecEnv([lambda: gym.make("CartPole-v1", max_episode_steps=9)]))
+    env.reset()
+    count = env.obs_rms.count
+    played = compare(*cartpole, env, episodes=2)
+    assert all(each == round(each) for each in played.dqn_returns)  # rewards of 1, not normalised
+    assert env.obs_rms.count == count
+    assert (env.training, env.norm_reward) == (True, True)

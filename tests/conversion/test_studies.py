@@ -10,7 +10,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 import sb3_spiking
 from sb3_spiking.cli import main
-from sb3_spiking.conversion import SpikingQPolicy, make_method, study
+from sb3_spiking.conversion import SpikingQPolicy, calibration_states, compare, convert, make_method, study
 from sb3_spiking.environments.recipe import EnvRecipe
 from tests.conversion.agents import converted, dqn, observations
 from tests.envs import save_statistics
@@ -65,6 +65,49 @@ def test_a_fifth_of_given_states_is_held_out():
     assert both.report.decisions.decisions == both.sweeps["time steps"]["10"].decisions == 7
 
 
+def test_held_out_states_are_used_beside_collected_ones(cartpole):
+    test = observations(n=7)
+    found = study(cartpole, "CartPole-v1", test_observations=test, **FEW)
+    assert found.policy.origin["calibration_states"] == 60
+    assert found.sweeps["time steps"]["10"].decisions == 7
+    with pytest.raises(ValueError, match="observations must be finite"):
+        study(cartpole, "CartPole-v1", test_observations=np.full((5, 4), np.nan), **FEW)
+
+
+def test_lists_of_states_are_taken():
+    batch = observations(n=20)
+    of_lists = study(dqn(), observations=batch.tolist(), test_observations=batch[:5].tolist())
+    assert of_lists.to_json() == study(dqn(), observations=batch, test_observations=batch[:5]).to_json()
+    assert study(dqn(), observations=batch.tolist()).report.decisions.decisions == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epsilon": 5}, r"epsilon=5 must lie in \[0, 1\]"),
+        ({"finetune_steps": -1}, "finetune_steps=-1 must be an integer >= 0"),
+        ({"states": 0}, "states=0"),
+    ],
+)
+def test_bad_values_are_told_before_states_are_collected(settings, message):
+    with pytest.raises(ValueError, match=message):
+        convert("no-such-file.zip", env="CartPole-v1", **settings)
+
+
+def test_epsilons_that_are_no_probability_are_refused_everywhere():
+    snn, teacher = converted()
+    with pytest.raises(ValueError, match=r"epsilon=-1 must lie in \[0, 1\]"):
+        compare(teacher, snn, "CartPole-v1", epsilon=-1)
+    with pytest.raises(ValueError, match=r"epsilon=nan must lie in \[0, 1\]"):
+        calibration_states(teacher, "CartPole-v1", 10, epsilon=float("nan"))
+
+
+def test_the_earlier_name_of_recipes_is_found_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="EnvRecipe now"):
+        from sb3_spiking.conversion import EnvSpec
+    assert EnvSpec is EnvRecipe
+
+
 def test_every_unit_of_every_stage_is_told(cartpole):
     stages = {}
 
@@ -99,6 +142,8 @@ def test_statistics_are_noted_from_where_the_policy_is_saved(cartpole, tmp_path)
     assert found.policy.origin["env"]["vec_normalize"] == str(statistics.resolve())
     found.save(tmp_path / "snn.zip")
     assert SpikingQPolicy.load(tmp_path / "snn.zip").origin["env"]["vec_normalize"] == "statistics.pkl"
+    assert json.loads((tmp_path / "snn.json").read_text())["settings"]["env"]["vec_normalize"] == "statistics.pkl"
+    assert found.policy.origin["env"]["vec_normalize"] == str(statistics.resolve())  # the study itself is unchanged
 
 
 @pytest.mark.parametrize("existing", ["snn.zip", "snn.json", "snn.png"])
@@ -119,8 +164,11 @@ def test_nothing_is_overwritten_unless_asked(existing, tmp_path):
         ({"env": "CartPole-v1", "states": 0}, "states=0 must be an integer >= 1"),
         ({"env": "CartPole-v1", "episodes": 0}, "episodes=0"),
         ({"env": "CartPole-v1", "max_steps": 0}, "max_steps=0"),
-        ({"env": "CartPole-v1", "finetune_steps": -1}, "finetune_steps=-1"),
+        ({"env": "CartPole-v1", "finetune_steps": -1}, "finetune_steps=-1 must be an integer >= 0"),
         ({"env": "CartPole-v1", "epsilon": 2.0}, r"epsilon=2\.0 must lie in \[0, 1\]"),
+        ({"env": "CartPole-v1", "epsilon": "0.1"}, r"epsilon='0\.1' must lie in \[0, 1\]"),
+        ({"env": "CartPole-v1", "epsilon": float("nan")}, r"epsilon=nan must lie in \[0, 1\]"),
+        ({"env": "CartPole-v1", "method": "ternary", "coding": "rate"}, "method='ternary' and coding='rate': they are"),
         ({"env": "CartPole-v1", "alpha": 0.5}, "method='ternary' has no alpha"),
     ],
 )

@@ -42,3 +42,18 @@ class UnseenEnv(PicturedEnv):
     """CartPole that can be shown to a person alone."""
 
     metadata = {"render_modes": ["human"]}  # noqa: RUF012 (gymnasium's)
+
+
+class LivesEnv(PicturedEnv):
+    """A game of three lives of two steps each."""
+
+    @property
+    def ale(self):
+        return self
+
+    def lives(self):
+        return 3 - self.steps // 2
+
+    def step(self, action):
+        observation, reward, _, truncated, info = super().step(action)
+        return observation, reward, self.lives() == 0, truncated, info

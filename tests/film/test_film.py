@@ -1,20 +1,23 @@
 """Films from Python: with and without spikes, of ids, recipes and environments."""
 
+import os
 import subprocess
 import sys
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 from PIL import Image
 from stable_baselines3 import DQN
+from stable_baselines3.common.atari_wrappers import EpisodicLifeEnv
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_spiking.conversion import convert
 from sb3_spiking.environments.recipe import EnvRecipe
-from sb3_spiking.film import film_episode, write_film
-from tests.film.environments import SIZE
+from sb3_spiking.film import check_film, film_episode, write_film
+from tests.film.environments import SIZE, LivesEnv
 
 
 def dqn(policy="PopSANPolicy"):
@@ -61,6 +64,45 @@ def test_environments_that_are_there_are_filmed_and_left_open(pictured, tmp_path
     env.reset()
 
 
+def test_a_plain_environment_is_filmed(pictured, tmp_path):
+    episode = film_episode(dqn(), gym.make(pictured, render_mode="rgb_array"), tmp_path / "film.gif", max_decisions=3)
+    assert episode.decisions == 3
+
+
+def test_a_second_film_begins_a_new_game(tmp_path):
+    env = DummyVecEnv([lambda: EpisodicLifeEnv(LivesEnv(render_mode="rgb_array"))])
+    for _ in range(2):
+        film_episode(dqn(), env, tmp_path / "film.gif", spikes=False, overwrite=True)
+        assert next(frames_of(tmp_path / "film.gif")).max() == 0  # the first step of a game is black
+
+
+def test_statistics_that_learn_are_left_alone_and_returns_are_not_normalised(pictured, tmp_path):
+    env = VecNormalize(DummyVecEnv([lambda: gym.make(pictured, render_mode="rgb_array")]))
+    env.reset()
+    count, mean = env.obs_rms.count, env.obs_rms.mean.copy()
+    episode = film_episode(dqn(), env, tmp_path / "film.gif", max_decisions=4)
+    assert episode.score == 4
+    assert env.obs_rms.count == count
+    np.testing.assert_array_equal(env.obs_rms.mean, mean)
+    assert env.training
+    assert env.norm_reward
+
+
+def test_films_leave_random_states_and_variables_alone(pictured, tmp_path, monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    model = dqn()
+    draw = lambda: (th.rand(2).tolist(), np.random.rand(2).tolist(), [model.action_space.sample() for _ in range(20)])  # noqa: E731, NPY002
+    states = th.get_rng_state(), np.random.get_state(), model.action_space.np_random.bit_generator.state  # noqa: NPY002
+    expected = draw()
+    th.set_rng_state(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    model.action_space.np_random.bit_generator.state = states[2]
+    before = dict(os.environ)
+    film_episode(model, pictured, tmp_path / "film.gif", max_decisions=3, epsilon=0.5)
+    assert dict(os.environ) == before
+    assert draw() == expected
+
+
 def test_what_cannot_be_filmed_is_told_before_anything_is_played(pictured, tmp_path):
     path = tmp_path / "film.gif"
     blind = DummyVecEnv([lambda: gym.make(pictured)])
@@ -68,13 +110,33 @@ def test_what_cannot_be_filmed_is_told_before_anything_is_played(pictured, tmp_p
     for env, message in ((blind, "render mode is None, not rgb_array"), (several, "env has 2 environments")):
         with pytest.raises(ValueError, match=message):
             film_episode(dqn(), env, path)
-    for settings, message in (({"max_decisions": 0}, "max_decisions=0"), ({"fps": 0}, "fps=0")):
-        with pytest.raises(ValueError, match=message):
+    for settings in ({"max_decisions": 0}, {"fps": 0}, {"epsilon": 7}):
+        ((name, value),) = settings.items()
+        with pytest.raises(ValueError, match=f"{name}={value}"):
             film_episode(dqn(), pictured, path, **settings)
     path.write_bytes(b"precious")
     with pytest.raises(ValueError, match=r"film\.gif' is there already; overwrite=True replaces it"):
         film_episode(dqn(), pictured, path)
     assert path.read_bytes() == b"precious"
+
+
+def test_places_that_cannot_be_written_are_told_before_anything_is_played(tmp_path, monkeypatch):
+    (tmp_path / "folder.gif").mkdir()
+    with pytest.raises(ValueError, match=r"folder\.gif' is a folder"):
+        check_film(tmp_path / "folder.gif", overwrite=True)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.touch", refuse)  # root may write anywhere
+    with pytest.raises(ValueError, match=r"film\.gif cannot be written: Permission denied"):
+        check_film(tmp_path / "film.gif")
+
+
+def test_a_film_without_frames_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="frames is empty"):
+        write_film([], 10, tmp_path / "film.gif")
+    assert not list(tmp_path.iterdir())
 
 
 def test_frames_are_written_as_they_come(tmp_path, monkeypatch):

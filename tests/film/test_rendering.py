@@ -18,3 +18,4 @@ def test_mujoco_is_told_to_draw_without_a_screen(pictured, monkeypatch):
         monkeypatch.delenv("MUJOCO_GL")
         with rendering(EnvRecipe("Pictured-v0"), *SPACES, 0):
             assert os.environ.get("MUJOCO_GL") == expected
+        assert "MUJOCO_GL" not in os.environ
