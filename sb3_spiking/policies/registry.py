@@ -67,7 +67,8 @@ def register(*algorithms: type[BaseAlgorithm], policies: ModuleType | Policies |
     given = None if policies is None else _named(policies)
     found = {each: _policies_for(each) if given is None else given for each in algorithms}
     for each, named in found.items():
-        _check_families(each, named)
+        if given is not None:
+            _check_families(each, given)
         _check_free(each, each.policy_aliases if given is None else vars(each).get("policy_aliases", {}), named)
     for each, named in found.items():
         if given is not None and "policy_aliases" not in vars(each):
@@ -107,14 +108,15 @@ def _named(policies: object) -> Policies:
 
 
 def _check_families(algorithm: type[BaseAlgorithm], policies: Policies) -> None:
-    """Check that policies are of the family of those that the algorithm has."""
-    needed = next(filter(None, map(family_of, algorithm.policy_aliases.values())), None)
+    """Check that policies of a user are of a family that the algorithm has."""
+    families = set(filter(None, map(family_of, algorithm.policy_aliases.values())))
     for name, policy in policies.items():
         own = family_of(policy)
-        if needed is not None and own is not None and own is not needed:
+        if families and own is not None and own not in families:
+            needed = ", ".join(sorted(family.__name__ for family in families))
             raise ValueError(
                 f"policies[{name!r}]={policy!r} is a policy of {ALGORITHMS_OF[own.__name__]}; {algorithm.__name__} "
-                f"needs classes that derive from {needed.__name__}"
+                f"needs classes that derive from {needed}"
             )
 
 
