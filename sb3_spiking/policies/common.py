@@ -16,6 +16,7 @@ from torch import nn
 
 from sb3_spiking.arguments import boolean, hidden_sizes, plain
 from sb3_spiking.optimizers.fused_adam import fuse
+from sb3_spiking.policies.action_map import ActionMap
 from sb3_spiking.policies.families import algorithm_making, check_family
 from sb3_spiking.policies.fitting import fit_normalization
 from sb3_spiking.policies.images import warn_if_transposed
@@ -26,6 +27,7 @@ from sb3_spiking.policies.spaces import check_observation, check_space
 from sb3_spiking.snn import NetworkSpec, SpikingNetwork
 from sb3_spiking.snn.constants import check_constants
 from sb3_spiking.snn.convolutions import dense_size
+from sb3_spiking.snn.description import Description
 from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.threads import notice_threads
 
@@ -169,6 +171,17 @@ class SpikingPolicy(Preset, BasePolicy):
     @abstractmethod
     def spiking_network(self) -> SpikingNetwork:
         """Spiking network that acts, and is deployed."""
+
+    def action_map(self) -> ActionMap:
+        """Return the map from the outputs of the spiking network to deterministic actions."""
+        return ActionMap(self.action_space)
+
+    def describe(self) -> Description:
+        """Return the description of the policy that acts: its modules are the policy's own."""
+        _, extractor = self._actor_and_extractor()
+        return dataclasses.replace(
+            self.spiking_network.describe(), preprocessing=extractor, action_map=self.action_map()
+        )
 
     @abstractmethod
     def _actor_and_extractor(self) -> tuple[BaseModel, BaseFeaturesExtractor]:

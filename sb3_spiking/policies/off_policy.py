@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from stable_baselines3.common.policies import BaseModel, BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
+from torch import nn
 
+from sb3_spiking.policies.action_map import ActionMap
 from sb3_spiking.policies.actor_rate import ScaledActorRate
 from sb3_spiking.snn import NetworkSpec, SpikingNetwork
 
@@ -45,6 +47,11 @@ class SpikingActorPolicy(ScaledActorRate, SB3Policy):
     @property
     def spiking_network(self) -> SpikingNetwork:
         return self.actor.mu
+
+    def action_map(self) -> ActionMap:
+        # SB3's actors answer in [-1, 1]; TD3's network has a tanh of its own.
+        squashed = not isinstance(self.spiking_network.output, nn.Tanh)
+        return ActionMap(self.action_space, unscaled=True, squashed=squashed)
 
     def _actor_and_extractor(self) -> tuple[BaseModel, BaseFeaturesExtractor]:
         return self.actor, self.actor.features_extractor

@@ -9,6 +9,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
 from sb3_spiking.notices import warn
+from sb3_spiking.policies.action_map import ActionMap
 from sb3_spiking.policies.actor_rate import ScaledActorRate
 from sb3_spiking.policies.common import NetArch, arch_of
 from sb3_spiking.policies.presets import Dictionaries, DirectCurrent, Images, PopulationCoded
@@ -90,6 +91,10 @@ class SpikingActorCritic(FollowsRollouts, ScaledActorRate, SB3Policy):
     @property
     def spiking_network(self) -> SpikingNetwork:
         return self.action_net
+
+    def action_map(self) -> ActionMap:
+        # gSDE with squash_output: the mean goes through a tanh.
+        return ActionMap(self.action_space, unscaled=self.squash_output, squashed=self.squash_output)
 
     def _actor_and_extractor(self) -> tuple[BaseModel, BaseFeaturesExtractor]:
         return self, self.pi_features_extractor

@@ -89,6 +89,9 @@ class Description:
     :param readout: back of the network
     :param ann_macs: multiply-accumulates of the ordinary ANN in whose place the network stands; None where that ANN has
         the same layers
+    :param preprocessing: module from preprocessed observations to the features, which may normalise them; None for a
+        network that is described without its policy
+    :param action_map: function from outputs to actions; None for a network that is described without its policy
     """
 
     time_steps: int
@@ -96,6 +99,8 @@ class Description:
     stages: tuple[Stage, ...]
     readout: Readout
     ann_macs: int | None = None
+    preprocessing: nn.Module | None = None
+    action_map: Callable[[th.Tensor], th.Tensor] | None = None
 
     @property
     def hidden(self) -> tuple[Stage, ...]:
