@@ -1,6 +1,5 @@
 """Conversion of trained DQNs to spiking networks."""
 
-import warnings
 from typing import Any
 
 from sb3_spiking.conversion.agent import load_dqn
@@ -13,6 +12,7 @@ from sb3_spiking.conversion.report import Report, compare
 from sb3_spiking.conversion.studies import Study, study
 from sb3_spiking.conversion.sweep import sweep
 from sb3_spiking.environments.recipe import EnvRecipe
+from sb3_spiking.notices import warn
 
 __all__ = [
     "CODINGS",
@@ -35,7 +35,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "EnvSpec":
-        text = "sb3_spiking.conversion.EnvSpec is EnvRecipe now: gymnasium has an EnvSpec of another kind."
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        warn("sb3_spiking.conversion.EnvSpec is EnvRecipe now: gymnasium has an EnvSpec of another kind.")
         return EnvRecipe
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -103,7 +103,7 @@ def test_epsilons_that_are_no_probability_are_refused_everywhere():
 
 
 def test_the_earlier_name_of_recipes_is_found_with_a_warning():
-    with pytest.warns(DeprecationWarning, match="EnvRecipe now"):
+    with pytest.warns(UserWarning, match="EnvRecipe now"):
         from sb3_spiking.conversion import EnvSpec
     assert EnvSpec is EnvRecipe
 

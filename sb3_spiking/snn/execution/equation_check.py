@@ -22,7 +22,7 @@ def check_equations(node: BaseNode, dynamics: Dynamics) -> None:
     :raises ValueError: if spikes or gradients differ; the message says how far
     """
     equations, surrogate = dynamics.equations, dynamics.surrogate
-    ours = all(module.startswith(OWN) for module in (equations.charge.__module__, surrogate.__module__))
+    ours = all(str(module).startswith(OWN) for module in (equations.charge.__module__, surrogate.__module__))
     if ours or (equations, surrogate) in _CHECKED:
         return
     generator = th.Generator().manual_seed(0)
