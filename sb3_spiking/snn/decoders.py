@@ -45,12 +45,17 @@ class Statistic(ABC):
 
     def reduce(self, currents: th.Tensor) -> th.Tensor:
         """
-        Compute a statistic that is not linear.
+        Compute the statistic; one that is not linear replaces this.
 
         :param currents: linear map of the spikes of each step, ``[T, N, out_dim]``
         :return: decoded values, ``[N, out_dim]``
+        :raises TypeError: if the statistic is not linear and has no ``reduce`` of its own
         """
-        raise NotImplementedError
+        linear = self.step_weights(len(currents))
+        if linear is None:
+            raise TypeError(f"{type(self).__name__} is not linear (step_weights is None): it needs a reduce of its own")
+        weights, divisor = linear
+        return th.tensordot(currents.new_tensor(weights), currents, dims=1) / divisor
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ from typing import Any
 
 import torch as th
 
+Elementwise = Callable[..., Any]
+"""Plain function of numbers, blocks or tensors that have one shape."""
+
 
 def where(condition: Any, a: Any, b: Any) -> Any:
     """Select ``a`` where the condition holds, else ``b``."""

@@ -7,6 +7,7 @@ around the threshold; only neurons with a membrane under the bump learn.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ import torch as th
 from spikingjelly.activation_based import surrogate as sj
 
 from sb3_spiking.arguments import positive_float
-from sb3_spiking.snn.elementwise import absolute, exp, where
+from sb3_spiking.snn.elementwise import Elementwise, absolute, exp, where
 from sb3_spiking.snn.observers import is_exporting
 
 Constants = tuple[Any, ...]
@@ -46,13 +47,22 @@ class Surrogate(ABC):
     """
     A surrogate gradient: checked constants, and the SpikingJelly surrogate that they build.
 
-    A subclass with ``function``, ``derivative``, ``constants`` and ``window`` runs in fused kernels; one without them
-    runs as its SpikingJelly surrogate.
+    A subclass with ``function`` and the static methods ``derivative`` and ``constants`` runs in fused kernels. One
+    without them runs as its SpikingJelly surrogate.
     """
 
     name: ClassVar[str]
     function: ClassVar[type[sj.SurrogateFunctionBase]]
     """Type of the surrogate that ``build`` returns, with one constant, ``alpha``."""
+
+    derivative: ClassVar[Elementwise | None] = None
+    """``(margin, constants)`` to the derivative of the spike, a plain elementwise function; margin is membrane minus
+    threshold."""
+    constants: ClassVar[Callable[..., tuple[float, ...]] | None] = None
+    """``alpha`` to the constants of the derivative."""
+    window: ClassVar[Callable[..., float] | None] = None
+    """``alpha`` to the distance from the threshold at which the derivative ends, or has fallen to half of its peak;
+    measured where it is None."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -62,35 +72,6 @@ class Surrogate(ABC):
     @abstractmethod
     def build(self) -> sj.SurrogateFunctionBase:
         """Build the SpikingJelly surrogate."""
-
-    @staticmethod
-    def derivative(margin: Any, constants: Constants) -> Any:
-        """
-        Return the derivative, as a plain elementwise function.
-
-        :param margin: membrane minus threshold
-        :param constants: result of ``constants``
-        :return: derivative of the spike with respect to the margin
-        """
-        raise NotImplementedError
-
-    @staticmethod
-    def constants(alpha: float) -> tuple[float, ...]:
-        """
-        Return the constants of the derivative.
-
-        :param alpha: SpikingJelly's constant
-        """
-        raise NotImplementedError
-
-    @staticmethod
-    def window(alpha: float) -> float:
-        """
-        Return the distance from the threshold at which the derivative ends, or has fallen to half of its peak.
-
-        :param alpha: SpikingJelly's constant
-        """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -240,7 +221,7 @@ def window(function: Any) -> float:
     if not isinstance(function, sj.SurrogateFunctionBase):
         return math.inf
     known = SURROGATE_OF_FUNCTION.get(type(function))
-    if known is None or "window" not in known.__dict__:
+    if known is None or known.window is None:
         return _half_width(function)
     return known.window(float(function.alpha))
 

@@ -6,6 +6,7 @@ import torch as th
 from spikingjelly.activation_based.neuron import BaseNode
 from spikingjelly.activation_based.surrogate import SurrogateFunctionBase
 
+from sb3_spiking.snn.elementwise import Elementwise
 from sb3_spiking.snn.neurons import NEURON_OF_NODE
 from sb3_spiking.snn.neurons.equations import Equations
 from sb3_spiking.snn.surrogates import SURROGATE_OF_FUNCTION, Surrogate
@@ -31,6 +32,13 @@ class Dynamics(NamedTuple):
     detach_reset: bool
     surrogate: type[Surrogate]
     alpha: float
+
+    def slope(self) -> tuple[Elementwise, tuple[float, ...]]:
+        """Return the derivative of the surrogate, and its constants."""
+        derivative, constants = self.surrogate.derivative, self.surrogate.constants
+        assert derivative is not None  # surrogates without are in no table
+        assert constants is not None
+        return derivative, constants(self.alpha)
 
     def spike_function(self) -> SurrogateFunctionBase:
         """Return SpikingJelly's surrogate."""

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch as th
 
+from sb3_spiking.snn.elementwise import Elementwise
 from sb3_spiking.snn.execution import sparse_products
 from sb3_spiking.snn.execution.compilation import inlined, jit
 from sb3_spiking.snn.execution.dynamics import Dynamics, Gradients
 from sb3_spiking.snn.execution.variables import load, store
-from sb3_spiking.snn.neurons.equations import Elementwise, Equations
+from sb3_spiking.snn.neurons.equations import Equations
 
 BLOCK = 512
 """Number of neurons of a block."""
@@ -223,7 +224,8 @@ def backward(dynamics: Dynamics, trace: th.Tensor, grad_spikes: th.Tensor, const
     grad_learnt = 0.0
     if membrane.numel() > 0:
         flat = trace.numpy().reshape(len(trace), len(membrane), -1)
-        grad_learnt = backward_loop(dynamics.equations, dynamics.surrogate.derivative)(
+        derivative, surrogate_constants = dynamics.slope()
+        grad_learnt = backward_loop(dynamics.equations, derivative)(
             _flat(grad_spikes.contiguous()),
             flat,
             _flat(grad_current),
@@ -231,7 +233,7 @@ def backward(dynamics: Dynamics, trace: th.Tensor, grad_spikes: th.Tensor, const
             flat.dtype.type(dynamics.threshold),
             numbers(constants_of(dynamics), flat.dtype),
             flat.dtype.type(0.0 if dynamics.detach_reset else 1.0),
-            numbers(dynamics.surrogate.constants(dynamics.alpha), flat.dtype),
+            numbers(surrogate_constants, flat.dtype),
         )
     learns = dynamics.learnt is not None
     return Gradients(grad_current, grad_sum, membrane.new_tensor(grad_learnt) if learns else None)
@@ -260,10 +262,8 @@ def warm_up() -> None:
 
 def warm_up_neuron(dynamics: Dynamics) -> None:
     """Compile the loops of a neuron, or load them from numba's cache."""
-    if (
-        forward_loop(dynamics.equations).signatures
-        and backward_loop(dynamics.equations, dynamics.surrogate.derivative).signatures
-    ):
+    loops = (forward_loop(dynamics.equations), backward_loop(dynamics.equations, dynamics.slope()[0]))
+    if all(getattr(loop, "signatures", True) for loop in loops):
         return
     current = th.zeros(1, 1, 1)
     trace = th.zeros(dynamics.equations.kept, 1, 1, 1)

@@ -308,6 +308,7 @@ def backward(dynamics: Dynamics, trace: th.Tensor, grad_spikes: th.Tensor, const
     # One sum for each program, added up in a fixed order.
     grad_learnt = None if dynamics.learnt is None else membrane.new_zeros(triton.cdiv(size, BLOCK))
     learnt_backward = equations.learnt_backward
+    derivative, surrogate_constants = dynamics.slope()
     if membrane.numel() > 0:
         _launch(
             _backward_kernel,
@@ -322,14 +323,14 @@ def backward(dynamics: Dynamics, trace: th.Tensor, grad_spikes: th.Tensor, const
             size,
             float(dynamics.threshold),
             _floats(dynamics.constants),
-            _floats(dynamics.surrogate.constants(dynamics.alpha)),
+            _floats(surrogate_constants),
             charge_backward=_compiled(equations.charge_backward),
             margin=_compiled(equations.margin),
             margin_backward=_compiled(equations.margin_backward),
             reset=_compiled(equations.reset.forward),
             reset_backward=_compiled(equations.reset.backward),
             learnt_backward=_no_gradient if learnt_backward is None else _compiled(learnt_backward),
-            derivative=_compiled(dynamics.surrogate.derivative),
+            derivative=_compiled(derivative),
             variables=equations.variables,
             kept=equations.kept,
             learns=dynamics.learnt is not None,

@@ -9,8 +9,9 @@ import torch as th
 from spikingjelly.activation_based import neuron as sj
 
 from sb3_spiking.arguments import choice, positive_float
+from sb3_spiking.snn.elementwise import Elementwise
 from sb3_spiking.snn.neurons import equations
-from sb3_spiking.snn.neurons.equations import HARD, SOFT, Elementwise, Equations, Reset
+from sb3_spiking.snn.neurons.equations import HARD, SOFT, Equations, Reset
 from sb3_spiking.snn.surrogates import Surrogate, claim
 
 ResetName = Literal["hard", "soft"]

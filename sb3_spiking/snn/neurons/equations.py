@@ -13,14 +13,13 @@ The same functions run in numba's loops on the CPU, in Triton's kernels on GPUs,
 other.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sb3_spiking.snn.elementwise import Elementwise
+
 State = tuple[Any, ...]
 """One value per variable: a number in numba, a block in Triton, a tensor in torch."""
-
-Elementwise = Callable[..., Any]
 
 
 class Reset(NamedTuple):
