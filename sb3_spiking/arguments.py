@@ -148,8 +148,8 @@ def non_negative_int(name: str, value: object) -> int:
     Check a number of steps that may be 0, or a seed.
 
     :param name: name of the argument, for the error
-    :param value: what the user gave
-    :return: the value, an integer >= 0
+    :param value: value of the argument
+    :return: integer >= 0
     :raises ValueError: if ``value`` is not an integer >= 0
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
@@ -191,8 +191,8 @@ def probability(name: str, value: object) -> float:
     Check a probability.
 
     :param name: name of the argument, for the error
-    :param value: what the user gave
-    :return: the value, a float in [0, 1]
+    :param value: value of the argument
+    :return: float in [0, 1]
     :raises ValueError: if ``value`` is not a number in [0, 1]
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:

@@ -8,6 +8,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure, TensorBoardOutputFormat
 
+from sb3_spiking.arguments import positive_int
 from sb3_spiking.callbacks.training import observations_met, spiking_policy
 from sb3_spiking.observations import each_entry
 from sb3_spiking.plotting import plot_firing_rates, plot_receptive_fields, plot_spike_raster
@@ -33,9 +34,7 @@ class SpikeFigureCallback(BaseCallback):
 
     def __init__(self, draw_freq: int = 10_000, verbose: int = 0) -> None:
         super().__init__(verbose)
-        if draw_freq < 1:
-            raise ValueError(f"draw_freq={draw_freq!r} must be an integer >= 1")
-        self.draw_freq = draw_freq
+        self.draw_freq = positive_int("draw_freq", draw_freq)
         self._observation: Any = None
 
     def _on_training_start(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 
+from sb3_spiking.arguments import positive_int
 from sb3_spiking.callbacks.training import observations_met, spiking_policy
 from sb3_spiking.notices import warn
 from sb3_spiking.randomness import randomness_untouched
@@ -92,9 +93,7 @@ class SpikeMonitorCallback(BaseCallback):
 
     def __init__(self, log_freq: int = 1000, verbose: int = 0) -> None:
         super().__init__(verbose)
-        if log_freq < 1:
-            raise ValueError(f"log_freq={log_freq!r} must be an integer >= 1")
-        self.log_freq = log_freq
+        self.log_freq = positive_int("log_freq", log_freq)
         self._warned: set[str] = set()
         self._undiagnosed: dict[str, list[PopulationRecord]] = {}
 

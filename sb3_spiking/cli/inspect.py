@@ -13,6 +13,7 @@ from sb3_spiking.printable import printable
 from sb3_spiking.reading.inspection import Contents, inspect_zip
 from sb3_spiking.reading.spiking_model import SpikingModel, read_spiking_model
 from sb3_spiking.snn import SpikingOptions
+from sb3_spiking.snn.description import Stage
 
 EXPECTED = (
     *("stable_baselines3.", "sb3_contrib.", "sb3_spiking.", "gym.spaces.", "gymnasium.spaces.", "gymnasium.utils."),
@@ -183,12 +184,16 @@ def _show_converted(path: Path, converted: Converted) -> None:
     rows = [
         ("coding", str(network.coding)),
         ("latency", f"{network.latency} steps"),
-        ("layers", ", ".join(f"{type(layer).__name__} {shape_text(layer.weight.shape)}" for layer in network.layers)),
+        ("layers", ", ".join(map(_stage_text, network.describe().stages))),
         ("observation space", printable(str(converted.observation_space))),
         ("actions", str(converted.action_space.n)),
         *((name.replace("_", " "), printable(str(value))) for name, value in converted.origin.items()),
     ]
     listing(str(path), rows)
+
+
+def _stage_text(stage: Stage) -> str:
+    return f"{type(stage.linear).__name__} {shape_text(stage.linear.get_parameter('weight').shape)}"
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

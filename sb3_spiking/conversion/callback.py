@@ -4,12 +4,10 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs
+from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, unwrap_vec_normalize
 
 from sb3_spiking.arguments import non_negative_int, positive_int
@@ -20,7 +18,7 @@ from sb3_spiking.conversion.converter import convert_policy
 from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import MAX_ENVS
-from sb3_spiking.environments.recipe import EnvError, EnvRecipe, check_spaces, frozen_statistics
+from sb3_spiking.environments.recipe import AnyEnv, EnvError, check_spaces, frozen_statistics, given
 from sb3_spiking.evaluation.rollout import MAX_STEPS, play
 from sb3_spiking.notices import warn
 from sb3_spiking.observations import Observation, rows
@@ -70,7 +68,7 @@ class ConversionCallback(BaseCallback):
 
     def __init__(
         self,
-        eval_env: GymEnv | EnvRecipe | str,
+        eval_env: AnyEnv,
         eval_freq: int = 10_000,
         n_eval_episodes: int = 5,
         method: str | Method | None = None,
@@ -193,14 +191,13 @@ class ConversionCallback(BaseCallback):
             )
 
 
-def _vectorized(env: GymEnv | EnvRecipe | str, n_envs: int, seed: int) -> VecEnv:
+def _vectorized(env: AnyEnv, n_envs: int, seed: int) -> VecEnv:
     """Return the environments wrapped as by SB3's algorithms; make them from an id or a recipe."""
-    if isinstance(env, gym.Env | VecEnv):
-        return BaseAlgorithm._wrap_env(env)
-    if not isinstance(env, EnvRecipe | str):
-        raise ValueError(f"eval_env={env!r} must be an environment or the id of one")
+    found = given(env, "eval_env")
+    if isinstance(found, VecEnv):
+        return found
     try:
-        return (EnvRecipe(env) if isinstance(env, str) else env).make(n_envs, seed)
+        return found.make(n_envs, seed)
     except EnvError as error:
         raise ValueError(f"eval_env={env!r} cannot be made: {error}") from error
 

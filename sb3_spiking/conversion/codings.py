@@ -192,6 +192,12 @@ def _integrate_and_fire(reset: Reset) -> MemoryModule:
     return IntegrateAndFire(threshold=1.0, reset=reset).build(Rect())
 
 
+def _check_soft(coding: Rate) -> None:
+    if coding.reset != "soft":
+        text = " has another reset than 'soft'"
+        raise InputError(Argument("reset", coding.reset), ": only ", Argument("coding", "rate"), text)
+
+
 @dataclass(frozen=True)
 class Signed(Rate):
     """
@@ -212,10 +218,7 @@ class Signed(Rate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.reset != "soft":
-            raise InputError(
-                Argument("reset", self.reset), ": only ", Argument("coding", "rate"), " has another reset than 'soft'"
-            )
+        _check_soft(self)
 
     def choose(self, drive: th.Tensor) -> Execution:
         return Coding.choose(self, drive)
@@ -258,10 +261,7 @@ class Residual(Rate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.reset != "soft":
-            raise InputError(
-                Argument("reset", self.reset), ": only ", Argument("coding", "rate"), " has another reset than 'soft'"
-            )
+        _check_soft(self)
         probability("alpha", self.alpha)
 
     def residue(self, drive: th.Tensor, spikes: th.Tensor) -> th.Tensor:
@@ -298,7 +298,7 @@ class FewSpike(Coding):
             steps, coding = Argument("time_steps", self.time_steps), Argument("coding", self.name)
             raise InputError(steps, ": ", coding, f" takes at most {most}, float32 has no more digits")
 
-    def worth(self) -> list[float]:
+    def digit_values(self) -> list[float]:
         """Return the value of a spike at each step; their sum is 1, or a last digit less."""
         return [(self.radix - 1) * self.radix ** -(step + 1.0) for step in range(self.time_steps)]
 
@@ -306,14 +306,14 @@ class FewSpike(Coding):
         return current
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
-        worth = self.worth()
-        membrane = drive + worth[-1] / 2
+        values = self.digit_values()
+        membrane = drive + values[-1] / 2
         if self.choose(drive).way is Way.NEURONS:
             from sb3_spiking.snn.execution import coding_kernels
 
-            return coding_kernels.digits(membrane, worth, worth, signed=False)
+            return coding_kernels.digits(membrane, values, values, signed=False)
         spikes = []
-        for value in worth:
+        for value in values:
             spikes.append((membrane >= value).to(drive))
             membrane = membrane.sub(spikes[-1], alpha=value)
         return th.stack(spikes)
@@ -322,7 +322,7 @@ class FewSpike(Coding):
         return synapses(self.decode(spikes))  # The sum over the steps of a linear map is the map of the sum.
 
     def decode(self, spikes: th.Tensor) -> th.Tensor:
-        return th.tensordot(spikes.new_tensor(self.worth()), spikes, dims=1)
+        return th.tensordot(spikes.new_tensor(self.digit_values()), spikes, dims=1)
 
     def readout(self, drive: th.Tensor) -> th.Tensor:
         return drive
@@ -351,14 +351,14 @@ class Ternary(FewSpike):
     radix: ClassVar[int] = 3
 
     def fire(self, drive: th.Tensor, initial: th.Tensor | None = None) -> th.Tensor:
-        worth = self.worth()
+        values = self.digit_values()
         if self.choose(drive).way is Way.NEURONS:
             from sb3_spiking.snn.execution import coding_kernels
 
-            return coding_kernels.digits(drive, worth, [value / 2 for value in worth], signed=True)
+            return coding_kernels.digits(drive, values, [value / 2 for value in values], signed=True)
         membrane, sent = drive, th.zeros_like(drive, dtype=th.bool)
         spikes = []
-        for value in worth:
+        for value in values:
             spike = (membrane >= value / 2).to(drive) - ((membrane < -value / 2) & sent).to(drive)
             membrane, sent = membrane.sub(spike, alpha=value), sent | (spike > 0)
             spikes.append(spike)

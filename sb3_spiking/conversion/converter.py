@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch as th
-from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_spiking.arguments import non_negative_int, positive_int, probability
 from sb3_spiking.conversion.agent import Source, load_dqn
@@ -14,7 +13,7 @@ from sb3_spiking.conversion.finetuning import finetune
 from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.network import convert_layers
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy, whole_numbers
-from sb3_spiking.environments.recipe import EnvRecipe, environments
+from sb3_spiking.environments.recipe import AnyEnv, environments
 from sb3_spiking.evaluation.rollout import collect
 from sb3_spiking.evaluation.states import check_states
 from sb3_spiking.observations import Observation, features_shape
@@ -25,7 +24,7 @@ CALIBRATION_ENVS = 8
 def convert(
     dqn: DenseQPolicy | Source,
     observations: Observation | None = None,
-    env: VecEnv | EnvRecipe | str | None = None,
+    env: AnyEnv | None = None,
     method: str | Method | None = None,
     time_steps: int | None = None,
     threshold: str | None = None,
@@ -44,8 +43,8 @@ def convert(
 
     :param dqn: the DQN: a model, its file (read as data), or the policy that `load_dqn` returned; it is not changed
     :param observations: calibration states of the thresholds, as the agent met them, ``[N, *shape]``
-    :param env: environment in which the agent collects such states, if none are given: its id, its recipe, or
-        environments
+    :param env: environment in which the agent collects such states, if none are given: one or several, its id or its
+        recipe
     :param method: method of conversion, a key of ``METHODS``; ``"ternary"`` if None
     :param time_steps: number of time steps in which a neuron can spike; the method's default if None
     :param threshold: rule of the thresholds: ``"max"``, ``"99.9%"`` or ``"max*1.5"``; the method's default if None
@@ -76,7 +75,7 @@ def convert(
 
 def calibration_states(
     dqn: DenseQPolicy,
-    env: VecEnv | EnvRecipe | str,
+    env: AnyEnv,
     states: int = 10_000,
     epsilon: float = 0.05,
     seed: int = 0,
@@ -86,7 +85,7 @@ def calibration_states(
     Collect states that the DQN meets.
 
     :param dqn: the DQN
-    :param env: id of the environment, its recipe, or environments
+    :param env: an environment or several, its id or its recipe
     :param states: number of states, >= 1
     :param epsilon: probability of a random action, in [0, 1]
     :param seed: seed of the environments

@@ -1,6 +1,7 @@
 """Q-value policies: the trained DQN, and the spiking network converted from it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from sb3_spiking.conversion.dense import DenseNetwork, check_decision
 from sb3_spiking.conversion.network import ConvertedNetwork
 from sb3_spiking.conversion.saving import Converted, read_converted, write_converted
 from sb3_spiking.observations import Observation, features_shape
+from sb3_spiking.policies.action_map import ActionMap
 from sb3_spiking.reading.archive import reading
 from sb3_spiking.snn import Recording
+from sb3_spiking.snn.description import Description
 from sb3_spiking.snn.observers import operations_are_traced
 from sb3_spiking.snn.operations import DecisionCost, cost_of, mean_cost
 from sb3_spiking.snn.recording import synapses_of
@@ -45,6 +48,22 @@ def whole_numbers(observation: Observation, space: spaces.Space) -> Observation:
         if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.trunc(array))).all():
             raise ValueError(f"observations of {space} must be whole numbers; there are fractions, NaN or infinity")
     return observation
+
+
+class JoinedEntries(nn.Module):
+    """Join the entries of a Dict observation to one vector; a single entry, or no Dict, passes unchanged."""
+
+    def forward(self, observations: PyTorchObs) -> th.Tensor:
+        """
+        Join preprocessed observations.
+
+        :param observations: ``[N, ...]``, or a dict of such tensors in the order of the space
+        :return: ``[N, ...]``, an image or a vector
+        """
+        if not isinstance(observations, dict):
+            return observations
+        entries = list(observations.values())
+        return entries[0] if len(entries) == 1 else th.cat([entry.flatten(1) for entry in entries], dim=1)
 
 
 class QPolicy(BasePolicy):
@@ -77,6 +96,7 @@ class QPolicy(BasePolicy):
             raise ValueError("its layers do not fit its actions")
         super().__init__(observation_space, action_space, normalize_images=normalize_images)
         self.network = network
+        self.joined = JoinedEntries()
         self.epsilon = epsilon
 
     def features(self, observations: PyTorchObs) -> th.Tensor:
@@ -87,10 +107,9 @@ class QPolicy(BasePolicy):
         :return: ``[N, ...]``, an image or a vector
         """
         preprocessed = preprocess_obs(observations, self.observation_space, self.normalize_images)
-        if not isinstance(preprocessed, dict):
-            return preprocessed
-        entries = [preprocessed[key] for key in self.observation_space.spaces]
-        return entries[0] if len(entries) == 1 else th.cat([entry.flatten(1) for entry in entries], dim=1)
+        if isinstance(preprocessed, dict):
+            preprocessed = {key: preprocessed[key] for key in self.observation_space.spaces}
+        return self.joined(preprocessed)
 
     def features_of(self, observation: Observation) -> th.Tensor:
         """
@@ -271,6 +290,11 @@ class SpikingQPolicy(QPolicy):
                 origin=saved.origin,
             )
         return policy.to(device)
+
+    def describe(self) -> Description:
+        """Return the description of the policy's decisions from rest; its modules are the policy's own."""
+        action_map = ActionMap(self.action_space)
+        return replace(self.network.describe(), preprocessing=self.joined, action_map=action_map)
 
     @staticmethod
     def _time_steps(network: ConvertedNetwork) -> int:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_spiking.arguments import positive_int, probability
 from sb3_spiking.conversion.agent import Source, load_dqn
 from sb3_spiking.conversion.agreement import Agreement, agreement_of
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
-from sb3_spiking.environments.recipe import EnvRecipe, environments
+from sb3_spiking.environments.recipe import AnyEnv, environments
 from sb3_spiking.evaluation.rollout import MAX_STEPS, play
 from sb3_spiking.evaluation.states import ObservationSample
 from sb3_spiking.observations import Observation
@@ -148,7 +147,7 @@ class Report:
 def compare(
     dqn: DenseQPolicy | Source,
     snn: SpikingQPolicy,
-    env: VecEnv | EnvRecipe | str,
+    env: AnyEnv,
     episodes: int = 20,
     seed: int = 0,
     epsilon: float = 0.0,
@@ -161,7 +160,7 @@ def compare(
 
     :param dqn: the DQN: a model, its file, or the policy that `load_dqn` returned
     :param snn: the spiking policy converted from it
-    :param env: id of the environment, its recipe, or environments
+    :param env: an environment or several, its id or its recipe
     :param episodes: number of episodes of each agent, >= 1
     :param seed: seed of the first episode; the i-th begins with ``seed + i``
     :param epsilon: probability of a random action of either agent, in [0, 1] (0.05 in Tan et al., 2021)

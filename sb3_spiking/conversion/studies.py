@@ -22,7 +22,7 @@ from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import Report, compare, compare_on_states
 from sb3_spiking.conversion.sweep import TIME_STEPS, over_thresholds, over_time_steps, sweep
-from sb3_spiking.environments.recipe import EnvRecipe
+from sb3_spiking.environments.recipe import AnyEnv, EnvRecipe, given
 from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.evaluation.rollout import MAX_STEPS
 from sb3_spiking.files import check_writable, replacing
@@ -110,7 +110,7 @@ class Study:
 
 def study(
     dqn: Source | Checkpoint,
-    env: VecEnv | EnvRecipe | str | None = None,
+    env: AnyEnv | None = None,
     observations: Observation | None = None,
     method: str | Method | None = None,
     time_steps: int | None = None,
@@ -137,7 +137,8 @@ def study(
     ``sb3-spiking convert`` calls this function: the same settings give the same network and the same numbers.
 
     :param dqn: the DQN: a model, its file (read as data), or the content of one; it is not changed
-    :param env: environment of the calibration and of the episodes: its id, its recipe, or environments; without one,
+    :param env: environment of the calibration and of the episodes: an environment or several, its id or its
+        recipe; without one,
         nothing is played
     :param observations: calibration states, ``[N, *shape]``, or a dict of such arrays; collected in ``env`` if None
     :param method: method of conversion, a key of ``METHODS``; ``"ternary"`` if None
@@ -172,7 +173,7 @@ def study(
     checkpoint = _checkpoint(dqn, trust)
     teacher = policy_of(checkpoint)
     check_decision(teacher.network.layers, features_shape(teacher.observation_space), chosen.coding.time_steps)
-    env = EnvRecipe(env) if isinstance(env, str) else env
+    env = None if env is None else given(env)
     recipe = env if isinstance(env, EnvRecipe) else None
 
     if test_observations is not None:

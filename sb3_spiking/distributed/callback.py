@@ -12,6 +12,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.utils import set_random_seed
 
+from sb3_spiking.arguments import positive_int
 from sb3_spiking.distributed import checks, drift, group, norm_statistics
 from sb3_spiking.distributed.gradient_average import GradientAverage
 from sb3_spiking.distributed.settings import Settings, check_equal, settings
@@ -65,8 +66,7 @@ class DataParallelCallback(BaseCallback):
         may_differ: str | Collection[str] = (),
     ) -> None:
         super().__init__(verbose)
-        if checkpoint_every < 1:
-            raise ValueError(f"checkpoint_every={checkpoint_every!r} must be an integer >= 1")
+        self.checkpoint_every = positive_int("checkpoint_every", checkpoint_every)
         self.may_differ = (may_differ,) if isinstance(may_differ, str) else tuple(may_differ)
         group.join(timeout)
         self.rank = group.rank()
@@ -74,7 +74,6 @@ class DataParallelCallback(BaseCallback):
         self.child = CallbackList(rank_zero) if isinstance(rank_zero, list) else rank_zero or CallbackList([])
         # As SB3 completes names: it keeps whatever follows a dot.
         self.checkpoint = None if checkpoint is None else Path(f"{str(checkpoint).removesuffix('.zip')}.zip")
-        self.checkpoint_every = checkpoint_every
         self._detach: list[Callable[[], None]] = []
         self._together = False
         self._episodes: list[dict[str, Any]] = []

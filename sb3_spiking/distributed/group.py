@@ -60,7 +60,7 @@ def _place() -> dict[str, int]:
     missing = [name for name in RENDEZVOUS if name not in os.environ]
     if missing:
         raise ValueError(
-            f"nobody has said who the other ranks are ({', '.join(missing)} not set): "
+            f"this process has no rank ({', '.join(missing)} not set): "
             "start the script with torchrun --nproc-per-node 2 script.py"
         )
     said = {name: os.environ[name] for name in RENDEZVOUS if name != "MASTER_ADDR"}
@@ -134,7 +134,7 @@ def _greet(address: str, port: int, timeout: float) -> None:
     try:
         answer.result(timeout + GRACE)
     except TimeoutError:
-        raise TimeoutError("who listens there does not answer as a rank does") from None
+        raise TimeoutError("the process at this address does not answer as a rank does") from None
 
 
 def _first_line(error: BaseException) -> str:

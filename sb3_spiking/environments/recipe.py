@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -97,6 +97,10 @@ class EnvRecipe:
         return make_vec_env(lambda: gym.make(self.id, **kwargs), n_envs, seed)
 
 
+AnyEnv: TypeAlias = gym.Env | VecEnv | EnvRecipe | str
+"""An environment or several, their recipe, or their id."""
+
+
 def check_spaces(env: EnvRecipe | VecEnv, observation_space: spaces.Space, action_space: spaces.Space) -> None:
     """
     Check that an environment has an agent's spaces; bounds and precision may differ.
@@ -174,26 +178,44 @@ def reason_of(error: Exception) -> Exception | str:
     return error if str(error) else type(error).__name__
 
 
+def given(env: AnyEnv, name: str = "env") -> VecEnv | EnvRecipe:
+    """
+    Return given environments as SB3's algorithms wrap them, or the recipe of a named one.
+
+    :param env: an environment or several, their recipe, or their id
+    :param name: name of the argument, for the error
+    :raises EnvError: if it is something else, or the recipe is not allowed
+    """
+    if isinstance(env, gym.Env | VecEnv):
+        return BaseAlgorithm._wrap_env(env)
+    if isinstance(env, str):
+        return EnvRecipe(env)
+    if isinstance(env, EnvRecipe):
+        return env
+    raise EnvError(Argument(name, env), " must be an environment, its id or its recipe")
+
+
 @contextmanager
 def environments(
-    env: VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
+    env: AnyEnv, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int, seed: int
 ) -> Iterator[VecEnv]:
     """
     Make environments and close them at the end; given ones stay open, with their statistics frozen meanwhile.
 
-    :param env: environments, their recipe, or their id
+    :param env: an environment or several, their recipe, or their id
     :param observation_space: the agent's observation space
     :param action_space: the agent's action space
     :param n_envs: number of environments to make
     :param seed: seed of the first environment
     :raises EnvError: if the environment cannot be made or does not fit the agent
     """
+    env = given(env)
     if isinstance(env, VecEnv):
         check_spaces(env, observation_space, action_space)
         with frozen_statistics(env):
             yield env
         return
-    with closing((EnvRecipe(env) if isinstance(env, str) else env).make(n_envs, seed)) as made:
+    with closing(env.make(n_envs, seed)) as made:
         check_spaces(made, observation_space, action_space)
         yield made
 

@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_spiking.arguments import positive_int, probability
-from sb3_spiking.environments.recipe import EnvRecipe
+from sb3_spiking.environments.recipe import AnyEnv
 from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.evaluation.agents import SpikingAgent, as_agent
 from sb3_spiking.evaluation.rollout import end_games, is_monitored
@@ -47,7 +46,7 @@ class FilmedEpisode:
 
 def film_episode(
     agent: BaseAlgorithm | SpikingAgent,
-    env: gym.Env | VecEnv | EnvRecipe | str,
+    env: AnyEnv,
     path: str | Path,
     *,
     spikes: bool = True,

@@ -6,14 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import Error as GymError
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_spiking.environments.recipe import EnvRecipe, environments, reason_of
+from sb3_spiking.environments.recipe import AnyEnv, EnvRecipe, environments, given, reason_of
 from sb3_spiking.errors import InputError
 
 SETTINGS = ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER", "MUJOCO_GL")
@@ -21,9 +19,7 @@ SETTINGS = ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER", "MUJOCO_GL")
 
 
 @contextmanager
-def rendering(
-    env: gym.Env | VecEnv | EnvRecipe | str, observation_space: spaces.Space, action_space: spaces.Space, seed: int
-) -> Iterator[VecEnv]:
+def rendering(env: AnyEnv, observation_space: spaces.Space, action_space: spaces.Space, seed: int) -> Iterator[VecEnv]:
     """
     Make one environment that renders images; no screen is needed.
 
@@ -33,17 +29,15 @@ def rendering(
     :param seed: seed of the environment
     :raises ValueError: if the environment renders no images, or there are several
     """
-    if isinstance(env, gym.Env):
-        env = BaseAlgorithm._wrap_env(env)
-    if isinstance(env, VecEnv):
-        if env.num_envs != 1:
-            raise ValueError(f"env has {env.num_envs} environments; a film shows one")
-        if env.render_mode != "rgb_array":
-            raise ValueError(f"env renders no images: its render mode is {env.render_mode}, not rgb_array")
-        with _no_screen(), environments(env, observation_space, action_space, 1, seed) as given:
-            yield given
+    recipe = given(env)
+    if isinstance(recipe, VecEnv):
+        if recipe.num_envs != 1:
+            raise ValueError(f"env has {recipe.num_envs} environments; a film shows one")
+        if recipe.render_mode != "rgb_array":
+            raise ValueError(f"env renders no images: its render mode is {recipe.render_mode}, not rgb_array")
+        with _no_screen(), environments(recipe, observation_space, action_space, 1, seed) as wrapped:
+            yield wrapped
         return
-    recipe = EnvRecipe(env) if isinstance(env, str) else env
     with _no_screen(), closing(recipe.make(1, seed)) as plain:
         modes = plain.get_attr("metadata")[0].get("render_modes", [])
     if "rgb_array" not in modes:

@@ -310,7 +310,7 @@ def test_the_model_can_be_saved_and_the_copy_used_during_the_training(tmp_path):
         ({"threshold": "most"}, "threshold='most' must look like"),
         ({"alpha": 0.5}, "method='ternary' has no alpha; it takes: time_steps"),
         ({"eval_env": "CartPole-v9"}, "eval_env='CartPole-v9' cannot be made: .* did you mean CartPole-v1"),
-        ({"eval_env": Gamble}, "eval_env=<class .* must be an environment or the id of one"),
+        ({"eval_env": Gamble}, "eval_env=<class .* must be an environment, its id or its recipe"),
     ],
 )
 def test_bad_values_are_told_at_once(kwargs, message):

@@ -130,8 +130,8 @@ def test_digits_lie_within_half_a_last_digit(cls, values, digits):
     coding = cls(digits)
     x = th.tensor(values)
     decoded = coding.decode(coding.fire(x)).double()
-    last = coding.worth()[-1]
-    most = sum(coding.worth())
+    last = coding.digit_values()[-1]
+    most = sum(coding.digit_values())
     assert ((decoded - x.double().clamp(0.0, most)).abs() <= last / 2 + 2e-7).all()
     assert (decoded[x <= 0.0] == 0.0).all()
     assert th.allclose(decoded[x >= 1.0], th.tensor(most, dtype=th.float64), rtol=0.0, atol=2e-7)

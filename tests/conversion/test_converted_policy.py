@@ -13,6 +13,7 @@ from gymnasium import spaces
 from stable_baselines3 import DQN
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_spiking.conversion import METHODS, SpikingQPolicy, calibration_states, convert, load_dqn
@@ -258,6 +259,16 @@ def test_one_observation_or_several(kind):
         assert alone.shape == ()
         assert policy.action_space.contains(alone)
         assert alone == together[index]
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_the_description_ends_where_predict_does(kind):
+    snn, _ = converted(SPACES[kind])
+    met = observations(SPACES[kind], 20)
+    description = snn.describe()
+    features = description.preprocessing(preprocess_obs(snn.obs_to_tensor(met)[0], snn.observation_space))
+    actions = description.action_map(snn.network(features))
+    np.testing.assert_array_equal(actions.numpy(), snn.predict(met, deterministic=True)[0])
 
 
 def test_random_actions_come_at_their_rate_and_repeat_under_a_seed():

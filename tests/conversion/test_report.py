@@ -129,6 +129,16 @@ def test_environments_that_are_there_are_used_and_left_open(cartpole, report):
     env.reset()
 
 
+def test_a_single_environment_is_wrapped_as_sb3_does(cartpole, report):
+    assert compare(*cartpole, gym.make("CartPole-v1"), episodes=5, seed=3).snn_returns == report.snn_returns
+
+
+@pytest.mark.parametrize("env", [None, 3, gym.Env])
+def test_what_is_no_environment_is_named(cartpole, env):
+    with pytest.raises(ValueError, match=r"env=.* must be an environment, its id or its recipe"):
+        compare(*cartpole, env, episodes=1)
+
+
 def test_random_actions_do_not_count_as_disagreements():
     snn, teacher = converted(time_steps=14)
     found = compare(teacher, snn, DummyVecEnv([random_env] * 4), episodes=8, epsilon=1.0)

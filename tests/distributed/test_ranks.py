@@ -139,7 +139,8 @@ def join(rank, port):
 
 
 @pytest.mark.parametrize(
-    ("rank", "reason"), [(0, "address already in use"), (1, "who listens there does not answer as a rank does")]
+    ("rank", "reason"),
+    [(0, "address already in use"), (1, "the process at this address does not answer as a rank does")],
 )
 def test_a_port_that_somebody_else_has_is_named_within_the_time_out(rank, reason):
     with socket.socket() as other:  # takes connections, and never answers

@@ -15,8 +15,8 @@ from sb3_spiking.snn.execution.numba_loops import BLOCK
 
 
 @jit
-def _digits(numbers, worth, thresholds, signed, spikes):  # type: ignore[no-untyped-def]
-    """Encode numbers ``[M]`` as digits; ``worth`` and ``thresholds`` are ``[T]``, ``spikes`` is ``[T, M]``."""
+def _digits(numbers, values, thresholds, signed, spikes):  # type: ignore[no-untyped-def]
+    """Encode numbers ``[M]`` as digits; ``values`` and ``thresholds`` are ``[T]``, ``spikes`` is ``[T, M]``."""
     time_steps, size = spikes.shape
     zero, one = spikes.dtype.type(0.0), spikes.dtype.type(1.0)
     v = np.empty(BLOCK, spikes.dtype)
@@ -37,7 +37,7 @@ def _digits(numbers, worth, thresholds, signed, spikes):  # type: ignore[no-unty
                     may_correct[j] = one if s[j] > zero else may_correct[j]
             # The remainder of the number.
             for j in range(n):
-                v[j] -= s[j] * worth[t]
+                v[j] -= s[j] * values[t]
 
 
 @jit
@@ -63,20 +63,20 @@ def _signed_rate(drive, initial, spikes):  # type: ignore[no-untyped-def]
                 sent[j] += s[j]
 
 
-def digits(numbers: th.Tensor, worth: Sequence[float], thresholds: Sequence[float], signed: bool) -> th.Tensor:
+def digits(numbers: th.Tensor, values: Sequence[float], thresholds: Sequence[float], signed: bool) -> th.Tensor:
     """
     Encode numbers as digits, the largest first; not differentiable.
 
     :param numbers: numbers, ``[N, ...]``, float32 or float64 on the CPU
-    :param worth: value of the digit of each step, ``T`` numbers
+    :param values: value of the digit of each step, ``T`` numbers
     :param thresholds: smallest remainder with a digit of 1 at each step, ``T`` numbers
     :param signed: whether digits may be -1: below minus the threshold, after a digit of 1
     :return: digits, ``[T, N, ...]``
     """
-    spikes = numbers.new_empty((len(worth), *numbers.shape))
+    spikes = numbers.new_empty((len(values), *numbers.shape))
     flat = numbers.detach().contiguous().numpy().reshape(-1)
-    rows = [np.array(row, flat.dtype) for row in (worth, thresholds)]
-    _digits(flat, *rows, signed, spikes.numpy().reshape(len(worth), flat.size))
+    rows = [np.array(row, flat.dtype) for row in (values, thresholds)]
+    _digits(flat, *rows, signed, spikes.numpy().reshape(len(values), flat.size))
     return spikes
 
 
