@@ -53,14 +53,14 @@ def test_few_spikes_are_listed():
         (few(rows=MIN_ROWS - 1), MIN_SIZE),
         (few(inputs=MIN_SIZE - 1), MIN_SIZE),
         (few(), MIN_SIZE - 1),
-        (few(), products.MAX_TABLE),
+        (th.zeros(MIN_ROWS, products.PANEL_BYTES // 64), MIN_SIZE),
         (few().bernoulli_(MAX_DENSITY + 0.05), MIN_SIZE),
         (th.ones_like(few()), MIN_SIZE),
         (-few(), MIN_SIZE),
         (few() / 2, MIN_SIZE),
         (few() * math.nan, MIN_SIZE),
     ],
-    ids=["rows", "inputs", "neurons", "table", "many", "all", "negative", "analog", "nan"],
+    ids=["rows", "inputs", "neurons", "panel", "many", "all", "negative", "analog", "nan"],
 )
 def test_all_else_is_torchs(inputs, neurons):
     assert few_spikes(inputs, neurons) is None
