@@ -14,6 +14,7 @@ from sb3_spiking.snn.decoders import DECODERS, Decoder
 from sb3_spiking.snn.encoders import ENCODERS
 from sb3_spiking.snn.execution.backends import PLAIN_TENSORS
 from sb3_spiking.snn.execution.dynamics import dynamics_of
+from sb3_spiking.snn.inputs import SeveralInputs
 from sb3_spiking.snn.layers import IntraConnectedLayer, SpikingLayer
 from sb3_spiking.snn.observers import is_watched, operations_are_watched
 from sb3_spiking.snn.options import MEMBRANE_NORMS, SpikingOptions
@@ -51,9 +52,11 @@ def tiles(network: Network, features: th.Tensor) -> tuple[th.Tensor, ...]:
 
 def _decides_one_by_one(network: Network) -> bool:
     """Tell whether each observation is decided alone by all the modules, none of which is observed or replaced."""
-    parts = (network.encoder, network.decoder, *network.layers)
+    encoder = network.encoder
+    encoders = encoder.stages if type(encoder) is SeveralInputs else [encoder]
+    parts = (encoder, network.decoder, *network.layers)
     return (
-        type(network.encoder) in ENCODERS.values()
+        all(type(one) in ENCODERS.values() for one in encoders)
         and type(network.decoder) is Decoder
         and type(network.decoder.statistic) in DECODERS.values()
         and all(map(_runs_one_by_one, network.layers))

@@ -13,6 +13,10 @@ import torch as th
 
 from sb3_spiking.snn.precisions import has_bfloat16
 
+READ_ROUNDED_FROM = 32
+"""Smallest number of rows and columns of factors that oneDNN surely rounds: torch gives some that have 16 or fewer to
+another library."""
+
 
 class Rounding(Enum):
     """A way to compute products of rounded factors."""
@@ -117,5 +121,5 @@ def multiply_into(products: th.Tensor, inputs: th.Tensor, weight: th.Tensor, dty
     elif rounding(inputs) is Rounding.OF_FACTORS:
         th.mm(rounded(inputs, dtype), rounded(weight, dtype).t(), out=products)
     else:
-        # Small products are not rounded where oneDNN reads them.
-        _read_rounded(inputs, rounded(weight, dtype).t(), out=products)
+        small = min(len(inputs), *weight.shape) < READ_ROUNDED_FROM
+        _read_rounded(inputs, (rounded(weight, dtype) if small else weight).t(), out=products)

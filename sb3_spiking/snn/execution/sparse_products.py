@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from sb3_spiking.snn.execution import lanes
+from sb3_spiking.snn.execution import lanes, rounded_products
 from sb3_spiking.snn.execution.compilation import jit
-from sb3_spiking.snn.execution.rounded_products import Rounding, multiply, multiply_into, rounding
+from sb3_spiking.snn.execution.rounded_products import Rounding, multiply, multiply_into
 
 MAX_DENSITY = 0.25
 """Largest share of firing inputs for which currents are summed, and their list is made."""
@@ -133,7 +133,7 @@ def few_spikes(inputs: th.Tensor, neurons: int, dtype: th.dtype | None = None) -
     rows, size = inputs.shape
     if rows < MIN_ROWS or min(size, neurons) < MIN_SIZE or size * lanes.BYTES > 2 * PANEL_BYTES:
         return None
-    density = MAX_DENSITY if dtype is None else ROUNDED_DENSITY[rounding(inputs)]
+    density = MAX_DENSITY if dtype is None else ROUNDED_DENSITY[rounded_products.rounding(inputs)]
     return SpikeList.of(inputs, density) if density > 0.0 else None
 
 
@@ -154,7 +154,7 @@ def product_into(
     fits = weight.shape[1:] == rows.shape[1:] and weight.dtype == rows.dtype
     spikes = few_spikes(rows, len(weight), dtype) if fits and rows.device.type == "cpu" else None
     if spikes is not None:
-        spikes.products(weight if dtype is None else weight.to(dtype).to(weight.dtype), flat)
+        spikes.products(weight if dtype is None else rounded_products.rounded(weight, dtype), flat)
     elif dtype is None:
         th.mm(rows, weight.t(), out=flat)
     else:
