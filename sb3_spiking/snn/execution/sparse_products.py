@@ -35,6 +35,9 @@ MIN_ROWS = 256
 MIN_SIZE = 64
 """Smallest number of inputs and of neurons: this many are read or added at once."""
 
+SAMPLED = 16
+"""Distance of the rows whose spikes are counted before all are listed."""
+
 PANEL_COLUMNS = 512
 """Largest number of columns of a table that is not laid out in panels before it is summed once."""
 
@@ -213,9 +216,20 @@ def differentiable_product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype
 @jit
 def _list_by_row(spikes, size, inputs, row_starts):  # type: ignore[no-untyped-def]
     """Fill in a ``SpikeList`` of rows of ``size`` inputs; return whether all values are spikes and there was room."""
+    rows = row_starts.size - 1
+    # Count the inputs of each sixteenth row, so that many spikes are not listed in vain.
+    fired, counted = 0, 0
+    for r in range(0, rows, SAMPLED):
+        counted += size
+        for start in range(0, size, lanes.BITS):
+            first = min(start, size - lanes.BITS)
+            bits = lanes.present(spikes, r * size + first) >> np.uint64(start - first)
+            fired += lanes.count(bits)
+    if fired > 1.25 * counted * (inputs.size / (rows * size)):
+        return False
     n = 0
     row_starts[0] = 0
-    for r in range(row_starts.size - 1):
+    for r in range(rows):
         for start in range(0, size, lanes.BITS):
             # Read 64 inputs as bits. The last 64 overlap with those before, which are shifted out.
             first = min(start, size - lanes.BITS)
