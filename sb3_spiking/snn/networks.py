@@ -23,7 +23,7 @@ from sb3_spiking.snn.inputs import Part, describe_input, make_input
 from sb3_spiking.snn.layers import SpikingLayer, hidden_layer, output_layer
 from sb3_spiking.snn.options import SpikingOptions
 from sb3_spiking.snn.recording import Recording
-from sb3_spiking.snn.tiles import tiles
+from sb3_spiking.snn.splitting import tiles
 
 NOT_SYMBOLIC = (
     "cannot read the loops of a spiking network; record it on an example instead: th.jit.trace(module, observations), "

@@ -6,7 +6,7 @@ from torch import nn
 
 from sb3_spiking.snn import SpikingNetwork, SpikingOptions, networks
 from sb3_spiking.snn.inputs import Part
-from sb3_spiking.snn.tiles import ROWS, tiles
+from sb3_spiking.snn.splitting import ROWS, tiles
 
 BATCH = 700
 
