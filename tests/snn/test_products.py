@@ -122,6 +122,16 @@ def test_rounded_product_has_first_and_second_derivatives(way, monkeypatch):
         th.testing.assert_close(own, exact, rtol=0, atol=0.02 * exact.abs().max().item())
 
 
+def test_numbers_are_rounded_to_bfloat16_as_by_torch():
+    bits = th.randint(-(2**31), 2**31, (100_000,), dtype=th.int64).to(th.int32)
+    numbers = th.cat([bits.view(th.float32), th.tensor([0.0, -0.0, math.inf, -math.inf, math.nan, 1e-45, 3.4e38])])
+    ties = (th.arange(1000, dtype=th.int32) * 2**15 + 2**29).view(th.float32)
+    numbers = th.cat([numbers, ties, -ties])
+    rounded = th.empty_like(numbers)
+    rounded_products.round_to_bfloat16(numbers.numpy(), rounded.numpy())
+    th.testing.assert_close(rounded, numbers.bfloat16().float(), rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.skipif(not reads_rounded(), reason="no AMX")
 def test_the_precision_of_all_other_products_stays(monkeypatch):
     factor = th.full((64, 64), 1.0 + 2.0**-10)

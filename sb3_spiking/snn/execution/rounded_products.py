@@ -9,8 +9,10 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch as th
 
+from sb3_spiking.snn.execution.compilation import jit
 from sb3_spiking.snn.precisions import has_bfloat16
 
 READ_ROUNDED_FROM = 32
@@ -123,3 +125,15 @@ def multiply_into(products: th.Tensor, inputs: th.Tensor, weight: th.Tensor, dty
     else:
         small = min(len(inputs), *weight.shape) < READ_ROUNDED_FROM
         _read_rounded(inputs, (rounded(weight, dtype) if small else weight).t(), out=products)
+
+
+@jit
+def round_to_bfloat16(numbers, rounded):  # type: ignore[no-untyped-def]
+    """Write float32 numbers rounded to bfloat16, ties to even, from one flat array into another."""
+    bits, rounded_bits = numbers.view(np.uint32), rounded.view(np.uint32)
+    for i in range(bits.size):
+        x = bits[i]
+        # Add half of the last place that stays, less a bit where that is even, and cut. NaN stays NaN.
+        nearest = x + np.uint32(0x7FFF) + ((x >> np.uint32(16)) & np.uint32(1))
+        kept = x | np.uint32(0x400000) if (x & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000) else nearest
+        rounded_bits[i] = kept & np.uint32(0xFFFF0000)
