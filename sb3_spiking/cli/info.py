@@ -134,7 +134,17 @@ def _kernel_rows(kernels: KernelInfo) -> list[tuple[str, str]]:
         ("neurons run in", "fused kernels" if kernels.fused else "SpikingJelly's nodes"),
         ("compiled", "yes" if kernels.compiled else "not yet; the first network takes some seconds"),
         ("cache", cache),
+        ("products", _products_text(kernels)),
     ]
+
+
+def _products_text(kernels: KernelInfo) -> str:
+    if kernels.largest_rate is None:
+        return "costs are not measured yet" if kernels.writable else "by default costs: none can be kept"
+    if kernels.largest_rate <= 0.0:
+        return "dense, from costs measured on this machine"
+    rate = f"{100 * kernels.largest_rate:.0f} %"
+    return f"silent inputs are skipped where at most {rate} fire, from costs measured on this machine"
 
 
 def _gpu_rows(info: SystemInfo) -> list[tuple[str, str]]:

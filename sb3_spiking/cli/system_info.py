@@ -11,6 +11,7 @@ from sb3_spiking.policies.presets import NAMES
 from sb3_spiking.policies.registry import ALGORITHMS
 from sb3_spiking.snn.execution.backends import gpu_problem
 from sb3_spiking.snn.execution.choose import Way, choose_neurons
+from sb3_spiking.snn.execution.costs import read
 from sb3_spiking.snn.neurons import CubaLif
 from sb3_spiking.snn.precisions import has_bfloat16
 from sb3_spiking.snn.surrogates import Rect
@@ -27,6 +28,8 @@ class KernelInfo:
     :param cache: folder of the compiled kernels, with ``~`` for the user's; None if no folder can be written
     :param writable: whether the folder can be written, so that kernels are compiled only once
     :param compiled: whether the folder holds compiled kernels
+    :param largest_rate: firing rate up to which products skip silent inputs (256 observations, five steps, 256
+        neurons), from the costs measured on this machine; None if none were measured
     """
 
     fused: bool
@@ -34,6 +37,7 @@ class KernelInfo:
     cache: str | None
     writable: bool
     compiled: bool
+    largest_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,12 +92,14 @@ def _kernels() -> KernelInfo:
     fused = choose_neurons(CubaLif().build(Rect()), th.zeros(1)).way is Way.NEURONS
     try:
         from sb3_spiking.snn.execution import numba_loops
+        from sb3_spiking.snn.execution.cost_measurement import machine
     except ImportError as error:  # e.g. numba built for another NumPy
         return KernelInfo(False, " ".join(str(error).split()), None, False, False)
     folder = numba_loops.cache_folder()
     if folder is None:
         return KernelInfo(fused, None, None, False, False)
-    path = Path(folder)
-    home = str(Path.home())
-    shown = folder.replace(home, "~", 1) if folder.startswith(home) else folder
-    return KernelInfo(fused, None, shown, os.access(path, os.W_OK), any(path.glob("numba_loops.*.nbi")))
+    home, shown = str(Path.home()), str(folder)
+    shown = shown.replace(home, "~", 1) if shown.startswith(home) else shown
+    known = read(folder, machine())
+    rate = None if known is None else known.largest_density(5 * 256, 256)
+    return KernelInfo(fused, None, shown, os.access(folder, os.W_OK), any(folder.glob("numba_loops.*.nbi")), rate)

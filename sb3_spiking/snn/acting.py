@@ -250,9 +250,12 @@ def warm_up(network: Network) -> None:
     :param network: spiking network
     """
     from sb3_spiking.snn.execution import numba_loops
+    from sb3_spiking.snn.execution.cost_measurement import machine, measure
+    from sb3_spiking.snn.execution.costs import prepare
     from sb3_spiking.snn.execution.equation_check import check_equations
 
     numba_loops.warm_up()
+    prepare(numba_loops.cache_folder(), machine, measure)
     for layer in network.layers:
         dynamics = dynamics_of(layer.neuron)
         if not isinstance(dynamics, str):

@@ -1,5 +1,6 @@
 """Products that skip silent inputs equal torch's."""
 
+import dataclasses
 import math
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from sb3_spiking.snn import SpikingOptions
 from sb3_spiking.snn.execution import lanes, rounded_products
 from sb3_spiking.snn.execution import sparse_products as products
+from sb3_spiking.snn.execution.costs import DEFAULTS
 from sb3_spiking.snn.execution.rounded_products import reads_rounded
-from sb3_spiking.snn.execution.sparse_products import MAX_DENSITY, MIN_ROWS, MIN_SIZE, SpikeList, few_spikes
+from sb3_spiking.snn.execution.sparse_products import MIN_SIZE, SpikeList, few_spikes
 from sb3_spiking.snn.layers import hidden_layer
 from tests.snn.test_connected import WAYS
 
@@ -37,7 +39,17 @@ def test_equal_matrix_products(rows, inputs, neurons, density, dtype, seed):
     assert th.equal(listed.weight_gradient(gradient), gradient.t() @ spikes)
 
 
-def few(rows=MIN_ROWS, inputs=MIN_SIZE):
+COSTS = dataclasses.replace(DEFAULTS, dense=0.03, rounded=0.01, spike=0.1, gradient=0.1, look=0.064, transposition=0.4)
+ROWS, MAX_DENSITY = 400, 0.28
+"""(0.03 - 0.064 / 64 - 0.4 / 400) / 0.1."""
+
+
+@pytest.fixture(autouse=True)
+def known_costs(monkeypatch):
+    monkeypatch.setattr(products, "costs", lambda: COSTS)
+
+
+def few(rows=ROWS, inputs=MIN_SIZE):
     spikes = th.zeros(rows, inputs)
     spikes[::10, 3] = 1.0
     return spikes
@@ -53,10 +65,10 @@ def test_few_spikes_are_listed():
 @pytest.mark.parametrize(
     ("inputs", "neurons"),
     [
-        (few(rows=MIN_ROWS - 1), MIN_SIZE),
+        (few(rows=13), MIN_SIZE),
         (few(inputs=MIN_SIZE - 1), MIN_SIZE),
         (few(), MIN_SIZE - 1),
-        (th.zeros(MIN_ROWS, products.PANEL_BYTES // 64), MIN_SIZE),
+        (th.zeros(ROWS, products.PANEL_BYTES // 64), MIN_SIZE),
         (few().bernoulli_(MAX_DENSITY + 0.05), MIN_SIZE),
         (th.ones_like(few()), MIN_SIZE),
         (-few(), MIN_SIZE),
@@ -69,12 +81,21 @@ def test_all_else_is_torchs(inputs, neurons):
     assert few_spikes(inputs, neurons) is None
 
 
+def test_the_share_of_spikes_that_is_listed_follows_from_the_costs():
+    spikes = th.zeros(ROWS, MIN_SIZE)
+    spikes[:, : int(MIN_SIZE * MAX_DENSITY)] = 1.0
+    assert few_spikes(spikes, MIN_SIZE) is not None
+    assert few_spikes(spikes, MIN_SIZE, th.bfloat16) is None
+    spikes[:, int(MIN_SIZE * MAX_DENSITY)] = 1.0
+    assert few_spikes(spikes, MIN_SIZE) is None
+
+
 def test_a_spike_train_without_spikes_is_nothing_but_bias():
-    listed = few_spikes(th.zeros(MIN_ROWS, 70), 80)
-    current = th.ones(MIN_ROWS, 80)
+    listed = few_spikes(th.zeros(ROWS, 70), 80)
+    current = th.ones(ROWS, 80)
     listed.products(th.randn(80, 70), current)
     assert (current == 0).all()
-    assert (listed.weight_gradient(th.randn(MIN_ROWS, 80)) == 0).all()
+    assert (listed.weight_gradient(th.randn(ROWS, 80)) == 0).all()
 
 
 @pytest.mark.parametrize("columns", [64, 100, products.PANEL_COLUMNS + 70])
@@ -91,11 +112,11 @@ def test_gradients_of_many_spikes_are_torchs(monkeypatch):
     listed, gradient = few_spikes(spikes, MIN_SIZE), th.randn(len(spikes), MIN_SIZE)
     monkeypatch.setattr(SpikeList, "weight_gradient", lambda *args: None)
     assert products.weight_gradient(gradient, spikes, listed) is None
-    monkeypatch.setattr(products, "MAX_GRADIENT_DENSITY", 0.05)
+    monkeypatch.setattr(products, "costs", lambda: dataclasses.replace(COSTS, gradient=1.0))
     assert th.equal(products.weight_gradient(gradient, spikes, listed), gradient.t() @ spikes)
 
 
-@pytest.mark.parametrize("rows", [5, MIN_ROWS])
+@pytest.mark.parametrize("rows", [5, ROWS])
 def test_product_has_first_and_second_derivatives(rows):
     inputs, weight = few(rows).double().requires_grad_(), th.randn(70, MIN_SIZE, dtype=th.float64, requires_grad=True)
 

@@ -11,7 +11,8 @@ import torch as th
 
 from sb3_spiking.snn.execution.compilation import sources_digest
 from sb3_spiking.snn.execution.costs import Costs
-from sb3_spiking.snn.execution.sparse_products import SpikeList
+from sb3_spiking.snn.execution.rounded_products import multiply_into
+from sb3_spiking.snn.execution.sparse_products import SpikeList, panels
 
 ROWS, INPUTS, NEURONS, DENSITY = 1280, 256, 256, 0.1
 """A hidden layer of PopSAN in a gradient step of TD3."""
@@ -42,9 +43,10 @@ def measure() -> Costs:
     listed = SpikeList.of(spikes)
     assert listed is not None
     additions = spikes.sum().item() * NEURONS
-    transposition = _nanoseconds(lambda: weight.t().contiguous())
+    transposition = _nanoseconds(lambda: panels(weight.t()))
     return Costs(
         dense=_nanoseconds(lambda: th.mm(spikes, weight.t(), out=products)) / (ROWS * INPUTS * NEURONS),
+        rounded=_nanoseconds(lambda: multiply_into(products, spikes, weight, th.bfloat16)) / (ROWS * INPUTS * NEURONS),
         spike=(_nanoseconds(lambda: listed.products(weight, products)) - transposition) / additions,
         gradient=_nanoseconds(lambda: listed.weight_gradient(gradient)) / additions,
         look=_nanoseconds(lambda: SpikeList.of(silent)) / (ROWS * INPUTS),

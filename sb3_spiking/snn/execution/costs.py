@@ -27,6 +27,7 @@ class Costs:
     Costs of the units of work, in nanoseconds.
 
     :param dense: multiply-accumulate of a dense product
+    :param rounded: multiply-accumulate of a dense product with factors rounded to bfloat16
     :param spike: addition of a weight for a spike
     :param gradient: addition of a gradient for a spike, where the gradient of the weights is computed
     :param look: look at an input, whether it has fired
@@ -34,6 +35,7 @@ class Costs:
     """
 
     dense: float
+    rounded: float
     spike: float
     gradient: float
     look: float
@@ -44,19 +46,30 @@ class Costs:
             if not isinstance(cost, float) or not 0.0 < cost < UPPER:
                 raise ValueError(f"{name}={cost!r} must lie in (0, {UPPER:g}) nanoseconds")
 
-    def largest_density(self, rows: int, neurons: int) -> float:
+    def largest_density(self, rows: int, neurons: int, rounded: bool = False) -> float:
         """
-        Return the share of firing inputs up to which it is cheaper to skip the silent ones.
+        Return the share of firing inputs up to which a product that skips the silent ones is cheaper than a dense one.
 
         :param rows: number of rows, observations times time steps
         :param neurons: number of neurons
-        :return: share; < 0 where the dense product is always cheaper
+        :param rounded: whether the dense product rounds its factors to bfloat16
+        :return: share, at most 1; < 0 where the dense product is always cheaper
         """
-        return (self.dense - self.look / neurons - self.transposition / rows) / self.spike
+        dense = self.rounded if rounded else self.dense
+        return min(1.0, (dense - self.look / neurons - self.transposition / rows) / self.spike)
+
+    def largest_gradient_density(self, rounded: bool = False) -> float:
+        """
+        Return the same share for the gradient of the weights, where the spikes are listed already.
+
+        :param rounded: whether the dense product rounds its factors to bfloat16
+        :return: share, at most 1
+        """
+        return min(1.0, (self.rounded if rounded else self.dense) / self.gradient)
 
 
-DEFAULTS = Costs(dense=0.015, spike=0.045, gradient=0.055, look=0.5, transposition=0.5)
-"""Costs where none could be measured: those of one core of a Xeon with AVX-512 (Emerald Rapids)."""
+DEFAULTS = Costs(dense=0.014, rounded=0.014, spike=0.045, gradient=0.055, look=0.07, transposition=0.9)
+"""Costs where none could be measured: those of one core of a Xeon with AVX-512, without a gain from bfloat16."""
 
 _KNOWN: dict[int, Costs] = {}
 """Number of torch's threads -> costs."""
@@ -72,12 +85,12 @@ def are_measured() -> bool:
     return costs() is not DEFAULTS
 
 
-def prepare(folder: Path | None, machine: str, measure: Callable[[], Costs]) -> None:
+def prepare(folder: Path | None, machine: Callable[[], str], measure: Callable[[], Costs]) -> None:
     """
     Read the costs of this machine, or measure them; in a process they never change afterwards.
 
     :param folder: folder of the compiled kernels; None where no folder can be written: then the defaults stay
-    :param machine: description of the processor and of the software, to which the costs belong
+    :param machine: function that describes the processor and the software to which the costs belong
     :param measure: measurement
     """
     threads = th.get_num_threads()
@@ -86,8 +99,23 @@ def prepare(folder: Path | None, machine: str, measure: Callable[[], Costs]) -> 
     if folder is None:
         _KNOWN[threads] = DEFAULTS
         return
-    name = hashlib.sha256(f"{machine}, {threads} threads".encode()).hexdigest()[:12]
-    _KNOWN[threads] = _kept(folder / f"costs-{name}.json", measure)
+    _KNOWN[threads] = _kept(_file(folder, machine()), measure)
+
+
+def read(folder: Path | None, machine: str) -> Costs | None:
+    """
+    Read the costs that were measured on this machine, with torch's present number of threads.
+
+    :param folder: folder of the compiled kernels
+    :param machine: description of the processor and the software
+    :return: costs; None where none were measured
+    """
+    return None if folder is None else _read(_file(folder, machine))
+
+
+def _file(folder: Path, machine: str) -> Path:
+    name = hashlib.sha256(f"{machine}, {th.get_num_threads()} threads".encode()).hexdigest()[:12]
+    return folder / f"costs-{name}.json"
 
 
 def _kept(path: Path, measure: Callable[[], Costs]) -> Costs:

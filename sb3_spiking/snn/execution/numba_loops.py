@@ -10,6 +10,7 @@ The loops are generic. Each neuron gets compiled copies of its own, with its equ
 
 import math
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -245,10 +246,10 @@ def regular_spikes(activity: th.Tensor, spikes: th.Tensor, threshold: float) -> 
         _regular_loop(activity.numpy().reshape(-1), _flat(spikes), threshold)
 
 
-def cache_folder() -> str | None:
-    """Return the folder of the compiled loops; None where no folder can be written."""
-    folder: str | None = _regular_loop.stats.cache_path
-    return folder
+def cache_folder() -> Path | None:
+    """Return the folder of the compiled loops; None where no folder can be written, or nothing is compiled."""
+    stats = getattr(_regular_loop, "stats", None)
+    return None if stats is None or stats.cache_path is None else Path(stats.cache_path)
 
 
 def warm_up() -> None:

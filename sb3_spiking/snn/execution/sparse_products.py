@@ -18,19 +18,8 @@ import torch as th
 
 from sb3_spiking.snn.execution import lanes, rounded_products
 from sb3_spiking.snn.execution.compilation import jit
-from sb3_spiking.snn.execution.rounded_products import Rounding, multiply, multiply_into
-
-MAX_DENSITY = 0.25
-"""Largest share of firing inputs for which currents are summed, and their list is made."""
-
-MAX_GRADIENT_DENSITY = 0.2
-"""Largest share of firing inputs for which the gradient of the weights is summed."""
-
-ROUNDED_DENSITY = {Rounding.IN_FLOAT32: 0.0, Rounding.BY_CASTS: 0.12, Rounding.OF_FACTORS: MAX_DENSITY}
-"""The same for products in bfloat16, by the way that they are computed: these take other times."""
-
-MIN_ROWS = 256
-"""Smallest number of rows: with fewer, laying out the weights takes longer than it saves."""
+from sb3_spiking.snn.execution.costs import costs
+from sb3_spiking.snn.execution.rounded_products import multiply, multiply_into
 
 MIN_SIZE = 64
 """Smallest number of inputs and of neurons: this many are read or added at once."""
@@ -86,7 +75,7 @@ class SpikeList:
         :param products: memory for the products, ``[R, neurons]``
         """
         starts = self.row_starts[None]
-        _sum_rows(_flat(_panels(weight.t())), len(weight), True, self.inputs, starts, _flat(products))
+        _sum_rows(_flat(panels(weight.t())), len(weight), True, self.inputs, starts, _flat(products))
 
     def weight_gradient(self, gradient: th.Tensor) -> th.Tensor:
         """
@@ -102,13 +91,13 @@ class SpikeList:
         rows = np.empty_like(self.inputs)
         _list_by_input(self.inputs, self.row_starts, tile, rows, starts)
         wide = neurons > PANEL_COLUMNS
-        table = _panels(gradient) if wide else gradient.contiguous()
+        table = panels(gradient) if wide else gradient.contiguous()
         sums = gradient.new_empty(self.size, neurons)
         _sum_rows(_flat(table), neurons, wide, rows, starts, _flat(sums))
         return sums.t()
 
 
-def _panels(table: th.Tensor) -> th.Tensor:
+def panels(table: th.Tensor) -> th.Tensor:
     """
     Return the columns of a table in panels, each of them as wide as a vector and contiguous.
 
@@ -134,9 +123,9 @@ def few_spikes(inputs: th.Tensor, neurons: int, dtype: th.dtype | None = None) -
     :return: list; None with few rows, inputs or neurons, with many inputs or spikes, and for currents
     """
     rows, size = inputs.shape
-    if rows < MIN_ROWS or min(size, neurons) < MIN_SIZE or size * lanes.BYTES > 2 * PANEL_BYTES:
+    if rows == 0 or min(size, neurons) < MIN_SIZE or size * lanes.BYTES > 2 * PANEL_BYTES:
         return None
-    density = MAX_DENSITY if dtype is None else ROUNDED_DENSITY[rounded_products.rounding(inputs)]
+    density = costs().largest_density(rows, neurons, rounded=dtype is not None)
     return SpikeList.of(inputs, density) if density > 0.0 else None
 
 
@@ -178,7 +167,7 @@ def weight_gradient(
     :return: gradient of the weights, ``[neurons, inputs]``
     """
     gradient = gradient.flatten(0, -2)
-    if spikes is None or spikes.density > MAX_GRADIENT_DENSITY:
+    if spikes is None or spikes.density > costs().largest_gradient_density(rounded=dtype is not None):
         return multiply(gradient.t(), inputs.flatten(0, -2), dtype)
     return spikes.weight_gradient(gradient)
 
@@ -271,18 +260,18 @@ def _list_by_input(inputs, row_starts, tile, rows, starts):  # type: ignore[no-u
 
 
 @jit
-def _sum_rows(table, columns, panels, selected, starts, sums):  # type: ignore[no-untyped-def]
+def _sum_rows(table, columns, in_panels, selected, starts, sums):  # type: ignore[no-untyped-def]
     """
     Sum rows of a flat table into the rows of ``sums``, flat as well: into row r ``selected[starts[k, r] : starts[k, r +
-    1]]`` of each tile k. The table lies in rows, or, if ``panels``, in panels of columns.
+    1]]`` of each tile k. The table lies in rows, or, if ``in_panels``, in panels of columns.
     """
     width = lanes.BYTES // table.itemsize
-    rows = table.size // (-(-columns // width) * width) if panels else table.size // columns
-    stride = width if panels else columns
+    rows = table.size // (-(-columns // width) * width) if in_panels else table.size // columns
+    stride = width if in_panels else columns
     for start in range(0, columns, width):
         # One vector of columns. The last one overlaps with those before, and writes the same sums again.
         column = min(start, columns - width)
-        base = start * rows if panels else column
+        base = start * rows if in_panels else column
         for k in range(starts.shape[0]):
             for r in range(starts.shape[1] - 1):
                 total = lanes.load(sums, r * columns + column) if k > 0 else lanes.zeros(table)
