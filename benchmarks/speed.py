@@ -19,6 +19,7 @@ import dataclasses
 import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,28 @@ from provenance import provenance
 from rich.console import Console
 from rich.table import Table
 from suites import SUITES, Suite
-from timing import Stopwatch, interleave, statistics
+from timing import Rounds, Stopwatch, interleave, statistics
 
 RECORDS = records.DATA / "speed"
 
 console = Console(highlight=False)
+
+
+REFERENCE = ", reference size"
+"""End of the names of measurements of the reference size."""
+
+
+def costs(rounds: Rounds, work: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """
+    Compare the cost of a unit of work with that at the reference size.
+
+    :param rounds: measurements, those of the reference size too
+    :param work: how many times the work of the reference size each implementation has
+    :return: statistics of the ratios, each taken within a round; 1 where cost grows with the work
+    """
+    pairs = {name: {name + REFERENCE: rounds[name + REFERENCE], name: rounds[name]} for name in work}
+    compared = {name: dataclasses.asdict(statistics(pair)[name]) for name, pair in pairs.items()}
+    return {name: {key: one[key] / work[name] for key in ("ratio", "low", "high")} for name, one in compared.items()}
 
 
 def measure(name: str, suite: Suite, repeats: int, warm_up: int, watch: Stopwatch) -> dict[str, Any]:
@@ -43,9 +61,12 @@ def measure(name: str, suite: Suite, repeats: int, warm_up: int, watch: Stopwatc
     with console.status(name) as status:
         for case in suite.cases(watch):
             status.update(f"{name}: {case.name}")
-            rounds = interleave(case.measures, repeats, warm_up)
-            summaries = {each: dataclasses.asdict(one) for each, one in statistics(rounds).items()}
-            cases.append({"name": case.name, "rounds": rounds, "statistics": summaries})
+            both = {**case.measures, **{each + REFERENCE: one for each, one in case.references.items()}}
+            rounds = interleave(both, repeats, warm_up)
+            own = {each: figures for each, figures in rounds.items() if each in case.measures}
+            summaries = {each: dataclasses.asdict(one) for each, one in statistics(own).items()}
+            entry = {"name": case.name, "rounds": rounds, "statistics": summaries}
+            cases.append({**entry, "costs": costs(rounds, case.work)} if case.work else entry)
     return {
         "what": suite.quantity,
         "unit": suite.unit,
@@ -59,14 +80,19 @@ def measure(name: str, suite: Suite, repeats: int, warm_up: int, watch: Stopwatc
 def show(name: str, entry: dict[str, Any]) -> None:
     """Print a table to the terminal, a line for each implementation."""
     grid = Table(box=None, pad_edge=False)
-    grid.add_column()
-    grid.add_column()
-    for column in (entry["unit"], "ratio", "quartiles"):
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grown = "costs" in entry["cases"][0]
+    for column in (entry["unit"], "ratio", "quartiles", *(["cost", "quartiles"] if grown else [])):
         grid.add_column(column, justify="right")
     for case in entry["cases"]:
         heading = case["name"]
         for implementation, one in case["statistics"].items():
-            grid.add_row(heading, implementation, _figure(one["median"]), _figure(one["ratio"]), _quartiles(one))
+            cells = [_figure(one["median"]), _figure(one["ratio"]), _quartiles(one)]
+            if grown:
+                cost = case["costs"][implementation]
+                cells += [f"{cost['ratio']:.2f}", _cost_quartiles(cost)]
+            grid.add_row(heading, implementation, *cells)
             heading = ""
     console.print(f"{name}: {entry['what']}", style="bold", soft_wrap=True)
     console.print(grid, "")
@@ -96,6 +122,9 @@ def summary(record: dict[str, Any]) -> str:
         lines += ["", f"### {SUITES[name].title} {{ #{name} }}", "", f"`{name}`: {entry['what']}. {load}.", ""]
         heading, *rows = _grid(entry)
         lines += records.table(heading, rows)
+        if "costs" in entry["cases"][0]:
+            heading, *rows = _cost_grid(entry)
+            lines += ["", COSTS, "", *records.table(heading, rows)]
     return "\n".join(lines)
 
 
@@ -109,9 +138,21 @@ def _grid(entry: dict[str, Any]) -> list[list[str]]:
     return grid if len(grid) >= len(grid[0]) else [list(column) for column in zip(*grid, strict=True)]
 
 
+COSTS = "Cost of a unit of work, relative to that at batch 256, T = 5 and width 256: 1 where cost grows with the work."
+
+
+def _cost_grid(entry: dict[str, Any]) -> list[list[str]]:
+    """Return the cells of the table of costs."""
+    grid = [["cost", *(LABELS.get(name, name) for name in entry["cases"][0]["costs"])]]
+    for case in entry["cases"]:
+        cells = [f"{one['ratio']:.2f} ({_cost_quartiles(one)})" for one in case["costs"].values()]
+        grid.append([case["name"], *cells])
+    return grid
+
+
 PANELS = {
-    "time steps": ("growth", r"T = (\d+)"),
-    "neurons of a layer": ("growth", r"width (\d+)"),
+    "time steps": ("growth", r"(?:forward \+ backward, )?T = (\d+)"),
+    "neurons of a layer": ("growth", r"(?:forward \+ backward, )?width (\d+)"),
     "batch": ("actor", r"forward \+ backward, batch (\d+)"),
 }
 """Panels of the figure: label of the horizontal axis -> suite, and pattern of the value in the names of its cases."""
@@ -131,7 +172,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
             for case in record[suite]["cases"]
             if (match := re.fullmatch(pattern, case["name"]))
         }
-        for implementation in ("mlp", "nodes", "spiking"):
+        measured = next(iter(cases.values()))
+        for implementation in [name for name in ("mlp", "nodes", "spiking") if name in measured]:
             times = [statistics[implementation]["median"] for statistics in cases.values()]
             ax.plot(list(cases), times, marker="o", markersize=3, label=LABELS[implementation].strip("`"))
         ax.set_xscale("log", base=2)
@@ -141,7 +183,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("forward + backward [ms]")
-    axes[0].legend(frameon=False)
+    axes[-1].legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -154,6 +196,10 @@ def _figure(value: float) -> str:
 
 def _quartiles(statistics: dict[str, float]) -> str:
     return f"{_figure(statistics['low'])}-{_figure(statistics['high'])}"
+
+
+def _cost_quartiles(statistics: dict[str, float]) -> str:
+    return f"{statistics['low']:.2f}-{statistics['high']:.2f}"
 
 
 def _source(entry: dict[str, Any]) -> str:

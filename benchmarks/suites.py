@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from timing import Measure, Stopwatch, printed
 from torch import nn
 
 from sb3_spiking.conversion import SpikingQPolicy, convert
+from sb3_spiking.snn.precisions import has_bfloat16
 
 STEPS = 20
 """Environment steps per measurement of training; even, because TD3 updates its actor every other step."""
@@ -37,10 +38,14 @@ class Case:
 
     :param name: heading of the row
     :param measures: measurement of each implementation, the baseline first
+    :param references: measurements of a reference size, in the same rounds, by implementation
+    :param work: how many times the work of the reference size each implementation has
     """
 
     name: str
     measures: dict[str, Measure]
+    references: dict[str, Measure] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,15 +188,54 @@ def compiled(watch: Stopwatch) -> Iterator[Case]:
         yield networks(f"{name}, batch 256", run, actors, 256, watch)
 
 
+@dataclass(frozen=True)
+class Size:
+    """
+    Size of an actor network's pass.
+
+    :param batch: observations
+    :param steps: time steps
+    :param width: neurons of each of the two layers
+    """
+
+    batch: int = 256
+    steps: int = 5
+    width: int = 256
+
+    def work(self, network: nn.Module) -> float:
+        """Return the number of multiplications of all the products, of a network of this size."""
+        synapses = sum(layer.weight.numel() for layer in network.modules() if isinstance(layer, nn.Linear))
+        return float(self.batch * synapses * (1 if isinstance(network, nn.Sequential) else self.steps))
+
+
+REFERENCE = Size()
+"""Size that the cost of others is compared with."""
+SIZES = {
+    "batch {batch}": [Size(batch=batch) for batch in (64, 128, 256, 512, 1024, 2048, 4096, 8192)],
+    "T = {steps}": [Size(steps=steps) for steps in (1, 2, 4, 8, 16, 32)],
+    "width {width}": [Size(width=width) for width in (64, 128, 256, 512, 1024, 2048)],
+}
+"""Name of a case, with a place for what grows -> sizes."""
+
+
 def growth(watch: Stopwatch) -> Iterator[Case]:
-    """Measure the bare actor network, by time steps and by width."""
-    some = ("mlp", "nodes", "spiking")
-    for steps in (1, 2, 4, 8, 16, 32):
-        actors = {name: make_actor(name, time_steps=steps) for name in some}
-        yield networks(f"T = {steps}", forward_backward, actors, 64, watch)
-    for width in (64, 128, 256, 512, 1024, 2048):
-        actors = {name: make_actor(name, (width, width)) for name in some}
-        yield networks(f"width {width}", forward_backward, actors, 64, watch)
+    """Measure the bare actor network by batch, time steps and width, each beside the reference size."""
+    some = ["mlp", "spiking", *(["spiking-bfloat16"] if has_bfloat16() else [])]
+
+    def measures(
+        run: Callable[[nn.Module, th.Tensor], None], size: Size
+    ) -> tuple[dict[str, Measure], dict[str, float]]:
+        actors = {name: make_actor(name, (size.width, size.width), time_steps=size.steps) for name in some}
+        case = networks("", run, actors, size.batch, watch)
+        return case.measures, {name: size.work(network) for name, network in actors.items()}
+
+    for run_name, run in {"forward": forward, "forward + backward": forward_backward}.items():
+        references, least = measures(run, REFERENCE)
+        for name, sizes in SIZES.items():
+            for size in sizes:
+                case, work = measures(run, size)
+                relative = {each: work[each] / least[each] for each in work}
+                yield Case(f"{run_name}, {name.format(**vars(size))}", case, references, relative)
 
 
 def conversion(watch: Stopwatch) -> Iterator[Case]:
@@ -266,7 +310,7 @@ SUITES = {
     ),
     "growth": Suite(
         "More time steps, wider layers",
-        "actor network alone, forward + backward, batch 64; T = 5, width 256 if not said",
+        "actor network alone; batch 256, T = 5, width 256 if not said",
         "ms",
         growth,
     ),

@@ -1,5 +1,6 @@
 """The benchmarks measure what they say: statistics, implementations, provenance, one suite from end to end."""
 
+import dataclasses
 import importlib
 import json
 import runpy
@@ -155,6 +156,29 @@ def test_a_suite_from_the_command_line(monkeypatch, tmp_path, capsys):
     # Fewer cases than implementations: these are the rows.
     assert "| ms | 1 observation | 8 observations | 64 observations |" in tables
     assert "| sb3-spiking, bfloat16 | " in tables
+
+
+def test_costs_are_1_where_time_grows_with_the_work(monkeypatch, tmp_path, capsys):
+    import speed
+    from suites import Case
+
+    def grow(watch):
+        for size in (1, 2, 4):
+            measures = {"mlp": lambda size=size: 3.0 * size, "spiking": lambda size=size: 2.0 * size**2}
+            references = {"mlp": lambda: 3.0, "spiking": lambda: 2.0}
+            yield Case(f"forward + backward, T = {size}", measures, references, {"mlp": size, "spiking": size})
+
+    monkeypatch.setitem(speed.SUITES, "growth", dataclasses.replace(speed.SUITES["growth"], cases=grow))
+    record = tmp_path / "cpu.json"
+    run(monkeypatch, "speed.py", "growth", "--repeats", 2, "--json", record)
+    capsys.readouterr()
+    costs = [case["costs"] for case in json.loads(record.read_text())["growth"]["cases"]]
+    assert [one["mlp"]["ratio"] for one in costs] == [1.0, 1.0, 1.0]
+    assert [one["spiking"]["ratio"] for one in costs] == [1.0, 2.0, 4.0]
+    run(monkeypatch, "speed.py", "--summary", "--json", record)
+    tables = capsys.readouterr().out
+    assert "| forward + backward, T = 4 | 12 | 32 (2.7x: 2.7-2.7) |" in tables
+    assert "| forward + backward, T = 4 | 1.00 (1.00-1.00) | 4.00 (4.00-4.00) |" in tables
 
 
 def test_an_unknown_suite_is_named(monkeypatch, capsys):
