@@ -2,7 +2,7 @@
 Acting: a decision for a few observations in three kernel calls, for any number of layers.
 
 The kernels compute the equations of the modules, from the memory of their parameters. The modules run themselves where
-the kernels do not apply: other devices and precisions, large batches, gradients, convolutions, normalised currents,
+the kernels do not apply: other devices and types, large batches, gradients, convolutions, normalised currents,
 intra-layer connections; modules and parameters of other types (subclasses, parametrizations, pruned weights,
 ``functional_call``); and under hooks, counters and tracers of torch's operations.
 """
@@ -71,15 +71,17 @@ class _Arrays:
     Arrays that share the memory of a network's parameters.
 
     :param receptive_fields: means and widths of a deterministic encoder; None for other input stages
-    :param weights: weights of each layer, ``[J, K]``
+    :param weights: weights of each layer, ``[J, K]``, or their rounded copies
     :param biases: biases of each layer, ``[J]``
     :param readout: decoder; None if it is not linear
+    :param rounded: flat weights of layers in bfloat16, and the flat memory of their rounded copies
     """
 
     receptive_fields: tuple[np.ndarray, np.ndarray] | None
     weights: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
     readout: _Readout | None
+    rounded: tuple[tuple[np.ndarray, np.ndarray], ...]
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,8 @@ def decide(network: Network, features: th.Tensor) -> th.Tensor | None:
     spikes = _inputs(network, plan, features)
     if len(spikes) not in (size, time_steps * size):  # an encoder of other time steps
         return None
+    if arrays.rounded:
+        _round_weights(arrays)
     for equations, layers, thresholds, constants in segments:
         run, weights, biases = plan.kernels.layers(equations), arrays.weights[layers], arrays.biases[layers]
         spikes = run(spikes, size, time_steps, weights, biases, thresholds, constants)
@@ -157,6 +161,14 @@ def decide(network: Network, features: th.Tensor) -> th.Tensor | None:
         return network.output(network.decoder(th.from_numpy(spikes).unflatten(0, (time_steps, size))))
     decided = th.from_numpy(plan.kernels.decode(spikes, *arrays.readout))
     return decided if plan.output is None else plan.output(decided)
+
+
+def _round_weights(arrays: _Arrays) -> None:
+    """Round the weights anew, since nobody can tell whether they have changed."""
+    from sb3_spiking.snn.execution.rounded_products import round_to_bfloat16
+
+    for weight, copy in arrays.rounded:
+        round_to_bfloat16(weight, copy)
 
 
 def reason_against(network: Network, features: th.Tensor) -> str:
@@ -288,7 +300,7 @@ def _is_covered(network: Network, parameters: tuple[th.Tensor, ...]) -> bool:
     )
     known = known and all(
         type(layer) is SpikingLayer
-        and layer.product_dtype is None
+        and layer.product_dtype in (None, th.bfloat16)
         and type(layer.current_norm) is nn.Identity
         and type(layer.synapses) is nn.Linear
         and _owns(layer.synapses, "weight", "bias")
@@ -324,11 +336,17 @@ def _is_deterministic(encoder: nn.Module) -> TypeGuard[DeterministicEncoder]:
 
 def _arrays(network: Network) -> _Arrays:
     encoder, decoder = network.encoder, network.decoder
+    own = [_view(layer.synapses.get_parameter("weight")) for layer in network.layers]
+    weights = [
+        weight if layer.product_dtype is None else np.empty_like(weight)
+        for layer, weight in zip(network.layers, own, strict=True)
+    ]
     return _Arrays(
         (_view(encoder.mean), _view(encoder.std)) if _is_deterministic(encoder) else None,
-        tuple(_view(layer.synapses.get_parameter("weight")) for layer in network.layers),
+        tuple(weights),
         tuple(_view(layer.synapses.get_parameter("bias")) for layer in network.layers),
         _readout(decoder, network.options.time_steps, type(network.output) is nn.Tanh),
+        tuple((a.reshape(-1), b.reshape(-1)) for a, b in zip(own, weights, strict=True) if a is not b),
     )
 
 

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sb3_spiking.snn import SpikingNetwork, SpikingOptions, acting, decoders
 from sb3_spiking.snn.decoders import DECODERS
 from sb3_spiking.snn.encoders import ENCODERS
+from sb3_spiking.snn.execution import rounded_products
 from sb3_spiking.snn.inputs import Part
 from sb3_spiking.snn.layers import hidden_layer
 from sb3_spiking.snn.neurons import NEURONS
@@ -373,8 +374,23 @@ def test_counters_of_torchs_operations_see_every_decision():
 UNCOVERED = {
     "normalised currents": SpikingOptions(membrane_norm="layer"),
     "intra-layer connections": SpikingOptions(intra_connections=True),
-    "half precision": SpikingOptions(precision="bfloat16"),
 }
+
+
+@pytest.mark.filterwarnings("ignore:precision='bfloat16' is slower")
+def test_weights_are_rounded_at_each_decision(monkeypatch):
+    monkeypatch.setattr(rounded_products, "rounding", lambda factor: rounded_products.Rounding.OF_FACTORS)
+    network = SpikingNetwork(5, 3, (64, 64), SpikingOptions(precision="bfloat16"))
+    features = observations(40, 5)
+    for seed in (1, 2):
+        th.manual_seed(seed)
+        for layer in network.layers:
+            layer.synapses.weight.data.uniform_(-0.2, 0.3)
+        assert_same_decisions(network, features, share=0.5)
+    arrays = acting._PLANS[network].arrays
+    for layer, weight in zip(network.layers, arrays.weights, strict=True):
+        assert th.equal(th.from_numpy(weight), layer.synapses.weight.bfloat16().float())
+        assert not th.equal(th.from_numpy(weight), layer.synapses.weight)
 
 
 @pytest.mark.parametrize("options", UNCOVERED.values(), ids=UNCOVERED)

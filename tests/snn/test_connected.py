@@ -9,8 +9,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from sb3_spiking.snn import SpikingOptions
 from sb3_spiking.snn.encoders import PoissonEncoder
-from sb3_spiking.snn.execution import autograd
+from sb3_spiking.snn.execution import autograd, rounded_products
 from sb3_spiking.snn.execution import sparse_products as products
+from sb3_spiking.snn.execution.rounded_products import Rounding, reads_rounded
 from sb3_spiking.snn.layers import hidden_layer
 from sb3_spiking.snn.neurons import NEURONS
 from sb3_spiking.snn.signal import Signal
@@ -193,16 +194,30 @@ def test_watched_parts_run_themselves(part):
     assert len(seen) == 1
 
 
-@pytest.mark.filterwarnings("ignore:precision='bfloat16' is slower")
-@pytest.mark.parametrize("straight", [False, True])
-def test_bfloat16_rounds_the_products_and_nothing_else(straight):
-    layer = hidden_layer("hidden0", nn.Linear(70, 66), SpikingOptions(precision="bfloat16"))
-    activity, spikes, grad = th.rand(9, 70), (th.rand(5, 9, 70) < 0.3).float(), th.randn(5, 9, 66)
+WAYS = [
+    pytest.param(way, marks=pytest.mark.skipif(way is Rounding.IN_FLOAT32 and not reads_rounded(), reason="no AMX"))
+    for way in Rounding
+]
 
-    def by_torch(inputs):
-        inputs = Signal.of(inputs).tensor()
-        rounded = nn.functional.linear(inputs.bfloat16(), layer.synapses.weight.bfloat16()).float()
-        return step_by_step_current(layer, rounded + layer.synapses.bias)
+
+@pytest.mark.filterwarnings("ignore:precision='bfloat16' is slower")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("straight", [False, True])
+@pytest.mark.parametrize(("batch", "inputs"), [(9, 70), (9, 7), (110, 70)])
+def test_bfloat16_rounds_the_products_and_nothing_else(batch, inputs, straight, way, monkeypatch):
+    monkeypatch.setattr(rounded_products, "rounding", lambda factor: way)
+    layer = hidden_layer("hidden0", nn.Linear(inputs, 66), SpikingOptions(precision="bfloat16"))
+    with th.no_grad():
+        # Sums of multiples of 2^-12 are exact in any order; most of these weights have more bits than bfloat16.
+        layer.synapses.weight.copy_(th.randint(-4096, 4096, layer.synapses.weight.shape) / 2**12)
+    activity, spikes, grad = th.rand(batch, inputs), (th.rand(5, batch, inputs) < 0.1).float(), th.randn(5, batch, 66)
+
+    def by_torch(given):
+        given = Signal.of(given).tensor()
+        product = nn.functional.linear(given, layer.synapses.weight.bfloat16().float())
+        if way is Rounding.BY_CASTS and products.few_spikes(spikes.flatten(0, 1), 66, th.bfloat16) is None:
+            product = product.bfloat16().float()
+        return step_by_step_current(layer, product + layer.synapses.bias)
 
     def run(execute):
         learnt = activity.clone().requires_grad_() if straight else spikes.clone().requires_grad_()
@@ -215,7 +230,9 @@ def test_bfloat16_rounds_the_products_and_nothing_else(straight):
         # Sums of five steps, or of rows, are rounded once or at each step: eight bits.
         th.testing.assert_close(one, other, rtol=0.02, atol=0.02 * other.abs().max().item())
     assert th.equal(layer.record(spikes).spikes, expected)
-    assert not th.equal(hidden_layer("hidden0", layer.synapses, SpikingOptions())(spikes), expected)
+    assert not th.equal(
+        hidden_layer("hidden0", layer.synapses, SpikingOptions()).current(spikes), layer.current(spikes)
+    )
 
 
 def test_parametrized_weights_run_themselves():

@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sb3_spiking.snn import SpikingOptions
+from sb3_spiking.snn.execution import lanes, rounded_products
 from sb3_spiking.snn.execution import sparse_products as products
+from sb3_spiking.snn.execution.rounded_products import reads_rounded
 from sb3_spiking.snn.execution.sparse_products import MAX_DENSITY, MIN_ROWS, MIN_SIZE, SpikeList, few_spikes
 from sb3_spiking.snn.layers import hidden_layer
+from tests.snn.test_connected import WAYS
 
 
 @given(
@@ -53,14 +56,14 @@ def test_few_spikes_are_listed():
         (few(rows=MIN_ROWS - 1), MIN_SIZE),
         (few(inputs=MIN_SIZE - 1), MIN_SIZE),
         (few(), MIN_SIZE - 1),
-        (few(), products.MAX_TABLE),
+        (th.zeros(MIN_ROWS, products.PANEL_BYTES // 64), MIN_SIZE),
         (few().bernoulli_(MAX_DENSITY + 0.05), MIN_SIZE),
         (th.ones_like(few()), MIN_SIZE),
         (-few(), MIN_SIZE),
         (few() / 2, MIN_SIZE),
         (few() * math.nan, MIN_SIZE),
     ],
-    ids=["rows", "inputs", "neurons", "table", "many", "all", "negative", "analog", "nan"],
+    ids=["rows", "inputs", "neurons", "panel", "many", "all", "negative", "analog", "nan"],
 )
 def test_all_else_is_torchs(inputs, neurons):
     assert few_spikes(inputs, neurons) is None
@@ -74,6 +77,24 @@ def test_a_spike_train_without_spikes_is_nothing_but_bias():
     assert (listed.weight_gradient(th.randn(MIN_ROWS, 80)) == 0).all()
 
 
+@pytest.mark.parametrize("columns", [64, 100, products.PANEL_COLUMNS + 70])
+@pytest.mark.parametrize("dtype", [th.float32, th.float64])
+def test_gradients_of_several_tiles_and_panels_add_up(columns, dtype):
+    rows = 2 * (products.PANEL_BYTES // lanes.BYTES) + 3
+    spikes = (th.rand(rows, 66) < 0.1).to(dtype)
+    gradient = th.randint(-9, 10, (rows, columns)).to(dtype)
+    assert th.equal(SpikeList.of(spikes).weight_gradient(gradient), gradient.t() @ spikes)
+
+
+def test_gradients_of_many_spikes_are_torchs(monkeypatch):
+    spikes = few().bernoulli_(0.1)
+    listed, gradient = few_spikes(spikes, MIN_SIZE), th.randn(len(spikes), MIN_SIZE)
+    monkeypatch.setattr(SpikeList, "weight_gradient", lambda *args: None)
+    assert products.weight_gradient(gradient, spikes, listed) is None
+    monkeypatch.setattr(products, "MAX_GRADIENT_DENSITY", 0.05)
+    assert th.equal(products.weight_gradient(gradient, spikes, listed), gradient.t() @ spikes)
+
+
 @pytest.mark.parametrize("rows", [5, MIN_ROWS])
 def test_product_has_first_and_second_derivatives(rows):
     inputs, weight = few(rows).double().requires_grad_(), th.randn(70, MIN_SIZE, dtype=th.float64, requires_grad=True)
@@ -83,6 +104,44 @@ def test_product_has_first_and_second_derivatives(rows):
         return first, th.autograd.grad(sum(gradient.square().sum() for gradient in first), [inputs, weight])
 
     th.testing.assert_close(derivatives(products.differentiable_product), derivatives(th.nn.functional.linear))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_rounded_product_has_first_and_second_derivatives(way, monkeypatch):
+    monkeypatch.setattr(rounded_products, "rounding", lambda factor: way)
+    inputs, weight = th.randn(50, 40).requires_grad_(), th.randn(60, 40, requires_grad=True)
+
+    def derivatives(multiply):
+        first = th.autograd.grad(multiply(inputs, weight).square().sum(), [inputs, weight], create_graph=True)
+        return *first, *th.autograd.grad(sum(gradient.square().sum() for gradient in first), [inputs, weight])
+
+    def rounded(inputs, weight):
+        return products.differentiable_product(inputs, weight, th.bfloat16)
+
+    for own, exact in zip(derivatives(rounded), derivatives(th.nn.functional.linear), strict=True):
+        th.testing.assert_close(own, exact, rtol=0, atol=0.02 * exact.abs().max().item())
+
+
+def test_numbers_are_rounded_to_bfloat16_as_by_torch():
+    bits = th.randint(-(2**31), 2**31, (100_000,), dtype=th.int64).to(th.int32)
+    numbers = th.cat([bits.view(th.float32), th.tensor([0.0, -0.0, math.inf, -math.inf, math.nan, 1e-45, 3.4e38])])
+    ties = (th.arange(1000, dtype=th.int32) * 2**15 + 2**29).view(th.float32)
+    numbers = th.cat([numbers, ties, -ties])
+    rounded = th.empty_like(numbers)
+    rounded_products.round_to_bfloat16(numbers.numpy(), rounded.numpy())
+    th.testing.assert_close(rounded, numbers.bfloat16().float(), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.skipif(not reads_rounded(), reason="no AMX")
+def test_the_precision_of_all_other_products_stays(monkeypatch):
+    factor = th.full((64, 64), 1.0 + 2.0**-10)
+    exact = factor @ factor
+    assert not th.equal(rounded_products.multiply(factor, factor, th.bfloat16), exact)
+    assert th.equal(factor @ factor, exact)
+    with pytest.raises(RuntimeError):
+        rounded_products.multiply(factor, factor[1:], th.bfloat16)
+    assert th.equal(factor @ factor, exact)
+    assert th.get_float32_matmul_precision() == "highest"
 
 
 def test_half_precision_is_torchs():

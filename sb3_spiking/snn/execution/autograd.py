@@ -13,6 +13,7 @@ import torch as th
 from sb3_spiking.snn.execution import double_backward, sparse_products
 from sb3_spiking.snn.execution.backends import backend_of
 from sb3_spiking.snn.execution.dynamics import Dynamics
+from sb3_spiking.snn.execution.rounded_products import multiply
 
 
 def _differentiable_gradients(
@@ -88,8 +89,8 @@ class _Layer(th.autograd.Function):
         gradients = backend_of(trace).backward(dynamics, trace, grad_spikes)
         wanted, dtype = ctx.needs_input_grad, ctx.dtype
         return (
-            sparse_products.multiply(gradients.current, weight, dtype) if wanted[0] else None,
-            sparse_products.multiply(gradients.constant, weight, dtype) if wanted[1] else None,
+            multiply(gradients.current, weight, dtype) if wanted[0] else None,
+            multiply(gradients.constant, weight, dtype) if wanted[1] else None,
             sparse_products.weight_gradient(gradients.current, inputs, ctx.few_spikes, dtype) if wanted[2] else None,
             gradients.constant.sum(dim=0) if wanted[3] else None,
             gradients.learnt,
@@ -145,7 +146,7 @@ def run_layer(
     :param bias: biases, ``[neurons]``
     :param activity: activity that the inputs encode, ``[N, inputs]``; it receives their gradient, summed over the
         steps (straight-through), which takes one product instead of T
-    :param dtype: type that the products are rounded to; None for no rounding
+    :param dtype: type that the factors of the products are rounded to; None for no rounding
     :return: spikes, 0 or 1, ``[T, N, neurons]``
     """
     if activity is not None:

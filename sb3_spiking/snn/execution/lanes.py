@@ -105,3 +105,13 @@ def lowest(_context: Any, bits: types.Integer) -> _Generated:
         return builder.cttz(args[0], ir.IntType(1)(1))
 
     return types.int64(types.uint64), generate
+
+
+@intrinsic
+def count(_context: Any, bits: types.Integer) -> _Generated:
+    """Return the number of bits that are set."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), generate

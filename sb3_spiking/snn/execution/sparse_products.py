@@ -16,21 +16,33 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from sb3_spiking.snn.execution import lanes
+from sb3_spiking.snn.execution import lanes, rounded_products
 from sb3_spiking.snn.execution.compilation import jit
+from sb3_spiking.snn.execution.rounded_products import Rounding, multiply, multiply_into
 
-MAX_DENSITY = 0.15
-"""Largest share of firing inputs. With 170 or 256 inputs and 256 neurons the products take as long as torch's at 0.2,
-the gradients at 0.16 (one core of a Cascade Lake, 1280 rows)."""
+MAX_DENSITY = 0.25
+"""Largest share of firing inputs for which currents are summed, and their list is made."""
 
-MAX_TABLE = 1_400_000
-"""Largest table in bytes: with 1.3 MB it is faster, with 1.5 MB slower (the second-level cache has 1 MB)."""
+MAX_GRADIENT_DENSITY = 0.2
+"""Largest share of firing inputs for which the gradient of the weights is summed."""
 
-MIN_ROWS = 512
-"""Smallest number of rows: with fewer, transposing the weights takes longer than it saves."""
+ROUNDED_DENSITY = {Rounding.IN_FLOAT32: 0.0, Rounding.BY_CASTS: 0.12, Rounding.OF_FACTORS: MAX_DENSITY}
+"""The same for products in bfloat16, by the way that they are computed: these take other times."""
+
+MIN_ROWS = 256
+"""Smallest number of rows: with fewer, laying out the weights takes longer than it saves."""
 
 MIN_SIZE = 64
 """Smallest number of inputs and of neurons: this many are read or added at once."""
+
+SAMPLED = 16
+"""Distance of the rows whose spikes are counted before all are listed."""
+
+PANEL_COLUMNS = 512
+"""Largest number of columns of a table that is not laid out in panels before it is summed once."""
+
+PANEL_BYTES = 512 * 1024
+"""Size of the part of a table that sums are taken from, and that is to stay in the second-level cache."""
 
 
 class SpikeList:
@@ -46,6 +58,11 @@ class SpikeList:
         self.inputs = inputs
         self.row_starts = row_starts
         self.size = size
+
+    @property
+    def density(self) -> float:
+        """Share of firing inputs."""
+        return len(self.inputs) / max(1, self.size * (len(self.row_starts) - 1))
 
     @classmethod
     def of(cls, spikes: th.Tensor, density: float = 1.0) -> "SpikeList | None":
@@ -68,7 +85,8 @@ class SpikeList:
         :param weight: weights, ``[neurons, inputs]``, at least ``MIN_SIZE`` neurons
         :param products: memory for the products, ``[R, neurons]``
         """
-        _sum_rows(_flat(weight.t().contiguous()), len(weight), self.inputs, self.row_starts, _flat(products))
+        starts = self.row_starts[None]
+        _sum_rows(_flat(_panels(weight.t())), len(weight), True, self.inputs, starts, _flat(products))
 
     def weight_gradient(self, gradient: th.Tensor) -> th.Tensor:
         """
@@ -78,38 +96,48 @@ class SpikeList:
         :return: gradient of the weights, ``[neurons, inputs]``
         """
         neurons = gradient.shape[1]
-        rows, input_starts = np.empty_like(self.inputs), np.zeros(self.size + 1, np.int64)
-        _list_by_input(self.inputs, self.row_starts, rows, input_starts)
+        # The rows of a tile are the part of the table that one pass over the inputs reads.
+        tile = PANEL_BYTES // lanes.BYTES
+        starts = np.zeros((max(1, -(-len(gradient) // tile)), self.size + 1), np.int64)
+        rows = np.empty_like(self.inputs)
+        _list_by_input(self.inputs, self.row_starts, tile, rows, starts)
+        wide = neurons > PANEL_COLUMNS
+        table = _panels(gradient) if wide else gradient.contiguous()
         sums = gradient.new_empty(self.size, neurons)
-        _sum_rows(_flat(gradient.contiguous()), neurons, rows, input_starts, _flat(sums))
+        _sum_rows(_flat(table), neurons, wide, rows, starts, _flat(sums))
         return sums.t()
 
 
-def few_spikes(inputs: th.Tensor, neurons: int) -> SpikeList | None:
+def _panels(table: th.Tensor) -> th.Tensor:
+    """
+    Return the columns of a table in panels, each of them as wide as a vector and contiguous.
+
+    :param table: table, ``[rows, columns]``, at least ``MIN_SIZE`` columns
+    :return: panels, ``[panels, rows, width]``; the last one overlaps with the one before
+    """
+    rows, columns = table.shape
+    width = lanes.BYTES // table.element_size()
+    whole = columns // width
+    panels = table.new_empty(-(-columns // width), rows, width)
+    panels[:whole].copy_(table[:, : whole * width].unflatten(1, (whole, width)).transpose(0, 1))
+    panels[-1].copy_(table[:, -width:])
+    return panels
+
+
+def few_spikes(inputs: th.Tensor, neurons: int, dtype: th.dtype | None = None) -> SpikeList | None:
     """
     List the spikes where products that skip the silent inputs are faster than torch's.
 
     :param inputs: spikes or currents, contiguous, ``[R, inputs]``
     :param neurons: number of neurons
-    :return: list; None with few rows, inputs or neurons, with many spikes, and for currents
+    :param dtype: type that factors are rounded to; None for no rounding
+    :return: list; None with few rows, inputs or neurons, with many inputs or spikes, and for currents
     """
     rows, size = inputs.shape
-    largest_table = max(rows, size) * neurons * inputs.element_size()
-    if rows < MIN_ROWS or min(size, neurons) < MIN_SIZE or largest_table > MAX_TABLE:
+    if rows < MIN_ROWS or min(size, neurons) < MIN_SIZE or size * lanes.BYTES > 2 * PANEL_BYTES:
         return None
-    return SpikeList.of(inputs, MAX_DENSITY)
-
-
-def multiply(a: th.Tensor, b: th.Tensor, dtype: th.dtype | None) -> th.Tensor:
-    """
-    Return ``a @ b``.
-
-    :param a: first factor, ``[..., K]``
-    :param b: second factor, ``[K, columns]``
-    :param dtype: type that factors and product are rounded to; None for no rounding
-    :return: product, ``[..., columns]``, of the type of ``a``, differentiable
-    """
-    return a @ b if dtype is None else (a.to(dtype) @ b.to(dtype)).to(a.dtype)
+    density = MAX_DENSITY if dtype is None else ROUNDED_DENSITY[rounded_products.rounding(inputs)]
+    return SpikeList.of(inputs, density) if density > 0.0 else None
 
 
 def product_into(
@@ -121,20 +149,19 @@ def product_into(
     :param products: contiguous memory for the products, ``[..., neurons]``
     :param inputs: spikes or currents, ``[..., inputs]``, float32, on the CPU float64 too
     :param weight: weights, ``[neurons, inputs]``
-    :param dtype: type that factors and product are rounded to; None for no rounding
+    :param dtype: type that factors are rounded to; None for no rounding
     :return: list of the spikes where silent inputs were skipped, else None
     """
-    if dtype is not None:
-        products.copy_(multiply(inputs.detach(), weight.detach().t(), dtype))
-        return None
-    rows, weight = inputs.detach().flatten(0, -2).contiguous(), weight.detach()
+    rows, weight, flat = inputs.detach().flatten(0, -2).contiguous(), weight.detach(), products.flatten(0, -2)
     # The kernels check nothing, so shapes that do not fit are left to torch, which raises.
     fits = weight.shape[1:] == rows.shape[1:] and weight.dtype == rows.dtype
-    spikes = few_spikes(rows, len(weight)) if fits and rows.device.type == "cpu" else None
-    if spikes is None:
-        th.mm(rows, weight.t(), out=products.flatten(0, -2))
+    spikes = few_spikes(rows, len(weight), dtype) if fits and rows.device.type == "cpu" else None
+    if spikes is not None:
+        spikes.products(weight if dtype is None else rounded_products.rounded(weight, dtype), flat)
+    elif dtype is None:
+        th.mm(rows, weight.t(), out=flat)
     else:
-        spikes.products(weight, products.flatten(0, -2))
+        multiply_into(flat, rows, weight, dtype)
     return spikes
 
 
@@ -147,11 +174,11 @@ def weight_gradient(
     :param gradient: gradient of the product, ``[..., neurons]``
     :param inputs: spikes or currents, ``[..., inputs]``
     :param spikes: result of ``product_into``
-    :param dtype: type that factors and product are rounded to; None for no rounding
+    :param dtype: type that factors are rounded to; None for no rounding
     :return: gradient of the weights, ``[neurons, inputs]``
     """
     gradient = gradient.flatten(0, -2)
-    if spikes is None:
+    if spikes is None or spikes.density > MAX_GRADIENT_DENSITY:
         return multiply(gradient.t(), inputs.flatten(0, -2), dtype)
     return spikes.weight_gradient(gradient)
 
@@ -180,7 +207,7 @@ def differentiable_product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype
 
     :param inputs: spikes or currents, ``[..., inputs]``
     :param weight: weights, ``[neurons, inputs]``
-    :param dtype: type that factors and product are rounded to; None for no rounding
+    :param dtype: type that factors are rounded to; None for no rounding
     :return: product, ``[..., neurons]``
     """
     return _Product.apply(inputs, weight, dtype)
@@ -189,9 +216,20 @@ def differentiable_product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype
 @jit
 def _list_by_row(spikes, size, inputs, row_starts):  # type: ignore[no-untyped-def]
     """Fill in a ``SpikeList`` of rows of ``size`` inputs; return whether all values are spikes and there was room."""
+    rows = row_starts.size - 1
+    # Count the inputs of each sixteenth row, so that many spikes are not listed in vain.
+    fired, counted = 0, 0
+    for r in range(0, rows, SAMPLED):
+        counted += size
+        for start in range(0, size, lanes.BITS):
+            first = min(start, size - lanes.BITS)
+            bits = lanes.present(spikes, r * size + first) >> np.uint64(start - first)
+            fired += lanes.count(bits)
+    if fired > 1.25 * counted * (inputs.size / (rows * size)):
+        return False
     n = 0
     row_starts[0] = 0
-    for r in range(row_starts.size - 1):
+    for r in range(rows):
         for start in range(0, size, lanes.BITS):
             # Read 64 inputs as bits. The last 64 overlap with those before, which are shifted out.
             first = min(start, size - lanes.BITS)
@@ -209,33 +247,48 @@ def _list_by_row(spikes, size, inputs, row_starts):  # type: ignore[no-untyped-d
 
 
 @jit
-def _list_by_input(inputs, row_starts, rows, input_starts):  # type: ignore[no-untyped-def]
-    """List the rows in which input i fired as ``rows[input_starts[i] : input_starts[i + 1]]``; starts are 0 before."""
-    # Count the spikes of input i at i + 2, and sum: the start of its list is then at i + 1.
-    for n in range(inputs.size):
-        if inputs[n] + 2 < input_starts.size:
-            input_starts[inputs[n] + 2] += 1
-    for i in range(1, input_starts.size):
-        input_starts[i] += input_starts[i - 1]
-    # Append each row to the lists of its inputs: the starts at i + 1 move to the ends of the lists.
-    for r in range(row_starts.size - 1):
-        for n in range(row_starts[r], row_starts[r + 1]):
-            rows[input_starts[inputs[n] + 1]] = r
-            input_starts[inputs[n] + 1] += 1
+def _list_by_input(inputs, row_starts, tile, rows, starts):  # type: ignore[no-untyped-def]
+    """
+    List the rows in which an input fired, for each tile of ``tile`` rows: those of tile k and input i are
+    ``rows[starts[k, i] : starts[k, i + 1]]``; starts are 0 before.
+    """
+    size = starts.shape[1] - 1
+    for k in range(starts.shape[0]):
+        first, last = k * tile, min((k + 1) * tile, row_starts.size - 1)
+        # Count the spikes of input i at i + 2, and sum: the start of its list is then at i + 1.
+        own = starts[k]
+        for n in range(row_starts[first], row_starts[last]):
+            if inputs[n] + 2 <= size:
+                own[inputs[n] + 2] += 1
+        own[0] = own[1] = row_starts[first]
+        for i in range(2, size + 1):
+            own[i] += own[i - 1]
+        # Append each row to the lists of its inputs: the starts at i + 1 move to the ends of the lists.
+        for r in range(first, last):
+            for n in range(row_starts[r], row_starts[r + 1]):
+                rows[own[inputs[n] + 1]] = r
+                own[inputs[n] + 1] += 1
 
 
 @jit
-def _sum_rows(table, columns, selected, starts, sums):  # type: ignore[no-untyped-def]
-    """Sum the rows ``selected[starts[r] : starts[r + 1]]`` of a flat table into row r of ``sums``, flat as well."""
+def _sum_rows(table, columns, panels, selected, starts, sums):  # type: ignore[no-untyped-def]
+    """
+    Sum rows of a flat table into the rows of ``sums``, flat as well: into row r ``selected[starts[k, r] : starts[k, r +
+    1]]`` of each tile k. The table lies in rows, or, if ``panels``, in panels of columns.
+    """
     width = lanes.BYTES // table.itemsize
-    for r in range(starts.size - 1):
-        for start in range(0, columns, width):
-            # One vector of columns. The last one overlaps with those before, and writes the same sums again.
-            column = min(start, columns - width)
-            total = lanes.zeros(table)
-            for n in range(starts[r], starts[r + 1]):
-                total = lanes.add(total, lanes.load(table, selected[n] * columns + column))
-            lanes.store(total, sums, r * columns + column)
+    rows = table.size // (-(-columns // width) * width) if panels else table.size // columns
+    stride = width if panels else columns
+    for start in range(0, columns, width):
+        # One vector of columns. The last one overlaps with those before, and writes the same sums again.
+        column = min(start, columns - width)
+        base = start * rows if panels else column
+        for k in range(starts.shape[0]):
+            for r in range(starts.shape[1] - 1):
+                total = lanes.load(sums, r * columns + column) if k > 0 else lanes.zeros(table)
+                for n in range(starts[k, r], starts[k, r + 1]):
+                    total = lanes.add(total, lanes.load(table, base + selected[n] * stride))
+                lanes.store(total, sums, r * columns + column)
 
 
 def _flat(tensor: th.Tensor) -> np.ndarray:
