@@ -23,6 +23,7 @@ from sb3_spiking.snn.inputs import Part, describe_input, make_input
 from sb3_spiking.snn.layers import SpikingLayer, hidden_layer, output_layer
 from sb3_spiking.snn.options import SpikingOptions
 from sb3_spiking.snn.recording import Recording
+from sb3_spiking.snn.splitting import tiles
 
 NOT_SYMBOLIC = (
     "cannot read the loops of a spiking network; record it on an example instead: th.jit.trace(module, observations), "
@@ -93,10 +94,15 @@ class SpikingNetwork(SavesConstants):
         decided = acting.decide(self, features)
         if decided is not None:
             return decided
+        decoded = [self._decode(tile) for tile in tiles(self, features)]
+        return self.output(th.cat(decoded) if len(decoded) > 1 else decoded[0])
+
+    def _decode(self, features: th.Tensor) -> th.Tensor:
+        """Return the decoded spikes of a batch, ``[N, out_dim]``."""
         spikes = self.encoder(features)
         for layer in self.layers:
             spikes = layer(spikes)
-        return self.output(self.decoder(spikes))
+        return self.decoder(spikes)
 
     def __prepare_scriptable__(self) -> nn.Module:
         raise TypeError(f"th.jit.script {NOT_SYMBOLIC}")
