@@ -9,7 +9,7 @@ import torch as th
 from sb3_spiking.notices import warn_once
 
 PRECISIONS: dict[str, th.dtype | None] = {"float32": None, "bfloat16": th.bfloat16}
-"""Name of a precision -> type that the products are rounded to; None for no rounding."""
+"""Name of a precision -> type that the weights of the products are rounded to; None for no rounding."""
 
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 """torch's names of instructions on bfloat16, of x86 and of Arm."""
