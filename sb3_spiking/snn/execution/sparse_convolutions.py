@@ -32,6 +32,9 @@ GRAIN = 8
 IMAGES = 8
 """Number of images whose gradients fit the second-level cache."""
 
+SIGNS = {dtype: np.array([1, -1], str(dtype).removeprefix("torch.")) for dtype in (th.float32, th.float64)}
+"""Signs of a change, for each type: of neurons that begin to fire, and of those that cease."""
+
 
 class _Sizes(NamedTuple):
     """Sizes of a convolution."""
@@ -97,7 +100,7 @@ def few_changes(
     )
     fits = fits and all(size >= kernel for size, kernel in zip(images.shape[2:], weight.shape[2:], strict=True))
     whole = not images.numel() % lanes.BITS and not images.shape[1] % GRAIN and 0 < images.numel() < 2**30
-    whole = whole and not len(weight) * weight.element_size() % lanes.BYTES
+    whole = whole and weight.dtype in SIGNS and not len(weight) * weight.element_size() % lanes.BYTES
     # Several threads share torch's convolution, but not this one.
     if not fits or not whole or images.device.type != "cpu" or th.get_num_threads() > 1:
         return None
@@ -118,21 +121,8 @@ class _Convolution(th.autograd.Function):
         changes: Changes,
     ) -> th.Tensor:
         ctx.save_for_backward(images, weight)
-        ctx.stride, ctx.changes = stride, changes
-        ctx.sizes = sizes = _sizes(images, weight, stride, time_steps)
-        currents = images.new_empty(len(images), sizes.out_height, sizes.out_width, sizes.outputs)
-        table = weight.detach().permute(2, 3, 1, 0).contiguous()
-        signs = np.array([1, -1], _flat(currents).dtype)
-        _convolve(
-            changes.changes,
-            changes.starts,
-            signs,
-            _flat(table),
-            _flat(bias.detach().contiguous()),
-            _flat(currents),
-            sizes,
-        )
-        return currents.movedim(-1, 1)
+        ctx.stride, ctx.changes, ctx.sizes = stride, changes, _sizes(images, weight, stride, time_steps)
+        return _currents(changes, weight.detach(), bias.detach(), ctx.sizes)
 
     @staticmethod
     def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor | None, ...]:
@@ -169,6 +159,8 @@ def convolution(
     changes = few_changes(images, time_steps, weight, bias, stride)
     if changes is None:
         return functional.conv2d(images, weight, bias, stride)
+    if not th.is_grad_enabled():
+        return _currents(changes, weight, bias, _sizes(images, weight, stride, time_steps))
     return _Convolution.apply(images, weight, bias, stride, time_steps, changes)
 
 
@@ -180,6 +172,16 @@ def _sizes(images: th.Tensor, weight: th.Tensor, stride: tuple[int, int], time_s
     return _Sizes(time_steps, rows // time_steps, *image, kernel_height, kernel_width, *stride)
 
 
+def _currents(changes: Changes, weight: th.Tensor, bias: th.Tensor, sizes: _Sizes) -> th.Tensor:
+    """Return the currents, ``[T * N, outputs, height, width]``, without a graph."""
+    images = (sizes.steps * sizes.images, sizes.out_height, sizes.out_width, sizes.outputs)
+    currents = th.empty(images, dtype=weight.dtype)
+    table, numbers = weight.detach().permute(2, 3, 1, 0).contiguous(), bias.detach().contiguous()
+    signs = SIGNS[weight.dtype]
+    _convolve(changes.changes, changes.starts, signs, _flat(table), _flat(numbers), _flat(currents), sizes)
+    return currents.movedim(-1, 1)
+
+
 def _weight_gradient(gradient: th.Tensor, changes: Changes, sizes: _Sizes) -> th.Tensor:
     """Return the gradient of the weights, ``[outputs, channels, kernel height, kernel width]``."""
     # Sums of the gradients of a step and all later ones.
@@ -188,7 +190,7 @@ def _weight_gradient(gradient: th.Tensor, changes: Changes, sizes: _Sizes) -> th
     for t in range(sizes.steps - 2, -1, -1):
         steps[t].add_(steps[t + 1])
     sums = later.new_zeros(sizes.kernel_height, sizes.kernel_width, sizes.channels, sizes.outputs)
-    _correlate(changes.changes, changes.starts, np.array([1, -1], _flat(later).dtype), _flat(later), _flat(sums), sizes)
+    _correlate(changes.changes, changes.starts, SIGNS[later.dtype], _flat(later), _flat(sums), sizes)
     return sums.permute(3, 2, 0, 1)
 
 
