@@ -119,6 +119,18 @@ def test_several_threads_run_torchs():
     assert few_changes(few(), 4, th.ones(64, 16, 3, 3), th.ones(64), (1, 1)) is None
 
 
+def test_automatic_casts_are_torchs():
+    with th.autocast("cpu", dtype=th.bfloat16):
+        assert convolution(few(), 4, th.ones(64, 16, 3, 3), th.ones(64), (1, 1)).dtype == th.bfloat16
+
+
+def test_weights_of_another_type_are_torchs():
+    class Own(th.Tensor):
+        pass
+
+    assert few_changes(few(), 4, th.ones(64, 16, 3, 3).as_subclass(Own), th.ones(64), (1, 1)) is None
+
+
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2)])
 def test_convolution_has_second_derivatives(stride):
     images = few().double().requires_grad_()

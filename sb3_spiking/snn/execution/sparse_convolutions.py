@@ -20,6 +20,7 @@ import torch as th
 from torch.nn import functional
 
 from sb3_spiking.snn.execution import lanes
+from sb3_spiking.snn.execution.backends import PLAIN_TENSORS
 from sb3_spiking.snn.execution.compilation import jit
 
 MAX_DENSITY = 0.25
@@ -94,17 +95,22 @@ def few_changes(
     :param stride: vertical and horizontal stride
     :return: list; None where torch is faster, and for currents
     """
-    # The kernels check nothing, so shapes that do not fit are left to torch, which raises.
-    fits = (
-        weight.shape[1] == images.shape[1] and len(bias) == len(weight) and images.dtype == weight.dtype == bias.dtype
-    )
-    fits = fits and all(size >= kernel for size, kernel in zip(images.shape[2:], weight.shape[2:], strict=True))
-    whole = not images.numel() % lanes.BITS and not images.shape[1] % GRAIN and 0 < images.numel() < 2**30
-    whole = whole and weight.dtype in SIGNS and not len(weight) * weight.element_size() % lanes.BYTES
     # Several threads share torch's convolution, but not this one.
-    if not fits or not whole or images.device.type != "cpu" or th.get_num_threads() > 1:
+    if th.get_num_threads() > 1 or not _are_covered(images, weight, bias):
         return None
     return Changes.of(images.detach().movedim(1, -1), time_steps, MAX_DENSITY)
+
+
+def _are_covered(images: th.Tensor, weight: th.Tensor, bias: th.Tensor) -> bool:
+    """Tell whether the kernels, which check nothing, cover these; torch raises for shapes that do not fit."""
+    dtype = images.dtype
+    plain = all(type(tensor) in PLAIN_TENSORS and tensor.dtype is dtype for tensor in (weight, bias))
+    plain = plain and {tensor.device.type for tensor in (images, weight, bias)} == {"cpu"}
+    fits = weight.shape[1] == images.shape[1] and bias.shape == weight.shape[:1]
+    fits = fits and all(size >= kernel for size, kernel in zip(images.shape[2:], weight.shape[2:], strict=True))
+    whole = images.shape[1] % GRAIN == images.numel() % lanes.BITS == 0 < images.numel() < 2**30
+    whole = whole and len(weight) * weight.element_size() % lanes.BYTES == 0
+    return plain and fits and whole and dtype in SIGNS and not th.is_autocast_enabled("cpu")
 
 
 class _Convolution(th.autograd.Function):
