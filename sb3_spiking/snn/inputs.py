@@ -61,6 +61,8 @@ class ImageInput(nn.Module):
     layers: Sequence[SpikingLayer]
 
     def __init__(self, part: Part, options: SpikingOptions) -> None:
+        from sb3_spiking.snn.execution import sparse_convolutions
+
         super().__init__()
         self.shape = part.shape
         self.encoder = DirectEncoder(part.size, options.time_steps)
@@ -70,6 +72,8 @@ class ImageInput(nn.Module):
             for index, convolution in enumerate(synapses)
         )
         self.features = prod(shapes[-1])
+        if len(synapses) > 1:
+            sparse_convolutions.warm_up()
 
     def forward(self, features: th.Tensor) -> Signal:
         """

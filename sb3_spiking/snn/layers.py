@@ -16,7 +16,7 @@ from torch.func import functional_call
 from sb3_spiking.arguments import choice
 from sb3_spiking.snn.description import Stage
 from sb3_spiking.snn.execution.backends import unsupported
-from sb3_spiking.snn.execution.choose import Way, adds_plainly, choose_layer
+from sb3_spiking.snn.execution.choose import Way, adds_plainly, choose_layer, convolves_plainly
 from sb3_spiking.snn.execution.populations import record_neurons, run_neurons
 from sb3_spiking.snn.neurons import Neuron
 from sb3_spiking.snn.options import MEMBRANE_NORMS, SpikingOptions
@@ -64,11 +64,11 @@ class SpikingLayer(nn.Module):
         :param inputs: spikes or currents of some steps, ``[T, N, ...]``
         :return: current of the same steps, ``[T, N, ...]``
         """
-        current = self.current_norm(self._products(inputs.flatten(0, 1)))
+        current = self.current_norm(self._products(inputs.flatten(0, 1), len(inputs)))
         # reshape, not unflatten: with that the older ONNX exporter makes the batch size a constant.
         return current.reshape(len(inputs), -1, *current.shape[1:])
 
-    def _products(self, inputs: th.Tensor) -> th.Tensor:
+    def _products(self, inputs: th.Tensor, time_steps: int) -> th.Tensor:
         synapses, dtype = self.synapses, self.product_dtype
         if inputs.dim() == 4:
             # On channels-last memory convolutions take half of the time, forward and backward.
@@ -78,6 +78,10 @@ class SpikingLayer(nn.Module):
 
             # The rounding of the fused layer, so that observed and unobserved runs agree.
             return differentiable_product(inputs, synapses.weight, dtype) + synapses.bias  # type: ignore[arg-type, operator]
+        if dtype is None and convolves_plainly(synapses) and unsupported(inputs) is None:
+            from sb3_spiking.snn.execution.sparse_convolutions import convolution
+
+            return convolution(inputs, time_steps, synapses.weight, synapses.bias, synapses.stride)  # type: ignore[arg-type]
         if dtype is None:
             return synapses(inputs)
         rounded = {name: p.to(dtype) for name, p in synapses.named_parameters()}

@@ -14,7 +14,7 @@ import torch as th
 from torch import nn
 
 from sb3_spiking.arguments import hidden_sizes
-from sb3_spiking.snn import acting
+from sb3_spiking.snn import acting, acting_layers
 from sb3_spiking.snn.constants import SavesConstants
 from sb3_spiking.snn.counterpart import ann_macs
 from sb3_spiking.snn.decoders import Decoder
@@ -77,6 +77,7 @@ class SpikingNetwork(SavesConstants):
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.output = output or nn.Identity()
         acting.warm_up(self)
+        acting_layers.warm_up(self)
 
     def constants(self) -> dict[str, Any]:
         return self.options.constants()
@@ -92,6 +93,8 @@ class SpikingNetwork(SavesConstants):
         if isinstance(features, th.fx.Proxy):
             raise TypeError(f"torch.fx {NOT_SYMBOLIC}")
         decided = acting.decide(self, features)
+        if decided is None:
+            decided = acting_layers.decide(self, features)
         if decided is not None:
             return decided
         decoded = [self._decode(tile) for tile in tiles(self, features)]

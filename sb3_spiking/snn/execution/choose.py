@@ -122,3 +122,15 @@ def adds_plainly(synapses: nn.Module) -> bool:
     """
     plain = type(synapses) is nn.Linear and synapses.bias is not None
     return plain and not is_watched(synapses) and not operations_are_watched()
+
+
+def convolves_plainly(synapses: nn.Module) -> bool:
+    """
+    Tell whether synapses are one convolution and a bias, without padding, unobserved.
+
+    :param synapses: linear map
+    :return: True for such ``nn.Conv2d``; False for subclasses and parametrizations, which may differ
+    """
+    plain = type(synapses) is nn.Conv2d and synapses.bias is not None and synapses.groups == 1
+    plain = plain and synapses.padding == (0, 0) and synapses.dilation == (1, 1)
+    return plain and not is_watched(synapses) and not operations_are_watched()
