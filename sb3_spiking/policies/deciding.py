@@ -21,6 +21,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor, MlpExtractor
 from torch import nn
 
+from sb3_spiking.observations import plain_rows
 from sb3_spiking.policies.action_map import ActionMap
 from sb3_spiking.policies.normalization import RESOLUTION, STATISTICS, RunningNormExtractor
 from sb3_spiking.snn import SpikingNetwork
@@ -37,12 +38,6 @@ METHODS = (
     "obs_to_tensor", "set_training_mode", "spiking_network", "squash_output", "train", "unscale_action",
 )  # fmt: skip
 """Methods and properties that SB3's ``predict`` may use, of the policy or of its model."""
-
-DTYPES = frozenset(
-    np.dtype(name) for name in ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8")
-)
-"""Types of observations that torch takes as they are, and rounds to float32 as NumPy does."""
-
 
 LATEST = ("distribution", "distributions", "gaussian_actions", "_latent_sde")
 """What SB3's action distributions keep of the latest decision."""
@@ -149,7 +144,7 @@ def decide(policy: Policy, observation: object) -> np.ndarray | None:
     :param observation: one observation or a batch
     :return: actions as SB3's ``predict`` returns them; None where SB3's way must be taken
     """
-    if type(observation) is not np.ndarray or observation.dtype not in DTYPES or operations_are_watched():
+    if operations_are_watched():
         return None
     plan = _PLANS.get(policy)
     if plan is None or not plan.holds():
@@ -157,29 +152,22 @@ def decide(policy: Policy, observation: object) -> np.ndarray | None:
     direct = plan.direct
     if direct is None or plan.is_hooked() or plan.keeps_graph():
         return None
-    single = observation.shape == direct.shape
-    if not single and observation.shape[1:] != direct.shape:
-        return None
-    rows = 1 if single else len(observation)
-    if not 0 < rows * direct.network.options.time_steps <= MAX_ROWS:
+    rows = plain_rows(observation, direct.shape)
+    if (
+        not isinstance(observation, np.ndarray)
+        or rows is None
+        or len(rows) * direct.network.options.time_steps > MAX_ROWS
+    ):
         return None
     if plan.is_training():
         policy.set_training_mode(False)
     for statistic, collected in direct.deferred:
         statistic[...] = collected
-    outputs = decide_at_once(direct.network, _rows(observation, rows), direct.normalization)
+    outputs = decide_at_once(direct.network, rows, direct.normalization)
     if outputs is None:
         return None
     actions = direct.action_map.actions(outputs)
-    return actions.squeeze(axis=0) if single else actions
-
-
-def _rows(observation: np.ndarray, rows: int) -> np.ndarray:
-    """Copy observations to ``[N, D]`` in float32: what is too large becomes infinite, as in torch."""
-    if observation.dtype == np.float32:
-        return np.array(observation, order="C").reshape(rows, -1)
-    with np.errstate(over="ignore"):
-        return observation.astype(np.float32, order="C").reshape(rows, -1)
+    return actions.squeeze(axis=0) if observation.shape == direct.shape else actions
 
 
 def _has_graph(value: Any) -> bool:

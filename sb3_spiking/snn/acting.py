@@ -74,7 +74,8 @@ class Normalization(NamedTuple):
     clip: float
 
 
-UNCHANGED = Normalization(_NONE[0:0].reshape(0), _NONE.reshape(0), _NONE.reshape(0), 0.0, 0.0)
+_EMPTY = _NONE.reshape(0)
+UNCHANGED = Normalization(_EMPTY, _EMPTY, _EMPTY, 0.0, 0.0)
 
 
 class _Encoding(NamedTuple):
@@ -390,7 +391,7 @@ def _arrays(network: Network) -> _Arrays:
         weight, bias = layer.synapses.get_parameter("weight"), layer.synapses.get_parameter("bias")
         layers.append((weight.data_ptr(), bias.data_ptr(), *weight.shape))
     statistic = network.decoder.statistic.step_weights(time_steps)
-    only_spikes = _Readout(np.zeros(time_steps, np.float32), _NONE, _NONE.reshape(0), False, False)
+    only_spikes = _Readout(np.zeros(time_steps, np.float32), _NONE, _EMPTY, False, False)
     readout = only_spikes if statistic is None else _readout(network, *statistic)
     return _Arrays(_encoding(network), np.array(layers, np.int64), readout, only_spikes)
 

@@ -44,6 +44,12 @@ def _pointer(_context: Any, address: Any) -> tuple[typing.Signature, Callable[..
 
 
 @jit
+def flat(address, size):  # type: ignore[no-untyped-def]
+    """Return the float32 numbers at an address as an array."""
+    return numba.carray(_pointer(address), size)
+
+
+@jit
 def _normalized(observations, mean, variance, epsilon, resolution, clip):  # type: ignore[no-untyped-def]
     """Normalise observations, ``[N, D]``; see ``policies/normalization.py``. Statistics are ``[D]``."""
     one = np.float32(1.0)
@@ -112,15 +118,20 @@ def _listed(spikes, rows, size, listed, starts):  # type: ignore[no-untyped-def]
 
 
 @jit
+def padded(neurons):  # type: ignore[no-untyped-def]
+    """Return the number of columns of transposed weights."""
+    return (neurons + WIDTH - 1) // WIDTH * WIDTH
+
+
+@jit
 def _transposed(weight, neurons, inputs, table):  # type: ignore[no-untyped-def]
     """Transpose weights, ``[neurons, inputs]``, to ``[blocks, inputs, WIDTH]`` with zeros beyond the last neuron."""
     whole_neurons, whole_inputs = neurons - neurons % tiles.LANES, inputs - inputs % tiles.LANES
-    blocks = (neurons + WIDTH - 1) // WIDTH
     for j in range(0, whole_neurons, tiles.LANES):
         column = j // WIDTH * inputs * WIDTH + j % WIDTH
         for i in range(0, whole_inputs, tiles.LANES):
             tiles.transpose(weight, j * inputs + i, inputs, table, column + i * WIDTH, WIDTH)
-    for j in range(blocks * WIDTH):
+    for j in range(padded(neurons)):
         column = j // WIDTH * inputs * WIDTH + j % WIDTH
         for i in range(whole_inputs if j < whole_neurons else 0, inputs):
             table[column + i * WIDTH] = weight[j * inputs + i] if j < neurons else np.float32(0.0)
@@ -142,11 +153,36 @@ def _sums(table, inputs, neurons, listed, starts, rows, current):  # type: ignor
 
 
 @jit
-def _products(values, rows, inputs, weight, neurons, current):  # type: ignore[no-untyped-def]
+def products(values, rows, inputs, weight, neurons, current):  # type: ignore[no-untyped-def]
     """Compute ``current = values @ weight.T``, ``[rows, inputs]`` to ``[rows, neurons]``; all the arrays are flat."""
     for j in range(0, neurons, tiles.NEURONS):
         for r in range(0, rows, tiles.ROWS):
             tiles.multiply(values, r, rows, weight, j, neurons, inputs, current)
+
+
+@jit
+def currents_of_spikes(  # type: ignore[no-untyped-def]
+    spikes, rows, inputs, weights, transposed, share, listed, starts, current
+):
+    """
+    Compute what ``products`` does, for spikes of 0 and 1: they add their weights, where this takes less time.
+
+    ``weights`` are weights, number of neurons, and memory for the transposed weights, which is in use if they are
+    ``transposed``; else it is made, for which only a ``share`` of the time counts. ``listed`` and ``starts`` are memory
+    for a list of the spikes. Return whether the weights are transposed.
+    """
+    weight, neurons, table = weights
+    dense = rows * inputs * neurons
+    laying_out = 0.0 if transposed else TRANSPOSED * table.size * share
+    if laying_out < dense:
+        fired = _listed(spikes, rows, inputs, listed, starts)
+        if laying_out + SPIKE * fired * padded(neurons) < dense:
+            if not transposed:
+                _transposed(weight, neurons, inputs, table)
+            _sums(table, inputs, neurons, listed, starts, rows, current)
+            return True
+    products(spikes, rows, inputs, weight, neurons, current)
+    return transposed
 
 
 @jit
@@ -229,10 +265,10 @@ def network(equations: Equations, constants: int) -> Any:
         regular = encoded and firing_threshold > 0
         # Memory for one tile: values or spikes before and behind a layer, with room, since 64 are read at once.
         tile = max(1, min(count, TILE // time_steps))
-        widest, weights = layers[0, INPUTS], 0
+        widest, room_of_tables = layers[0, INPUTS], 0
         for layer in range(len(layers)):
             widest = max(widest, layers[layer, NEURONS])
-            weights += (layers[layer, NEURONS] + WIDTH - 1) // WIDTH * WIDTH * layers[layer, INPUTS]
+            room_of_tables += padded(layers[layer, NEURONS]) * layers[layer, INPUTS]
         room = time_steps * tile * widest
         before, behind = np.empty(room + lanes.BITS, np.float32), np.empty(room + lanes.BITS, np.float32)
         currents = np.empty(room, np.float32)
@@ -240,7 +276,7 @@ def network(equations: Equations, constants: int) -> Any:
         listed, starts = np.empty(room, np.int32), np.empty(time_steps * tile + 1, np.int64)
         # Transposed weights of the layers, written where many spikes add them.
         transposed = np.zeros(len(layers), np.bool_)
-        tables = np.empty(weights if count > tile // 4 else 0, np.float32)
+        tables = np.empty(room_of_tables if time_steps * count > TRANSPOSED else 0, np.float32)
         no_trace = np.empty((kept, 0, 0), np.float32)
         thresholds, constants = numbers[0], numbers[1:]
         features = layers[-1, NEURONS]
@@ -270,26 +306,18 @@ def network(equations: Equations, constants: int) -> Any:
             table_start = 0
             for layer in range(len(layers)):
                 neurons, fan_in = layers[layer, NEURONS], layers[layer, INPUTS]
-                synapses = numba.carray(_pointer(layers[layer, WEIGHT]), neurons * fan_in)
-                biases = numba.carray(_pointer(layers[layer, BIAS]), neurons)
-                padded = (neurons + WIDTH - 1) // WIDTH * WIDTH
-                table = tables[table_start : table_start + padded * fan_in]
-                table_start += padded * fan_in
-                # Currents: spikes add their weights, or all the products, whatever takes less time.
-                dense, laying_out = rows * fan_in * neurons, 0.0
-                if not transposed[layer]:
-                    laying_out = TRANSPOSED * padded * fan_in * size / count
-                skipped = False
-                if are_spikes and tables.size > 0 and laying_out < dense:
-                    fired = _listed(before, rows, fan_in, listed, starts)
-                    skipped = laying_out + SPIKE * fired * padded < dense
-                if skipped:
-                    if not transposed[layer]:
-                        _transposed(synapses, neurons, fan_in, table)
-                        transposed[layer] = True
-                    _sums(table, fan_in, neurons, listed, starts, rows, currents)
+                synapses = flat(layers[layer, WEIGHT], neurons * fan_in)
+                biases = flat(layers[layer, BIAS], neurons)
+                table = tables[table_start : table_start + padded(neurons) * fan_in]
+                table_start += padded(neurons) * fan_in
+                if are_spikes and tables.size > 0:
+                    share, known = size / count, transposed[layer]
+                    weights = (synapses, neurons, table)
+                    transposed[layer] = currents_of_spikes(
+                        before, rows, fan_in, weights, known, share, listed, starts, currents
+                    )
                 else:
-                    _products(before, rows, fan_in, synapses, neurons, currents)
+                    products(before, rows, fan_in, synapses, neurons, currents)
                 # Neurons over all the steps; their spikes are the inputs of the next layer.
                 current = currents[: rows * neurons].reshape((rows // size, size * neurons))
                 spikes = behind[: steps * neurons].reshape((time_steps, size * neurons))
