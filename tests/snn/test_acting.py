@@ -140,6 +140,17 @@ def test_a_decision_repeats_to_the_last_bit():
     assert th.equal(by_kernels(network, features), by_kernels(network, features))
 
 
+@pytest.mark.parametrize("encoder", ["deterministic", "direct", "analog"])
+@pytest.mark.parametrize("decoder", ["rate", "max"])
+def test_many_observations_in_tiles_decide_as_one_by_one(encoder, decoder):
+    network = SpikingNetwork(5, 3, (70, 33), SpikingOptions(encoder=encoder, decoder=decoder))
+    features = observations(102, 5)
+    one_by_one = th.cat([by_kernels(network, row[None]) for row in features])
+    clear = far_from_thresholds(network, features)
+    th.testing.assert_close(by_kernels(network, features)[clear], one_by_one[clear], rtol=1e-4, atol=1e-5)
+    th.testing.assert_close(by_kernels(network, features)[clear], by_modules(network, features)[clear])
+
+
 def double(tensor):
     return 2.0 * tensor
 
