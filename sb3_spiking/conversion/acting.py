@@ -11,7 +11,7 @@ from torch import nn
 from sb3_spiking.conversion.network import ConvertedNetwork
 from sb3_spiking.snn.snapshot import Snapshot
 
-MAX_ROWS = 4096
+MAX_ROWS = 2**15
 """Largest number of observations times time steps."""
 
 

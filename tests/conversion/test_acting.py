@@ -90,7 +90,7 @@ def test_hooks_and_replaced_methods_are_called():
         policy.predict(batch)
         handle.remove()
     assert len(seen) == 2
-    policy.network.layers[0].forward = lambda inputs: seen.append(1) or th.zeros(len(inputs), 64)
+    policy.network.layers[0].forward = lambda inputs: seen.append(1) or th.zeros(len(inputs), 16)
     policy.predict(batch)
     assert len(seen) == 3
     del policy.network.layers[0].forward
