@@ -8,7 +8,8 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 
-from sb3_spiking.policies.normalization import RunningNormExtractor, check_moments, moments_of
+from sb3_spiking.policies.moments import check_moments, moments_of
+from sb3_spiking.policies.normalization import RunningNormExtractor
 
 
 def fit_normalization(policy: BasePolicy, observations: Any) -> None:

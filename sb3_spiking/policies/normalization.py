@@ -15,6 +15,7 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from sb3_spiking.notices import warn
+from sb3_spiking.policies.moments import check_moments, merge, merge_batch, moments_of
 from sb3_spiking.snn.constants import SavesConstants
 from sb3_spiking.snn.observers import is_exporting, operations_are_traced
 
@@ -138,25 +139,21 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
     @th.no_grad()
     def _update(self, batch: th.Tensor) -> None:
         """
-        Merge the statistics of a batch into the running ones (Chan et al., 1979).
+        Merge the statistics of a batch into the running ones.
 
         :param batch: ``[N, features_dim]``
         :raises ValueError: if an observation is NaN, infinite or too large; the statistics stay as they are
         """
+        running_mean, running_var, running_count = running = self._collected()
+        first = running_count == 0
+        if not first and self.exchange is only_own and merge_batch(batch, *running):
+            return
         mean, var = moments_of(batch)
         check_moments(batch, mean, var)
-        running_mean, running_var, running_count = self._collected()
-        if running_count == 0 and _looks_normalized(mean, var, len(batch)):
+        if first and _looks_normalized(mean, var, len(batch)):
             warn(ALREADY_NORMALIZED)
         for moments in self.exchange(th.cat([running_count.new_tensor([len(batch)]), mean, var])):
-            count, mean, var = moments.split([1, self.features_dim, self.features_dim])
-            total = running_count + count
-            share = count / total
-            delta = mean - running_mean
-            running_mean += share * delta
-            # Exact for a first variance of 1e-12, which a difference to the initial 1 would round away.
-            running_var.copy_((1.0 - share) * (running_var + share * delta.square()) + share * var)
-            running_count.copy_(total.squeeze())
+            merge(moments, running_mean, running_var, running_count)
 
     def _collected(self) -> list[th.Tensor]:
         prefix = "running_next_" if self.deferred else "running_"
@@ -180,41 +177,6 @@ class RunningNormExtractor(SavesConstants, BaseFeaturesExtractor):
             # Models that were saved without it were trained with the published one.
             state_dict.setdefault(f"{prefix}running_epsilon", th.tensor(PUBLISHED_EPSILON))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def moments_of(batch: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """
-    Return mean and variance of each dimension, ``[features_dim]``.
-
-    :param batch: ``[N, features_dim]``
-    """
-    # Two passes; var_mean over the first dimension takes ten times as long. The second pass corrects the mean, which is
-    # rounded to some units in its last place: with a mean of 1e6 that is a good part of a deviation of 1.
-    mean = batch.mean(dim=0)
-    residuals = batch - mean
-    correction = residuals.mean(dim=0)
-    return mean + correction, (residuals - correction).square_().mean(dim=0)
-
-
-def check_moments(batch: th.Tensor, mean: th.Tensor, var: th.Tensor) -> None:
-    """
-    Check that a batch can be added to the statistics.
-
-    :param batch: observations, ``[N, features_dim]``
-    :param mean: mean of the batch, ``[features_dim]``
-    :param var: variance of the batch, ``[features_dim]``
-    :raises ValueError: if a square is not finite in float32; the message says why
-    """
-    bad = ~th.isfinite((var + mean.square()).float())
-    if not bad.any():
-        return
-    dimensions = ", ".join(map(str, bad.nonzero().flatten().tolist()))
-    if th.isfinite(batch).all():
-        raise ValueError(
-            f"training observations are too large in dimension {dimensions}: with values up to "
-            f"{batch[:, bad].abs().max().item():.0e} their squares are beyond float32; scale or clip them"
-        )
-    raise ValueError(f"training observations hold NaN or infinity (in float32) in dimension {dimensions}")
 
 
 def only_own(moments: th.Tensor) -> list[th.Tensor]:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sb3_spiking.policies import RunningNormExtractor
+from sb3_spiking.policies.moments import merge, merge_batch, moments_of
 
 
 def extractor(dim=3, **kwargs):
@@ -27,6 +28,29 @@ def test_merged_batches_equal_the_statistics_of_all_the_data(sizes, offset, scal
     np.testing.assert_allclose(norm.running_mean, data.mean(axis=0), rtol=1e-3, atol=1e-3 * scale)
     np.testing.assert_allclose(norm.running_var, data.var(axis=0), rtol=5e-2, atol=1e-3 * scale**2)
     assert norm.running_count == len(data)
+
+
+@given(size=st.integers(1, 300), offset=st.floats(-1e3, 1e3), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_the_kernel_merges_as_torchs_operations_do(size, offset, scale, seed):
+    batch = th.as_tensor(np.random.default_rng(seed).normal(offset, scale, (size, 4)))
+    running = [th.randn(4).double() * scale + offset, th.rand(4).double() * scale**2, th.tensor(50.0).double()]
+    in_kernel = [moment.float() for moment in running]
+    merge(th.cat([th.tensor([float(size)]), *moments_of(batch)]), *running)
+    assert merge_batch(batch.float(), *in_kernel)
+    th.testing.assert_close(in_kernel[0].double(), running[0], rtol=1e-5, atol=1e-5 * scale)
+    th.testing.assert_close(in_kernel[1].double(), running[1], rtol=1e-4, atol=1e-4 * (scale + 1e-6 * abs(offset)) ** 2)
+    assert in_kernel[2] == running[2] == 50 + size
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e30])
+def test_the_kernel_refuses_a_batch_before_it_changes_anything(value):
+    running = [th.zeros(3), th.ones(3), th.tensor(10.0)]
+    before = [moment.clone() for moment in running]
+    batch = th.randn(5, 3)
+    batch[4, 2] = value
+    assert not merge_batch(batch, *running)
+    assert all(map(th.equal, running, before))
 
 
 def test_z_score_by_hand():
