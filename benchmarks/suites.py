@@ -1,7 +1,7 @@
 """Benchmark suites: training steps, updates, decisions, bare networks, memory, imports."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -138,15 +138,25 @@ def dqn_cnn_update(watch: Stopwatch) -> Iterator[Case]:
 
 
 def predict(watch: Stopwatch) -> Iterator[Case]:
-    """Measure ``predict`` of complete agents."""
-    arguments: dict[str, Any] = {"learn": False, "buffer_size": 1, "device": watch.device}
-    agents = make_agents(TD3, VECTORS, partial(NoiseEnv, *HALF_CHEETAH), **arguments)
+    """Measure ``predict`` of complete agents, by algorithm and number of observations."""
+    box = HALF_CHEETAH[1]
+    for algorithm, actions in ((TD3, box), (SAC, box), (PPO, box), (DQN, spaces.Discrete(ACTIONS))):
+        arguments: dict[str, Any] = {"learn": False, "device": watch.device}
+        if algorithm is not PPO:
+            arguments["buffer_size"] = 1
+        agents = make_agents(algorithm, VECTORS, partial(NoiseEnv, HALF_CHEETAH[0], actions), **arguments)
+        acting = {name: agents[name] for name in ("mlp", "published", "nodes", "spiking")}
+        yield from _decisions(algorithm.__name__, acting, OBSERVATIONS, watch)
+
+
+def _decisions(name: str, agents: Mapping[str, Any], size: int, watch: Stopwatch) -> Iterator[Case]:
+    """Measure decisions of agents on 1, 8 and 64 observations."""
     for count in (1, 8, 64):
-        observations = np.random.default_rng(0).standard_normal((count, OBSERVATIONS)).astype(np.float32)
-        decisions = {name: partial(agent.predict, observations, deterministic=True) for name, agent in agents.items()}
+        observations = np.random.default_rng(0).uniform(-1.0, 1.0, (count, size)).astype(np.float32)
+        decisions = {key: partial(agent.predict, observations, deterministic=True) for key, agent in agents.items()}
         yield Case(
-            f"{count} observations" if count > 1 else "1 observation",
-            {name: watch.milliseconds_per_call(decide) for name, decide in decisions.items()},
+            f"{name}, {count} observations" if count > 1 else f"{name}, 1 observation",
+            {key: watch.milliseconds_per_call(decide) for key, decide in decisions.items()},
         )
 
 
@@ -245,16 +255,10 @@ def conversion(watch: Stopwatch) -> Iterator[Case]:
     policies: dict[str, DQN | SpikingQPolicy] = {
         "dqn": dqn,
         "ternary, T = 10": convert(dqn, states),
+        "few-spike, T = 16": convert(dqn, states, method="few-spike"),
         "rate, T = 64": convert(dqn, states, method="rate", time_steps=64),
     }
-    for batch in (1, 256):
-        decisions = {
-            name: partial(policy.predict, states[:batch], deterministic=True) for name, policy in policies.items()
-        }
-        yield Case(
-            f"batch {batch}",
-            {name: watch.milliseconds_per_call(decide) for name, decide in decisions.items()},
-        )
+    yield from _decisions("CartPole", policies, 4, watch)
 
 
 def memory(watch: Stopwatch) -> Iterator[Case]:
@@ -300,7 +304,7 @@ SUITES = {
         "ms",
         dqn_cnn_update,
     ),
-    "predict": Suite("One prediction", "TD3.predict, observations of HalfCheetah-v5", "ms", predict),
+    "predict": Suite("Predictions", "predict, deterministic, on observations of HalfCheetah-v5's size", "ms", predict),
     "actor": Suite("The actor alone", "actor network alone", "ms", actor),
     "compiled": Suite(
         "The actor under torch.compile",

@@ -67,3 +67,29 @@ def features_shape(space: spaces.Space) -> tuple[int, ...]:
         case spaces.MultiDiscrete():
             return (int(space.nvec.sum()),)
     return tuple(space.shape or ())
+
+
+AS_IS = frozenset(map(np.dtype, ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8")))
+"""Types of numbers that torch takes as they are, and rounds to float32 as NumPy does."""
+
+
+def plain_rows(observation: object, shape: tuple[int, ...]) -> np.ndarray | None:
+    """
+    Copy one observation or a batch to rows of float32; what is too large for it becomes infinite, as in torch.
+
+    :param observation: any object
+    :param shape: shape of one observation
+    :return: rows, contiguous, ``[N, D]``; None for what is no array of numbers of this shape
+    """
+    if type(observation) is not np.ndarray or observation.dtype not in AS_IS:
+        return None
+    if observation.shape == shape:
+        rows = 1
+    elif observation.shape[1:] == shape and len(observation) > 0:
+        rows = len(observation)
+    else:
+        return None
+    if observation.dtype == np.float32:
+        return np.array(observation, order="C").reshape(rows, -1)
+    with np.errstate(over="ignore"):
+        return observation.astype(np.float32, order="C").reshape(rows, -1)

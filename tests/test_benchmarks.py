@@ -135,27 +135,29 @@ def test_provenance_says_what_a_figure_depends_on():
 
 def test_a_suite_from_the_command_line(monkeypatch, tmp_path, capsys):
     record = tmp_path / "cpu.json"
-    record.write_text(json.dumps({"predict": "an earlier run", "actor": "another suite"}))
+    record.write_text(json.dumps({"conversion": "an earlier run", "actor": "another suite"}))
     short = ("--repeats", 2, "--warm-up", 0, "--seconds", 0)
-    run(monkeypatch, "speed.py", "predict", *short, "--json", record)
+    run(monkeypatch, "speed.py", "conversion", *short, "--json", record)
     assert "1 observation" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == [record]
     entries = json.loads(record.read_text())
     assert entries["actor"] == "another suite"
-    entry = entries["predict"]
+    entry = entries["conversion"]
     assert entry["unit"] == "ms"
     assert len(entry["commit"]) >= 40
-    assert [case["name"] for case in entry["cases"]] == ["1 observation", "8 observations", "64 observations"]
+    assert [case["name"] for case in entry["cases"]] == [
+        f"CartPole, {count}" for count in ("1 observation", "8 observations", "64 observations")
+    ]
     for case in entry["cases"]:
-        assert list(case["rounds"]) == ["mlp", "published", "plain", "nodes", "spiking", "spiking-bfloat16"]
+        assert list(case["rounds"]) == ["dqn", "ternary, T = 10", "few-spike, T = 16", "rate, T = 64"]
         assert all(len(figures) == 2 and min(figures) > 0 for figures in case["rounds"].values())
-        assert case["statistics"]["mlp"]["ratio"] == 1.0
-    record.write_text(json.dumps({"predict": entry}))
+        assert case["statistics"]["dqn"]["ratio"] == 1.0
+    record.write_text(json.dumps({"conversion": entry}))
     run(monkeypatch, "speed.py", "--summary", "--json", record)
     tables = capsys.readouterr().out
     # Fewer cases than implementations: these are the rows.
-    assert "| ms | 1 observation | 8 observations | 64 observations |" in tables
-    assert "| sb3-spiking, bfloat16 | " in tables
+    assert "| ms | CartPole, 1 observation | CartPole, 8 observations | CartPole, 64 observations |" in tables
+    assert "| ternary, T = 10 | " in tables
 
 
 def test_costs_are_1_where_time_grows_with_the_work(monkeypatch, tmp_path, capsys):

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch as th
 from spikingjelly.activation_based.base import MemoryModule
@@ -24,6 +24,27 @@ from sb3_spiking.snn.execution.populations import run_neurons
 from sb3_spiking.snn.neurons import RESETS, IntegrateAndFire
 from sb3_spiking.snn.neurons import ResetName as Reset
 from sb3_spiking.snn.surrogates import Rect
+
+
+class Integration(NamedTuple):
+    """
+    What the neurons of a coding do, in numbers for a kernel.
+
+    :ivar at_each_step: whether neurons integrate a drive at each step, or one number whose digits they fire
+    :ivar values: value of a spike of each step, ``T`` numbers
+    :ivar thresholds: thresholds of the digits, ``T`` numbers; not used at each step
+    :ivar initial: initial membrane
+    :ivar hard: whether a spike sets the membrane to 0
+    :ivar signed: whether spikes may be -1
+    """
+
+    at_each_step: bool
+    values: list[float]
+    thresholds: list[float]
+    initial: float
+    hard: bool
+    signed: bool
+
 
 MAX_TIME_STEPS = 2**16
 """Limit of the time steps: a rate of so many steps is as fine as float32."""
@@ -119,6 +140,10 @@ class Coding(ABC):
         """
         return None
 
+    def integration(self) -> Integration | None:
+        """Return what the neurons do from rest, for a kernel of whole networks; None if it does not know them."""
+        return None
+
     @abstractmethod
     def latency(self, hidden_layers: int) -> int:
         """
@@ -175,6 +200,13 @@ class Rate(Coding):
     def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
         drive = synapses(spikes.flatten(0, 1))
         return drive.reshape(len(spikes), -1, *drive.shape[1:])
+
+    def integration(self) -> Integration | None:
+        if type(self) not in (Rate, Signed):
+            return None
+        share = 1.0 / (self.time_steps - self.settling)
+        values = [0.0] * self.settling + [share] * (self.time_steps - self.settling)
+        return Integration(True, values, [1.0], self.rest, self.reset == "hard", type(self) is Signed)
 
     def decode(self, spikes: th.Tensor) -> th.Tensor:
         return spikes[self.settling :].mean(0)
@@ -317,6 +349,14 @@ class FewSpike(Coding):
             spikes.append((membrane >= value).to(drive))
             membrane = membrane.sub(spikes[-1], alpha=value)
         return th.stack(spikes)
+
+    def integration(self) -> Integration | None:
+        if type(self) not in (FewSpike, Ternary):
+            return None
+        values = self.digit_values()
+        if type(self) is Ternary:
+            return Integration(False, values, [value / 2 for value in values], 0.0, hard=False, signed=True)
+        return Integration(False, values, values, values[-1] / 2, hard=False, signed=False)
 
     def drive(self, synapses: Synapses, spikes: th.Tensor) -> th.Tensor:
         return synapses(self.decode(spikes))  # The sum over the steps of a linear map is the map of the sum.

@@ -15,17 +15,21 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from sb3_spiking.arguments import probability
+from sb3_spiking.conversion.acting import decide_at_once
 from sb3_spiking.conversion.dense import DenseNetwork, check_decision
 from sb3_spiking.conversion.network import ConvertedNetwork
 from sb3_spiking.conversion.saving import Converted, read_converted, write_converted
-from sb3_spiking.observations import Observation, features_shape
+from sb3_spiking.observations import Observation, features_shape, plain_rows
 from sb3_spiking.policies.action_map import ActionMap
 from sb3_spiking.reading.archive import reading
 from sb3_spiking.snn import Recording
 from sb3_spiking.snn.description import Description
-from sb3_spiking.snn.observers import operations_are_traced
+from sb3_spiking.snn.observers import is_watched, operations_are_traced, operations_are_watched
 from sb3_spiking.snn.operations import DecisionCost, cost_of, mean_cost
 from sb3_spiking.snn.recording import synapses_of
+
+OWN = frozenset({"features", "features_of", "joined", "obs_to_tensor", "_decide", "_membranes"})
+"""Methods of a policy that may be replaced in an instance."""
 
 PolicyState = tuple[np.ndarray, ...] | None
 """Membranes of the hidden layers between two decisions, ``[N, ...]`` each; None at the start, or without any."""
@@ -257,6 +261,24 @@ class SpikingQPolicy(QPolicy):
     def __init__(self, *args: Any, origin: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.origin = dict(origin or {})
+
+    def q_values(
+        self, observation: Observation, state: PolicyState = None, episode_start: np.ndarray | None = None
+    ) -> tuple[np.ndarray, PolicyState]:
+        values = self._at_once(observation) if state is None else None
+        return super().q_values(observation, state, episode_start) if values is None else (values, None)
+
+    def _at_once(self, observation: Observation) -> np.ndarray | None:
+        """Return the Q-values of vectors from one kernel; None where torch must compute them, or raise."""
+        space = self.observation_space
+        if type(self) is not SpikingQPolicy or type(space) is not spaces.Box or len(space.shape) == 3:
+            return None
+        if operations_are_watched() or not OWN.isdisjoint(self.__dict__):
+            return None
+        if not isinstance(observation, np.ndarray) or (space.dtype.kind in "biu" and observation.dtype.kind == "f"):
+            return None
+        rows = plain_rows(observation, space.shape)
+        return None if rows is None or is_watched(self.joined) else decide_at_once(self.network, rows)
 
     def save(self, path: str | Path) -> None:
         """

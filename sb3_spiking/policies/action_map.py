@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from torch.nn import functional
@@ -52,4 +53,29 @@ class ActionMap:
                 return start + th.stack([part.argmax(dim=1) for part in parts], dim=1)
             case spaces.MultiBinary():
                 return (functional.sigmoid(outputs) > 0.5).to(outputs).reshape(-1, *self.space.shape)
+        raise ValueError(f"there is no deterministic action in {self.space}")
+
+    def actions(self, outputs: np.ndarray) -> np.ndarray:
+        """
+        Compute the actions in NumPy, as ``predict`` does.
+
+        :param outputs: outputs of the network, ``[N, out_dim]``
+        :return: actions, ``[N, *shape]``
+        """
+        match self.space:
+            case spaces.Box(low=low, high=high):
+                outputs = (np.tanh(outputs) if self.squashed else outputs).reshape(-1, *self.space.shape)
+                if self.unscaled:
+                    return low + (0.5 * (outputs + 1.0) * (high - low))
+                return np.minimum(np.maximum(outputs, low), high)
+            case spaces.Discrete(n=n, start=start):
+                if outputs.shape[1] > n:
+                    outputs = outputs.reshape(len(outputs), -1, n).mean(axis=1)
+                actions = outputs.argmax(axis=1)
+                return actions + start if start else actions
+            case spaces.MultiDiscrete(nvec=nvec, start=start):
+                parts = np.split(outputs, nvec.cumsum()[:-1], axis=1)
+                return start + np.stack([part.argmax(axis=1) for part in parts], axis=1)
+            case spaces.MultiBinary():
+                return (outputs > 0.0).astype(outputs.dtype).reshape(-1, *self.space.shape)
         raise ValueError(f"there is no deterministic action in {self.space}")

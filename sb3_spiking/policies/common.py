@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from spikingjelly.activation_based.base import MemoryModule
@@ -17,6 +18,7 @@ from torch import nn
 from sb3_spiking.arguments import boolean, hidden_sizes, plain
 from sb3_spiking.optimizers.fused_adam import fuse
 from sb3_spiking.policies.action_map import ActionMap
+from sb3_spiking.policies.deciding import decide
 from sb3_spiking.policies.families import algorithm_making, check_family
 from sb3_spiking.policies.fitting import fit_normalization
 from sb3_spiking.policies.images import warn_if_transposed
@@ -63,6 +65,8 @@ class SpikingPolicy(Preset, BasePolicy):
     critic_key: ClassVar[str | None] = None
     """Key of the critic in ``net_arch``; None without a critic."""
     deferred_statistics: ClassVar[bool] = False
+    draws_actions: ClassVar[bool] = True
+    """Whether ``predict`` draws its actions at random unless they are to be deterministic."""
     default_net_arch: ClassVar[NetArch] = [256, 256]
     critic_behind_images: ClassVar[list[int]] = [256, 256]
     """Hidden layers of a critic behind its convolutions."""
@@ -186,6 +190,29 @@ class SpikingPolicy(Preset, BasePolicy):
     @abstractmethod
     def _actor_and_extractor(self) -> tuple[BaseModel, BaseFeaturesExtractor]:
         """Return the model that holds the spiking network, and its features extractor."""
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """
+        Return the actions of observations, as SB3 does.
+
+        :param observation: raw observation of the environment, or a batch
+        :param state: passed on as it is: a decision begins and ends at rest
+        :param episode_start: not used
+        :param deterministic: whether no action is random
+        :return: actions, and ``state``
+        :raises ValueError: if the observation does not fit the observation space, or is NaN
+        """
+        if deterministic or not self.draws_actions:
+            actions = decide(self, observation)
+            if actions is not None:
+                return actions, state
+        return super().predict(observation, state, episode_start, deterministic)
 
     def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
         """

@@ -28,6 +28,7 @@ class SpikingTD3Policy(SpikingActorPolicy, TD3Policy):
     """
 
     actor_class = SpikingTD3Actor
+    draws_actions = False
     default_actor_lr_scale = 0.3
 
 

@@ -112,6 +112,8 @@ class SpikingValuePolicy(SpikingPolicy):
     :raises ValueError: if an argument is not allowed
     """
 
+    draws_actions = False  # the algorithm does
+
     network_class: Any
     net_args: dict[str, Any]
 

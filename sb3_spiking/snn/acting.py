@@ -1,17 +1,17 @@
 """
-Acting: a decision for a few observations in three kernel calls, for any number of layers.
+Acting: a decision for some observations in one kernel call, for any number of layers.
 
-The kernels compute the equations of the modules, from the memory of their parameters. The modules run themselves where
-the kernels do not apply: other devices and types, large batches, gradients, convolutions, normalised currents,
+The kernel computes the equations of the modules, from the memory of their parameters. The modules run themselves where
+it does not apply: other devices and types, large batches, gradients, convolutions, normalised currents,
 intra-layer connections; modules and parameters of other types (subclasses, parametrizations, pruned weights,
 ``functional_call``); and under hooks, counters and tracers of torch's operations.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from types import ModuleType
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,7 +20,13 @@ from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
 
 from sb3_spiking.snn.decoders import Decoder
-from sb3_spiking.snn.encoders import FIRING_THRESHOLD, MIN_STD, DeterministicEncoder
+from sb3_spiking.snn.encoders import (
+    FIRING_THRESHOLD,
+    MIN_STD,
+    AnalogEncoder,
+    DeterministicEncoder,
+    DirectEncoder,
+)
 from sb3_spiking.snn.execution.backends import PLAIN_TENSORS
 from sb3_spiking.snn.execution.dynamics import dynamics_of, firing_of
 from sb3_spiking.snn.layers import SpikingLayer
@@ -28,9 +34,12 @@ from sb3_spiking.snn.neurons.equations import Equations
 from sb3_spiking.snn.observers import operations_are_watched
 from sb3_spiking.snn.options import SpikingOptions
 from sb3_spiking.snn.signal import Signal
+from sb3_spiking.snn.snapshot import Setting, Snapshot
 
-MAX_ROWS = 64
-"""Largest number of observations times time steps; with more rows torch's matrix products are faster."""
+MAX_ROWS = 512
+"""Largest number of observations times time steps; with more rows torch's matrix products are as fast."""
+
+_NONE = np.empty((0, 0), np.float32)
 
 
 class Network(Protocol):
@@ -47,12 +56,55 @@ class Network(Protocol):
     _parameters: dict[str, Any]
 
 
+class Normalization(NamedTuple):
+    """
+    Normalisation of observations: ``(x - mean) / sqrt(variance + epsilon + resolution mean^2)``, clipped.
+
+    :ivar mean: means, ``[size]``; empty where observations are features
+    :ivar variance: variances, ``[size]``
+    :ivar epsilon: number that is added, ``[1]``
+    :ivar resolution: share of a squared mean that is added
+    :ivar clip: limit of the features
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    epsilon: np.ndarray
+    resolution: float
+    clip: float
+
+
+_EMPTY = _NONE.reshape(0)
+UNCHANGED = Normalization(_EMPTY, _EMPTY, _EMPTY, 0.0, 0.0)
+
+
+class _Encoding(NamedTuple):
+    """
+    Arguments of the kernel for an input stage.
+
+    :ivar for_each_step: whether its output is given, for each step
+    :ivar centres: means of the receptive fields, ``[D, P]``; empty without
+    :ivar widths: widths of the receptive fields, ``[D, P]``
+    :ivar narrowest: smallest width in use
+    :ivar threshold: firing threshold of regular spikes; 0 where the activity is a constant current
+    """
+
+    for_each_step: bool
+    centres: np.ndarray = _NONE
+    widths: np.ndarray = _NONE
+    narrowest: float = MIN_STD
+    threshold: float = 0.0
+
+
+_CURRENTS, _GIVEN = _Encoding(False), _Encoding(True)
+
+
 class _Readout(NamedTuple):
     """
-    Arguments of the kernel for a linear decoder.
+    Arguments of the kernel for a decoder.
 
     :ivar step_weights: weights of the steps, ``[T]``
-    :ivar weight: weights, ``[out_dim, P]``
+    :ivar weight: weights, ``[out_dim, P]``; empty for a decoder that is not linear
     :ivar bias: biases, ``[out_dim]``
     :ivar populations: whether each output has its own population
     :ivar squashed: whether a tanh follows
@@ -70,50 +122,35 @@ class _Arrays:
     """
     Arrays that share the memory of a network's parameters.
 
-    :param receptive_fields: means and widths of a deterministic encoder; None for other input stages
-    :param weights: weights of each layer, ``[J, K]``, or their rounded copies
-    :param biases: biases of each layer, ``[J]``
-    :param readout: decoder; None if it is not linear
-    :param rounded: flat weights of layers in bfloat16, and the flat memory of their rounded copies
+    :param encoding: input stage; None where its module runs itself
+    :param layers: addresses and sizes of each layer's parameters, or of rounded copies, ``[L, 4]``
+    :param readout: decoder
+    :param only_spikes: arguments without a decoder
+    :param rounded: weights of layers in bfloat16, and the memory of their rounded copies, all flat
     """
 
-    receptive_fields: tuple[np.ndarray, np.ndarray] | None
-    weights: tuple[np.ndarray, ...]
-    biases: tuple[np.ndarray, ...]
-    readout: _Readout | None
+    encoding: _Encoding | None
+    layers: np.ndarray
+    readout: _Readout
+    only_spikes: _Readout
     rounded: tuple[tuple[np.ndarray, np.ndarray], ...]
 
 
 @dataclass(frozen=True)
 class _Plan:
     """
-    Plan of the kernels for a network, and everything that invalidates it when it changes.
+    Plan of the kernels for a network.
 
-    :param slots: owner, name and content of each submodule, parameter and setting behind the arrays
-    :param hooks: dicts of hooks
-    :param parameters: parameters
-    :param pointers: addresses of the parameters; the arrays keep their memory alive, so it cannot be reused
+    :param snapshot: everything that invalidates the plan when it changes; it keeps the parameters' memory alive
     :param nodes: neurons of each layer
-    :param kernels: module of the kernels
     :param arrays: arrays of the parameters; None where the modules must run themselves
     :param output: output activation; None where the kernels compute it
     """
 
-    slots: tuple[tuple[dict[str, Any], str, Any], ...]
-    hooks: tuple[dict[int, Any], ...]
-    parameters: tuple[th.Tensor, ...]
-    pointers: list[int]
+    snapshot: Snapshot
     nodes: tuple[MemoryModule, ...]
-    kernels: ModuleType
     arrays: _Arrays | None
     output: nn.Module | None
-
-    def holds(self) -> bool:
-        """Tell whether the network still has the modules, parameters and settings of the plan."""
-        for owner, name, content in self.slots:
-            if owner.get(name) is not content:
-                return False
-        return self.pointers == [parameter.data_ptr() for parameter in self.parameters]
 
 
 _PLANS: WeakKeyDictionary[Any, _Plan] = WeakKeyDictionary()
@@ -123,44 +160,78 @@ class _Segment(NamedTuple):
     """
     Consecutive layers whose neurons have the same equations.
 
-    :ivar equations: equations of the neurons
+    :ivar run: kernel
     :ivar layers: indices of the layers
-    :ivar thresholds: threshold of each layer
-    :ivar constants: constants of each layer
+    :ivar numbers: threshold and constants of each layer, ``[1 + C, L]``
     """
 
-    equations: Equations
+    run: Any
     layers: slice
-    thresholds: tuple[Any, ...]
-    constants: tuple[tuple[Any, ...], ...]
+    numbers: np.ndarray
 
 
 def decide(network: Network, features: th.Tensor) -> th.Tensor | None:
     """
-    Decide for a few observations, without gradients.
+    Decide for some observations, without gradients.
 
     :param network: spiking network
     :param features: features, ``[N, size]``
-    :return: output of the network, ``[N, out_dim]``; None where the modules must run themselves
-    :raises ValueError: if a feature is NaN or infinite
+    :return: output of the network, ``[N, out_dim]``; None where the modules must run themselves, or raise
     """
     planned = _planned(network, features)
     if isinstance(planned, str):
         return None
     plan, arrays, segments = planned
-    size, time_steps = len(features), network.options.time_steps
-    spikes = _inputs(network, plan, features)
-    if len(spikes) not in (size, time_steps * size):  # an encoder of other time steps
+    observations, encoding = features.detach().contiguous().numpy(), arrays.encoding
+    if encoding is None:
+        signal = Signal.of(network.encoder(features))
+        steps = len(signal.values)
+        if steps not in (1, network.options.time_steps):
+            return None
+        encoding = _GIVEN if steps == network.options.time_steps else _CURRENTS
+        observations = signal.values.detach().flatten(0, 1).contiguous().numpy()
+    outputs = _run(arrays, segments, observations, UNCHANGED, encoding)
+    return None if outputs is None else _finished(network, plan, arrays, outputs)
+
+
+def decide_at_once(network: Network, observations: np.ndarray, normalization: Normalization) -> np.ndarray | None:
+    """
+    Normalise observations and decide, without a tensor.
+
+    :param network: spiking network
+    :param observations: observations, ``[N, size]``, contiguous, float32
+    :param normalization: normalisation of the observations, with ``size`` means if any
+    :return: output of the network, ``[N, out_dim]``; None where the modules must run themselves, or raise
+    """
+    plan = _current_plan(network)
+    arrays = plan.arrays
+    rows = len(observations) * network.options.time_steps
+    if arrays is None or arrays.encoding is None or not 0 < rows <= MAX_ROWS or plan.snapshot.is_hooked():
         return None
+    if observations.shape[1] != network.size or arrays.readout is arrays.only_spikes or plan.output is not None:
+        return None
+    segments = _segments(plan.nodes)
+    return None if isinstance(segments, str) else _run(arrays, segments, observations, normalization, arrays.encoding)
+
+
+def _run(
+    arrays: _Arrays,
+    segments: tuple[_Segment, ...],
+    inputs: np.ndarray,
+    normalization: Normalization,
+    encoding: _Encoding,
+) -> np.ndarray | None:
+    """Run all the layers; return what is decoded, ``[N, out_dim]``, or spikes; None if a feature is not finite."""
     if arrays.rounded:
         _round_weights(arrays)
-    for equations, layers, thresholds, constants in segments:
-        run, weights, biases = plan.kernels.layers(equations), arrays.weights[layers], arrays.biases[layers]
-        spikes = run(spikes, size, time_steps, weights, biases, thresholds, constants)
-    if arrays.readout is None:
-        return network.output(network.decoder(th.from_numpy(spikes).unflatten(0, (time_steps, size))))
-    decided = th.from_numpy(plan.kernels.decode(spikes, *arrays.readout))
-    return decided if plan.output is None else plan.output(decided)
+    last = len(segments) - 1
+    for index, (run, layers, numbers) in enumerate(segments):
+        readout = arrays.readout if index == last else arrays.only_spikes
+        inputs, finite = run(inputs, *normalization, *encoding, arrays.layers[layers], numbers, *readout)
+        if not finite:
+            return None
+        normalization, encoding = UNCHANGED, _GIVEN
+    return inputs
 
 
 def _round_weights(arrays: _Arrays) -> None:
@@ -169,6 +240,14 @@ def _round_weights(arrays: _Arrays) -> None:
 
     for weight, copy in arrays.rounded:
         round_to_bfloat16(weight, copy)
+
+
+def _finished(network: Network, plan: _Plan, arrays: _Arrays, outputs: np.ndarray) -> th.Tensor:
+    """Run the modules behind the kernels."""
+    decided = th.from_numpy(outputs)
+    if arrays.readout is arrays.only_spikes:
+        return network.output(network.decoder(decided.unflatten(0, (network.options.time_steps, -1))))
+    return decided if plan.output is None else plan.output(decided)
 
 
 def reason_against(network: Network, features: th.Tensor) -> str:
@@ -195,15 +274,20 @@ def _planned(network: Network, features: th.Tensor) -> tuple[_Plan, _Arrays, tup
     # The kernels check no bounds: shapes that do not fit are left to the modules, which raise.
     if features.shape != (size, network.size):
         return "the features have another shape"
-    plan = _PLANS.get(network)
-    if plan is None or not plan.holds():
-        plan = _PLANS[network] = _plan(network)
+    plan = _current_plan(network)
     if plan.arrays is None:
         return "a layer, the encoder or the decoder is not fully connected, plain and float32"
-    if any(plan.hooks):
+    if plan.snapshot.is_hooked():
         return "hooks observe its modules"
     segments = _segments(plan.nodes)
     return segments if isinstance(segments, str) else (plan, plan.arrays, segments)
+
+
+def _current_plan(network: Network) -> _Plan:
+    plan = _PLANS.get(network)
+    if plan is None or not plan.snapshot.holds():
+        plan = _PLANS[network] = _plan(network)
+    return plan
 
 
 def _segments(nodes: tuple[MemoryModule, ...]) -> tuple[_Segment, ...] | str:
@@ -220,27 +304,17 @@ def _segments(nodes: tuple[MemoryModule, ...]) -> tuple[_Segment, ...] | str:
 
 @lru_cache(maxsize=256)
 def _float32(rows: tuple[tuple[Equations, float, tuple[float, ...]], ...]) -> tuple[_Segment, ...]:
-    """Group the layers, with numbers of NumPy; cached, because it takes longer than reading the nodes."""
+    """Group the layers, with arrays of their numbers; cached, because it takes longer than reading the nodes."""
+    from sb3_spiking.snn.execution.acting_kernels import network
+
     segments, start = [], 0
     for equations, group in itertools.groupby(rows, key=lambda row: row[0]):
-        _, thresholds, constants = zip(*group, strict=True)
-        layers = slice(start, start := start + len(thresholds))
-        numbers = tuple(tuple(map(np.float32, layer)) for layer in constants)
-        segments.append(_Segment(equations, layers, tuple(map(np.float32, thresholds)), numbers))
+        layers = [(threshold, *(constants or (0.0,))) for _, threshold, constants in group]
+        numbers = np.array(layers, np.float32).T.copy()
+        segments.append(
+            _Segment(network(equations, len(numbers) - 1), slice(start, start := start + len(layers)), numbers)
+        )
     return tuple(segments)
-
-
-def _inputs(network: Network, plan: _Plan, features: th.Tensor) -> np.ndarray:
-    """Return the input of the first layer, ``[T * N, K]``, or ``[N, K]`` where it is constant."""
-    fields = None if plan.arrays is None else plan.arrays.receptive_fields
-    if fields is not None:
-        observations = features.detach().contiguous().numpy()
-        time_steps = network.options.time_steps
-        spikes, finite = plan.kernels.encode(observations, *fields, MIN_STD, FIRING_THRESHOLD, time_steps)
-        if finite:
-            return spikes
-    signal = Signal.of(network.encoder(features))  # raises for observations that are not finite
-    return signal.values.detach().flatten(0, 1).contiguous().numpy()
 
 
 def warm_up(network: Network) -> None:
@@ -266,36 +340,26 @@ def warm_up(network: Network) -> None:
 
 
 def _plan(network: Network) -> _Plan:
-    from sb3_spiking.snn.execution import acting_kernels
-
     layers = [(layer, layer.synapses, layer.current_norm, layer.neuron) for layer in network.layers]
     modules: list[nn.Module] = [network.encoder, network.decoder, network.output, *itertools.chain(*layers)]
     modules += [part for layer in network.layers for part in layer.neuron._modules.values()]
-    slots = [
-        (owner, name, content)
-        for module in [network, network.layers, *modules]
-        for owner in (module._modules, module._parameters)
-        for name, content in owner.items()
-    ]
-    parameters = tuple(content for _, _, content in slots if isinstance(content, th.Tensor))
-    settings: list[tuple[nn.Module, str]] = [(network.decoder, "statistic"), (network.decoder, "population")]
-    settings += [(layer, "product_dtype") for layer in network.layers]
-    settings += [(module, "forward") for module in modules]
-    slots += [(module.__dict__, name, module.__dict__.get(name)) for module, name in settings]
+    settings: list[Setting] = [(network.decoder.__dict__, "statistic"), (network.decoder.__dict__, "population")]
+    settings += [(network.encoder.__dict__, "time_steps"), (network.__dict__, "options")]
+    settings += [(layer.__dict__, "product_dtype") for layer in network.layers]
+    settings += [(module.__dict__, "forward") for module in modules]
+    owners: list[Any] = [network, network.layers, *modules]
+    snapshot = Snapshot(owners, settings)
     replaced = any("forward" in module.__dict__ for module in modules)
+    parameters = [p for module in owners for p in module._parameters.values() if p is not None]
     return _Plan(
-        slots=tuple(slots),
-        hooks=tuple(hooks for module in modules for hooks in (module._forward_hooks, module._forward_pre_hooks)),
-        parameters=parameters,
-        pointers=[parameter.data_ptr() for parameter in parameters],
+        snapshot=snapshot,
         nodes=tuple(layer.neuron for layer in network.layers),
-        kernels=acting_kernels,
         arrays=_arrays(network) if not replaced and _is_covered(network, parameters) else None,
         output=None if type(network.output) in (nn.Identity, nn.Tanh) else network.output,
     )
 
 
-def _is_covered(network: Network, parameters: tuple[th.Tensor, ...]) -> bool:
+def _is_covered(network: Network, parameters: Sequence[th.Tensor]) -> bool:
     """Tell whether the kernels cover the modules and parameters."""
     known = all(
         type(p) is nn.Parameter and p.device.type == "cpu" and p.dtype is th.float32 and p.is_contiguous()
@@ -328,38 +392,45 @@ def _fits(network: Network) -> bool:
     sent = [encoder.features, *(len(weight) for weight in weights)]
     taken = [*(weight.shape[1] for weight in weights), populations * decoder.weight.shape[1]]
     fits = sent == taken and all(len(w) == len(b) for w, b in zip(weights, biases, strict=True))
-    if _is_deterministic(encoder):
-        fits = fits and len(encoder.mean) == network.size and encoder.mean.shape == encoder.std.shape
+    encoding = _encoding(network)
+    if encoding is not None:
+        centres, widths = encoding.centres, encoding.widths
+        fits = fits and encoder.features == (centres.size or network.size) and centres.shape == widths.shape
+        fits = fits and len(centres) in (0, network.size)
     return fits and len(decoder.weight) == len(decoder.bias)
 
 
-def _is_deterministic(encoder: nn.Module) -> TypeGuard[DeterministicEncoder]:
-    return type(encoder) is DeterministicEncoder and _owns(encoder, "mean", "std")
-
-
 def _arrays(network: Network) -> _Arrays:
-    encoder, decoder = network.encoder, network.decoder
-    own = [_view(layer.synapses.get_parameter("weight")) for layer in network.layers]
-    weights = [
-        weight if layer.product_dtype is None else np.empty_like(weight)
-        for layer, weight in zip(network.layers, own, strict=True)
-    ]
-    return _Arrays(
-        (_view(encoder.mean), _view(encoder.std)) if _is_deterministic(encoder) else None,
-        tuple(weights),
-        tuple(_view(layer.synapses.get_parameter("bias")) for layer in network.layers),
-        _readout(decoder, network.options.time_steps, type(network.output) is nn.Tanh),
-        tuple((a.reshape(-1), b.reshape(-1)) for a, b in zip(own, weights, strict=True) if a is not b),
-    )
+    time_steps, layers, rounded = network.options.time_steps, [], []
+    for layer in network.layers:
+        weight, bias = _view(layer.synapses.get_parameter("weight")), _view(layer.synapses.get_parameter("bias"))
+        if layer.product_dtype is not None:
+            own, weight = weight, np.empty_like(weight)
+            rounded.append((own.reshape(-1), weight.reshape(-1)))
+        layers.append((weight.ctypes.data, bias.ctypes.data, *weight.shape))
+    statistic = network.decoder.statistic.step_weights(time_steps)
+    only_spikes = _Readout(np.zeros(time_steps, np.float32), _NONE, _EMPTY, False, False)
+    readout = only_spikes if statistic is None else _readout(network, *statistic)
+    return _Arrays(_encoding(network), np.array(layers, np.int64), readout, only_spikes, tuple(rounded))
 
 
-def _readout(decoder: Decoder, time_steps: int, squashed: bool) -> _Readout | None:
-    linear = decoder.statistic.step_weights(time_steps)
-    if linear is None:
+def _encoding(network: Network) -> _Encoding | None:
+    encoder, kind = network.encoder, type(network.encoder)
+    if getattr(encoder, "time_steps", None) != network.options.time_steps:
         return None
-    weights, divisor = linear
+    if kind is DirectEncoder:
+        return _CURRENTS
+    if kind not in (DeterministicEncoder, AnalogEncoder) or not _owns(encoder, "mean", "std"):
+        return None
+    threshold = FIRING_THRESHOLD if kind is DeterministicEncoder else 0.0
+    return _Encoding(False, _view(encoder.mean), _view(encoder.std), MIN_STD, threshold)
+
+
+def _readout(network: Network, weights: list[float], divisor: float) -> _Readout:
+    decoder = network.decoder
     step_weights = np.array(weights, np.float32) / np.float32(divisor)
-    return _Readout(step_weights, _view(decoder.weight), _view(decoder.bias), decoder.population is not None, squashed)
+    populations, squashed = decoder.population is not None, type(network.output) is nn.Tanh
+    return _Readout(step_weights, _view(decoder.weight), _view(decoder.bias), populations, squashed)
 
 
 def _view(parameter: th.Tensor) -> np.ndarray:

@@ -141,6 +141,17 @@ def test_a_decision_repeats_to_the_last_bit():
     assert th.equal(by_kernels(network, features), by_kernels(network, features))
 
 
+@pytest.mark.parametrize("encoder", ["deterministic", "direct", "analog"])
+@pytest.mark.parametrize("decoder", ["rate", "max"])
+def test_many_observations_in_tiles_decide_as_one_by_one(encoder, decoder):
+    network = SpikingNetwork(5, 3, (70, 33), SpikingOptions(encoder=encoder, decoder=decoder))
+    features = observations(102, 5)
+    one_by_one = th.cat([by_kernels(network, row[None]) for row in features])
+    clear = far_from_thresholds(network, features)
+    th.testing.assert_close(by_kernels(network, features)[clear], one_by_one[clear], rtol=1e-4, atol=1e-5)
+    th.testing.assert_close(by_kernels(network, features)[clear], by_modules(network, features)[clear])
+
+
 def double(tensor):
     return 2.0 * tensor
 
@@ -501,12 +512,10 @@ def test_nothing_is_compiled_after_construction():
     networks = [
         SpikingNetwork(5, 3, arch, SpikingOptions(encoder=name)) for arch in ((8,), (8, 8)) for name in ENCODERS
     ]
-    layers = acting_kernels.layers(NEURONS["cuba_lif"].equations_with("hard"))
-    kernels = (acting_kernels.encode, layers, acting_kernels.decode)
-    before = [len(kernel.signatures) for kernel in kernels]
-    assert all(before)
+    kernel = acting_kernels.network(NEURONS["cuba_lif"].equations_with("hard"), 2)
+    assert len(kernel.signatures) == 1
     for network in networks:
         for rows in (1, 8):
             by_kernels(network, observations(rows, 5))
             by_kernels(network, th.from_numpy(np.asfortranarray(observations(rows, 5).numpy())))
-    assert [len(kernel.signatures) for kernel in kernels] == before
+    assert len(kernel.signatures) == 1

@@ -10,7 +10,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch as th
 
+from sb3_spiking.snn.execution.acting_kernels import (
+    BIAS,
+    INPUTS,
+    NEURONS,
+    TILE,
+    WEIGHT,
+    currents_of_spikes,
+    flat,
+    padded,
+    products,
+)
 from sb3_spiking.snn.execution.compilation import jit
+from sb3_spiking.snn.execution.lanes import BITS
 from sb3_spiking.snn.execution.numba_loops import BLOCK
 
 
@@ -41,9 +53,14 @@ def _digits(numbers, values, thresholds, signed, spikes):  # type: ignore[no-unt
 
 
 @jit
-def _signed_rate(drive, initial, spikes):  # type: ignore[no-untyped-def]
-    """Run signed integrators; ``drive`` and ``spikes`` are ``[T, M]``, ``initial`` is ``[M]``."""
+def _rates(drive, initial, hard, signed, spikes):  # type: ignore[no-untyped-def]
+    """
+    Run integrators; ``drive`` is ``[T, M]``, or one row that is the same at each step, ``spikes`` is ``[T, M]``.
+
+    ``initial`` is ``[M]``. A ``hard`` reset sets membranes to 0. Where spikes are ``signed``, there are some of -1.
+    """
     time_steps, size = spikes.shape
+    last = len(drive) - 1
     zero, one = spikes.dtype.type(0.0), spikes.dtype.type(1.0)
     v = np.empty(BLOCK, spikes.dtype)
     sent = np.empty(BLOCK, spikes.dtype)
@@ -52,15 +69,94 @@ def _signed_rate(drive, initial, spikes):  # type: ignore[no-untyped-def]
         v[:n] = initial[start : start + n]
         sent[:] = zero
         for t in range(time_steps):
-            x, s = drive[t, start : start + n], spikes[t, start : start + n]
-            # Integrate, fire 1 at the threshold or -1 below 0 after more spikes of 1, subtract, count.
-            for j in range(n):
-                v[j] += x[j]
-                fires = one if v[j] >= one else zero
-                takes_back = one if v[j] < zero and sent[j] > zero else zero
-                s[j] = fires - takes_back
-                v[j] -= s[j]
-                sent[j] += s[j]
+            x, s = drive[min(t, last), start : start + n], spikes[t, start : start + n]
+            # Integrate, fire 1 at the threshold or -1 below 0 after more spikes of 1, reset, count.
+            if signed:
+                for j in range(n):
+                    v[j] += x[j]
+                    fires = one if v[j] >= one else zero
+                    takes_back = one if v[j] < zero and sent[j] > zero else zero
+                    s[j] = fires - takes_back
+                    v[j] -= s[j]
+                    sent[j] += s[j]
+            else:
+                for j in range(n):
+                    v[j] += x[j]
+                    s[j] = one if v[j] >= one else zero
+                    v[j] -= s[j] * (v[j] if hard else one)
+
+
+@jit
+def decide(  # type: ignore[no-untyped-def]
+    features, layers, at_each_step, step_values, thresholds, initial, hard, signed, scale
+):
+    """
+    Run all the layers of a converted network from rest, on features ``[N, K]``; see ``conversion/codings.py``.
+
+    ``layers`` is ``[L, 4]``, of addresses and sizes; ``step_values`` is ``[T]``, the value of a spike at each step.
+    Neurons integrate the drive ``at_each_step``, or they are digits with ``thresholds``, ``[T]``. Return the Q-values,
+    ``[N, actions]``, and whether the features are finite.
+    """
+    count, time_steps, actions = len(features), step_values.size, layers[-1, NEURONS]
+    q_values = np.empty((count, actions), np.float32)
+    for value in features.flat:
+        if not np.isfinite(value):
+            return q_values, False
+    tile = max(1, min(count, TILE // time_steps if at_each_step else TILE))
+    widest = layers[0, INPUTS]
+    for layer in range(len(layers)):
+        widest = max(widest, layers[layer, NEURONS])
+    room = tile * widest
+    values, first = np.empty(room, np.float32), np.full(room, np.float32(initial), np.float32)
+    trains, drive = np.empty(time_steps * room + BITS, np.float32), np.empty(time_steps * room, np.float32)
+    # Transposed weights and lists of spikes, for neurons that integrate the spikes of each step.
+    listed, spike_starts = np.empty(time_steps * room, np.int32), np.empty(time_steps * tile + 1, np.int64)
+    tables = np.empty(len(layers) * padded(widest) * widest if at_each_step and len(layers) > 2 else 0, np.float32)
+    transposed = np.zeros(len(layers), np.bool_)
+    for start in range(0, count, tile):
+        size = min(tile, count - start)
+        rows = size
+        inputs = values
+        inputs[: size * layers[0, INPUTS]] = features[start : start + size].reshape(-1)
+        for layer in range(len(layers)):
+            # Drive: the linear map of numbers, or of the spikes of each step.
+            neurons, fan_in = layers[layer, NEURONS], layers[layer, INPUTS]
+            weight = flat(layers[layer, WEIGHT], neurons * fan_in)
+            if rows > size and not signed:
+                table = tables[layer * tables.size // len(layers) :][: padded(neurons) * fan_in]
+                weights, known, share = (weight, neurons, table), transposed[layer], size / count
+                transposed[layer] = currents_of_spikes(
+                    inputs, rows, fan_in, weights, known, share, listed, spike_starts, drive
+                )
+            else:
+                products(inputs, rows, fan_in, weight, neurons, drive)
+            biases = flat(layers[layer, BIAS], neurons)
+            for r in range(rows):
+                for j in range(neurons):
+                    drive[r * neurons + j] += biases[j]
+            if layer == len(layers) - 1:
+                break
+            # Spikes.
+            width = size * neurons
+            spikes = trains[: time_steps * width].reshape((time_steps, width))
+            if at_each_step:
+                _rates(drive[: rows * neurons].reshape((rows // size, width)), first[:width], hard, signed, spikes)
+            else:
+                for k in range(width):
+                    drive[k] += first[k]
+                _digits(drive[:width], step_values, thresholds, signed, spikes)
+            # Their sum over the steps, unless the next neurons integrate each of them.
+            if at_each_step and layer < len(layers) - 2:
+                inputs, rows = trains, time_steps * size
+            else:
+                inputs, rows = values, size
+                values[:width] = np.float32(0.0)
+                for t in range(time_steps):
+                    for k in range(width):
+                        values[k] += step_values[t] * spikes[t, k]
+        for k in range(size * actions):
+            q_values[start + k // actions, k % actions] = drive[k] * scale
+    return q_values, True
 
 
 def digits(numbers: th.Tensor, values: Sequence[float], thresholds: Sequence[float], signed: bool) -> th.Tensor:
@@ -91,5 +187,6 @@ def signed_rate(drive: th.Tensor, initial: th.Tensor) -> th.Tensor:
     drive = drive.detach().contiguous()
     spikes = th.empty_like(drive)
     shape = (len(drive), initial.numel())
-    _signed_rate(drive.numpy().reshape(shape), initial.contiguous().numpy().reshape(-1), spikes.numpy().reshape(shape))
+    membranes = initial.contiguous().numpy().reshape(-1)
+    _rates(drive.numpy().reshape(shape), membranes, False, True, spikes.numpy().reshape(shape))
     return spikes
