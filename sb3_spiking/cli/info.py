@@ -134,11 +134,12 @@ def _kernel_rows(kernels: KernelInfo) -> list[tuple[str, str]]:
         ("neurons run in", "fused kernels" if kernels.fused else "SpikingJelly's nodes"),
         ("compiled", "yes" if kernels.compiled else "not yet; the first network takes some seconds"),
         ("cache", cache),
-        ("products", _products_text(kernels)),
+        ("products", products_text(kernels)),
     ]
 
 
-def _products_text(kernels: KernelInfo) -> str:
+def products_text(kernels: KernelInfo) -> str:
+    """Tell how products are computed."""
     if kernels.largest_rate is None:
         return "costs are not measured yet" if kernels.writable else "by default costs: none can be kept"
     if kernels.largest_rate <= 0.0:

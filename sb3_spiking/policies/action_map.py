@@ -77,5 +77,7 @@ class ActionMap:
                 parts = np.split(outputs, nvec.cumsum()[:-1], axis=1)
                 return start + np.stack([part.argmax(axis=1) for part in parts], axis=1)
             case spaces.MultiBinary():
-                return (outputs > 0.0).astype(outputs.dtype).reshape(-1, *self.space.shape)
+                with np.errstate(over="ignore"):
+                    sigmoid = 1.0 / (1.0 + np.exp(-outputs))
+                return (sigmoid > 0.5).astype(outputs.dtype).reshape(-1, *self.space.shape)
         raise ValueError(f"there is no deterministic action in {self.space}")

@@ -25,7 +25,7 @@ from sb3_spiking.observations import plain_rows
 from sb3_spiking.policies.action_map import ActionMap
 from sb3_spiking.policies.normalization import RESOLUTION, STATISTICS, RunningNormExtractor
 from sb3_spiking.snn import SpikingNetwork
-from sb3_spiking.snn.acting import MAX_ROWS, UNCHANGED, Normalization, decide_at_once
+from sb3_spiking.snn.acting import UNCHANGED, Normalization, decide_at_once
 from sb3_spiking.snn.observers import operations_are_watched
 from sb3_spiking.snn.snapshot import Setting, Snapshot
 
@@ -52,6 +52,10 @@ class Policy(Protocol):
     @property
     def spiking_network(self) -> SpikingNetwork:
         """Spiking network that acts."""
+
+    @property
+    def squash_output(self) -> bool:
+        """Whether actions lie in [-1, 1] before they are scaled to the space."""
 
     def action_map(self) -> ActionMap:
         """Return the map from outputs to actions."""
@@ -97,9 +101,13 @@ class _Plan:
             part = model._modules.get(name)
             modules += [] if part is None else part.modules()
         self._snapshot = Snapshot(modules, _settings(policy, model, extractor, modules))
-        self._classes = [cls for cls in (type(policy), type(model)) for _ in METHODS]
-        self._functions = [*map(getattr, self._classes, METHODS * 2, repeat(None))]
-        trained = [module for name, module in policy._modules.items() if module and not name.endswith("_target")]
+        classes = [cls for cls in (type(policy), type(model)) for _ in METHODS]
+        self._classes = [*classes, type(extractor), type(network)]
+        self._names = [*METHODS, *METHODS, "forward", "forward"]
+        self._functions = [*map(getattr, self._classes, self._names, repeat(None))]
+        trained = [
+            module for name, module in policy._modules.items() if module is not None and not name.endswith("_target")
+        ]
         self._modes = [policy.__dict__, *(part.__dict__ for module in trained for part in module.modules())]
         known = all(map(_is_known, self._functions)) and not any("forward" in module.__dict__ for module in modules)
         known = known and not any(name in module.__dict__ for module in (policy, model) for name in METHODS)
@@ -109,7 +117,7 @@ class _Plan:
 
     def holds(self) -> bool:
         """Tell whether the policy still has the modules, statistics, settings and methods of the plan."""
-        functions = map(getattr, self._classes, METHODS * 2, repeat(None))
+        functions = map(getattr, self._classes, self._names, repeat(None))
         return self._snapshot.holds() and all(map(is_, functions, self._functions))
 
     def is_hooked(self) -> bool:
@@ -153,18 +161,14 @@ def decide(policy: Policy, observation: object) -> np.ndarray | None:
     if direct is None or plan.is_hooked() or plan.keeps_graph():
         return None
     rows = plain_rows(observation, direct.shape)
-    if (
-        not isinstance(observation, np.ndarray)
-        or rows is None
-        or len(rows) * direct.network.options.time_steps > MAX_ROWS
-    ):
+    if not isinstance(observation, np.ndarray) or rows is None:
         return None
     if plan.is_training():
         policy.set_training_mode(False)
     for statistic, collected in direct.deferred:
         statistic[...] = collected
     outputs = decide_at_once(direct.network, rows, direct.normalization)
-    if outputs is None:
+    if outputs is None or not np.isfinite(outputs).all():  # SB3's distributions refuse what is not finite
         return None
     actions = direct.action_map.actions(outputs)
     return actions.squeeze(axis=0) if observation.shape == direct.shape else actions
@@ -222,6 +226,8 @@ def _direct(policy: Policy, model: Any, extractor: nn.Module) -> _Direct | None:
         if not all(type(t) is th.Tensor and t.dtype is th.float32 and t.device.type == "cpu" for t in tensors):
             return None
         mean, variance, _ = _statistics(extractor, "running_")
+        if extractor.running_epsilon.numel() != 1:
+            return None
         epsilon = extractor.running_epsilon.numpy().reshape(1)
         normalization = Normalization(mean, variance, epsilon, RESOLUTION**2, float(extractor.clip))
         if extractor.deferred:
@@ -231,7 +237,10 @@ def _direct(policy: Policy, model: Any, extractor: nn.Module) -> _Direct | None:
             return None
     elif type(extractor) is not FlattenExtractor:
         return None
-    return _Direct(network, observations.shape, normalization, deferred, policy.action_map())
+    action_map = policy.action_map()
+    if isinstance(actions, spaces.Box) and action_map.unscaled != policy.squash_output:
+        return None
+    return _Direct(network, observations.shape, normalization, deferred, action_map)
 
 
 def _statistics(extractor: RunningNormExtractor, prefix: str) -> list[np.ndarray]:

@@ -1,9 +1,5 @@
 """Mean and variance of observations: of a batch, and merged over batches (Chan et al., 1979)."""
 
-from functools import cache
-from typing import Any
-
-import numpy as np
 import torch as th
 
 from sb3_spiking.snn.observers import operations_are_traced
@@ -73,48 +69,16 @@ def merge_batch(batch: th.Tensor, mean: th.Tensor, var: th.Tensor, count: th.Ten
     :param mean: running mean, ``[features_dim]``
     :param var: running variance, ``[features_dim]``
     :param count: running number of observations, a scalar
-    :return: False where nothing was merged: for tensors that are not float32 on the CPU, for traced ones, and for
-        batches that `check_moments` refuses
+    :return: False where nothing was merged: for tensors that are not float32 on the CPU, for traced ones, for other
+        shapes, and for batches that `check_moments` refuses
     """
-    tensors = (batch, mean, var, count)
-    if operations_are_traced() or any(
-        t.dtype is not th.float32 or t.device.type != "cpu" or not t.is_contiguous() for t in tensors
-    ):
+    plain = all(map(_is_plain, (batch, mean, var, count))) and batch.shape[1:] == mean.shape == var.shape
+    if operations_are_traced() or not plain:
         return False
-    return _kernel()(*(tensor.numpy() for tensor in tensors[:3]), count.numpy().reshape(1))
+    from sb3_spiking.snn.execution.moment_kernels import merge
+
+    return merge(batch.numpy(), mean.numpy(), var.numpy(), count.numpy().reshape(1))
 
 
-@cache
-def _kernel() -> Any:
-    from sb3_spiking.snn.execution.compilation import jit
-
-    return jit(_merge_batch)
-
-
-def _merge_batch(batch: Any, mean: Any, var: Any, count: Any) -> bool:
-    """Merge a batch ``[N, D]`` into ``mean`` and ``var``, ``[D]``, and ``count``, ``[1]``; return whether it could."""
-    size, dimensions = batch.shape
-    # Mean, then variance of the batch.
-    means, variances = np.zeros(dimensions), np.zeros(dimensions)
-    for n in range(size):
-        for d in range(dimensions):
-            means[d] += batch[n, d]
-    means /= size
-    for n in range(size):
-        for d in range(dimensions):
-            residual = batch[n, d] - means[d]
-            variances[d] += residual * residual
-    variances /= size
-    # Squares that float32 cannot hold, NaN among them.
-    for d in range(dimensions):
-        if not np.isfinite(np.float32(variances[d] + means[d] * means[d])):
-            return False
-    # Merge by the share of the batch in all the observations.
-    total = count[0] + np.float32(size)
-    share = size / total
-    for d in range(dimensions):
-        delta = means[d] - mean[d]
-        mean[d] += share * delta
-        var[d] = (1.0 - share) * (var[d] + share * delta * delta) + share * variances[d]
-    count[0] = total
-    return True
+def _is_plain(tensor: th.Tensor) -> bool:
+    return tensor.dtype is th.float32 and tensor.device.type == "cpu" and tensor.is_contiguous()

@@ -2,9 +2,9 @@
 Acting: a decision for some observations in one kernel call, for any number of layers.
 
 The kernel computes the equations of the modules, from the memory of their parameters. The modules run themselves where
-it does not apply: other devices and types, large batches, gradients, convolutions, normalised currents,
-intra-layer connections; modules and parameters of other types (subclasses, parametrizations, pruned weights,
-``functional_call``); and under hooks, counters and tracers of torch's operations.
+it does not apply: other devices and types, large batches, gradients, intra-layer connections; modules and parameters of
+other types (subclasses, parametrizations, pruned weights, ``functional_call``); and under hooks, counters and tracers
+of torch's operations. Images and normalised currents are decided layer by layer (``acting_layers``).
 """
 
 import itertools
@@ -141,7 +141,7 @@ class _Plan:
     """
     Plan of the kernels for a network.
 
-    :param snapshot: everything that invalidates the plan when it changes; it keeps the parameters' memory alive
+    :param snapshot: everything that invalidates the plan when it changes
     :param nodes: neurons of each layer
     :param arrays: arrays of the parameters; None where the modules must run themselves
     :param output: output activation; None where the kernels compute it

@@ -26,10 +26,7 @@ class Snapshot:
     def __init__(self, modules: Iterable[nn.Module], settings: Iterable[Setting] = ()) -> None:
         modules, settings = list(modules), list(settings)
         self._owners: list[dict[str, Any]] = [
-            owner
-            for module in modules
-            for owner in (module._modules, module._parameters, module._buffers)
-            if owner or owner is module._parameters
+            owner for module in modules for owner in (module._modules, module._parameters, module._buffers)
         ]
         self._contents = [*chain.from_iterable(map(dict.values, self._owners))]
         self._identities = [*map(id, self._contents)]
@@ -38,16 +35,21 @@ class Snapshot:
         self._settings = [*map(dict.get, self._dictionaries, self._names)]
         self._hooks = [hooks for module in modules for hooks in (module._forward_hooks, module._forward_pre_hooks)]
         self.tensors = [content for content in self._contents if isinstance(content, th.Tensor)]
-        self._pointers = [*map(th.Tensor.data_ptr, self.tensors)]
+        self._layouts = [*map(_layout, self.tensors)]
 
     def holds(self) -> bool:
         """Tell whether the modules have the same parts, in the same memory, and the settings are the same objects."""
         return (
             [*map(id, chain.from_iterable(map(dict.values, self._owners)))] == self._identities
             and all(map(is_, map(dict.get, self._dictionaries, self._names), self._settings))
-            and [*map(th.Tensor.data_ptr, self.tensors)] == self._pointers
+            and [*map(_layout, self.tensors)] == self._layouts
         )
 
     def is_hooked(self) -> bool:
         """Tell whether forward hooks observe a module."""
         return any(self._hooks)
+
+
+def _layout(tensor: th.Tensor) -> tuple[Any, ...]:
+    """Return the place, sizes, strides and type of a tensor, which ``.data`` may change one by one."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype

@@ -9,6 +9,8 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.torch_layers import NatureCNN
 
 from sb3_spiking.cli import main
+from sb3_spiking.cli.info import products_text
+from sb3_spiking.cli.system_info import KernelInfo
 from sb3_spiking.conversion import convert
 from tests.conftest import small_model
 from tests.envs import AnyEnv
@@ -139,3 +141,16 @@ def test_an_agent_that_does_not_spike_is_refused(tmp_path, capsys):
     PPO("MlpPolicy", "CartPole-v1").save(tmp_path / "agent.zip")
     assert main(["info", str(tmp_path / "agent.zip")]) == 2
     assert "no spiking policy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rate", "writable", "said"),
+    [
+        (0.287, True, "silent inputs are skipped where at most 29 % fire, from costs measured on this machine"),
+        (-0.1, True, "dense, from costs measured on this machine"),
+        (None, True, "costs are not measured yet"),
+        (None, False, "by default costs: none can be kept"),
+    ],
+)
+def test_the_choice_of_products_is_told(rate, writable, said):
+    assert products_text(KernelInfo(True, None, "~/kernels", writable, True, rate)) == said

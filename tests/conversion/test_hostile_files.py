@@ -322,7 +322,8 @@ def test_fractions_of_whole_observations_are_not_cut_off(kind):
     policy, teacher = converted(SPACES[kind])
     batch = observations(SPACES[kind], n=4)
     whole = {key: part.astype(float) for key, part in batch.items()} if isinstance(batch, dict) else batch.astype(float)
-    np.testing.assert_array_equal(policy.q_values(whole)[0], policy.q_values(batch)[0])
+    # Integers may be decided in another order of the same sums.
+    np.testing.assert_allclose(policy.q_values(whole)[0], policy.q_values(batch)[0], atol=1e-6)
     key = "b" if isinstance(batch, dict) else None
     for bad in (0.5, np.nan, np.inf):
         broken = {**whole, key: whole[key] * 0 + bad} if key else whole * 0 + bad

@@ -57,6 +57,15 @@ def test_the_kernel_refuses_a_batch_before_it_changes_anything(value):
     assert all(map(th.equal, running, before))
 
 
+@pytest.mark.parametrize("width", [1, 3000])
+def test_batches_of_another_width_are_refused(width):
+    norm = extractor(3)
+    norm(th.randn(100, 3))
+    with pytest.raises(RuntimeError):
+        norm(th.full((50, width), 7.0))
+    assert norm.running_count == 100
+
+
 def test_z_score_by_hand():
     norm = extractor(1)
     norm(th.tensor([[1.0], [3.0]]))

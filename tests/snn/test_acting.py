@@ -161,6 +161,7 @@ CHANGES = {
     "in place": lambda p: p.detach().mul_(2.0),
     "behind the version counter": lambda p: p.data.mul_(2.0),
     "other memory": lambda p: setattr(p, "data", double(p.data)),
+    "other strides": lambda p: setattr(p, "data", double(p.data).flip(0).contiguous().flip(0)),
 }
 
 
@@ -399,9 +400,10 @@ def test_weights_are_rounded_at_each_decision(monkeypatch):
             layer.synapses.weight.data.uniform_(-0.2, 0.3)
         assert_same_decisions(network, features, share=0.5)
     arrays = acting._PLANS[network].arrays
-    for layer, weight in zip(network.layers, arrays.weights, strict=True):
-        assert th.equal(th.from_numpy(weight), layer.synapses.weight.bfloat16().float())
-        assert not th.equal(th.from_numpy(weight), layer.synapses.weight)
+    for layer, (_, copied) in zip(network.layers, arrays.rounded, strict=True):
+        weight = layer.synapses.weight.flatten()
+        assert th.equal(th.from_numpy(copied), weight.bfloat16().float())
+        assert not th.equal(th.from_numpy(copied), weight)
 
 
 @pytest.mark.parametrize("options", UNCOVERED.values(), ids=UNCOVERED)

@@ -11,6 +11,7 @@ from sb3_spiking.snn import SpikingOptions
 from sb3_spiking.snn.encoders import PoissonEncoder
 from sb3_spiking.snn.execution import autograd, rounded_products
 from sb3_spiking.snn.execution import sparse_products as products
+from sb3_spiking.snn.execution.costs import Costs
 from sb3_spiking.snn.execution.rounded_products import Rounding, reads_rounded
 from sb3_spiking.snn.layers import hidden_layer
 from sb3_spiking.snn.neurons import NEURONS
@@ -81,6 +82,8 @@ def test_large_batches_of_few_spikes_skip_the_silent_inputs(monkeypatch):
     listed = []
     few_spikes = products.few_spikes
     monkeypatch.setattr(products, "few_spikes", lambda *args: listed.append(few_spikes(*args)) or listed[-1])
+    known = Costs(dense=0.03, rounded=0.03, spike=0.1, gradient=0.1, look=0.06, entry=0.1, transposition=2.0)
+    monkeypatch.setattr(products, "costs", lambda: known)
     layer = make_layer(70, 66)
     for batch, density in ((110, 0.1), (110, 0.3), (9, 0.1)):
         layer((th.rand(5, batch, 70) < density).float())

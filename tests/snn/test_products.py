@@ -39,7 +39,9 @@ def test_equal_matrix_products(rows, inputs, neurons, density, dtype, seed):
     assert th.equal(listed.weight_gradient(gradient), gradient.t() @ spikes)
 
 
-COSTS = dataclasses.replace(DEFAULTS, dense=0.03, rounded=0.01, spike=0.1, gradient=0.1, look=0.064, transposition=0.4)
+COSTS = dataclasses.replace(
+    DEFAULTS, dense=0.03, rounded=0.01, spike=0.1, gradient=0.1, look=0.064, entry=1e-9, transposition=0.4
+)
 ROWS, MAX_DENSITY = 400, 0.28
 """(0.03 - 0.064 / 64 - 0.4 / 400) / 0.1."""
 

@@ -82,6 +82,13 @@ def few(time_steps=4, channels=16):
     return channels_last(spikes)
 
 
+@pytest.mark.parametrize("shape", [(4, 1, 32, 9, 9), (8, 1, 8, 5, 5), (4, 1, 8, 2, 2)])
+def test_steps_that_are_no_multiple_of_what_is_read_at_once_are_torchs(shape):
+    time_steps, images, channels, *sides = shape
+    spikes = channels_last(th.ones(time_steps * images, channels, *sides))
+    assert few_changes(spikes, time_steps, th.randn(64, channels, 2, 2), th.randn(64), (1, 1)) is None
+
+
 def test_changes_are_listed_once_however_long_neurons_fire():
     spikes = th.zeros(3, 64)
     spikes[:, 7] = spikes[1, 60] = 1.0

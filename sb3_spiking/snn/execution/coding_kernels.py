@@ -111,7 +111,10 @@ def decide(  # type: ignore[no-untyped-def]
     trains, drive = np.empty(time_steps * room + BITS, np.float32), np.empty(time_steps * room, np.float32)
     # Transposed weights and lists of spikes, for neurons that integrate the spikes of each step.
     listed, spike_starts = np.empty(time_steps * room, np.int32), np.empty(time_steps * tile + 1, np.int64)
-    tables = np.empty(len(layers) * padded(widest) * widest if at_each_step and len(layers) > 2 else 0, np.float32)
+    table_starts = np.zeros(len(layers) + 1, np.int64)
+    for layer in range(1, len(layers) if at_each_step else 1):
+        table_starts[layer + 1] = table_starts[layer] + padded(layers[layer, NEURONS]) * layers[layer, INPUTS]
+    tables = np.empty(table_starts.max(), np.float32)
     transposed = np.zeros(len(layers), np.bool_)
     for start in range(0, count, tile):
         size = min(tile, count - start)
@@ -123,7 +126,7 @@ def decide(  # type: ignore[no-untyped-def]
             neurons, fan_in = layers[layer, NEURONS], layers[layer, INPUTS]
             weight = flat(layers[layer, WEIGHT], neurons * fan_in)
             if rows > size and not signed:
-                table = tables[layer * tables.size // len(layers) :][: padded(neurons) * fan_in]
+                table = tables[table_starts[layer] :][: padded(neurons) * fan_in]
                 weights, known, share = (weight, neurons, table), transposed[layer], size / count
                 transposed[layer] = currents_of_spikes(
                     inputs, rows, fan_in, weights, known, share, listed, spike_starts, drive

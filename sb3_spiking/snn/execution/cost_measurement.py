@@ -1,10 +1,12 @@
 """Measurement of the costs of products, in a tenth of a second."""
 
+import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numba
 import torch as th
@@ -35,31 +37,47 @@ def _processor() -> str:
 
 @th.no_grad()
 def measure() -> Costs:
-    """Measure the costs; no random state of the user's changes."""
+    """
+    Measure the costs; no random state of the user's changes.
+
+    :raises ValueError: if a cost is impossible, as on a machine that was busy with something else meanwhile
+    """
     generator = th.Generator().manual_seed(0)
-    spikes = (th.rand(ROWS, INPUTS, generator=generator) < DENSITY).float()
-    weight, gradient = th.randn(NEURONS, INPUTS, generator=generator), th.randn(ROWS, NEURONS, generator=generator)
-    products, silent = th.empty(ROWS, NEURONS), th.zeros(ROWS, INPUTS)
+    draw: Any = {"generator": generator, "dtype": th.float32}
+    spikes = (th.rand(ROWS, INPUTS, **draw) < DENSITY).float()
+    weight, gradient = th.randn(NEURONS, INPUTS, **draw), th.randn(ROWS, NEURONS, **draw)
+    products, silent = th.empty(ROWS, NEURONS, dtype=th.float32), th.zeros(ROWS, INPUTS, dtype=th.float32)
     listed = SpikeList.of(spikes)
     assert listed is not None
-    additions = spikes.sum().item() * NEURONS
-    transposition = _nanoseconds(lambda: panels(weight.t()))
+    times = _nanoseconds(
+        {
+            "dense": lambda: th.mm(spikes, weight.t(), out=products),
+            "rounded": lambda: multiply_into(products, spikes, weight, th.bfloat16),
+            "transposition": lambda: panels(weight.t()),
+            "silent": lambda: SpikeList.of(silent),
+            "list": lambda: SpikeList.of(spikes),
+            "products": lambda: listed.products(weight, products),
+            "gradient": lambda: listed.weight_gradient(gradient),
+        }
+    )
+    fired, multiplied = spikes.sum().item(), ROWS * INPUTS * NEURONS
     return Costs(
-        dense=_nanoseconds(lambda: th.mm(spikes, weight.t(), out=products)) / (ROWS * INPUTS * NEURONS),
-        rounded=_nanoseconds(lambda: multiply_into(products, spikes, weight, th.bfloat16)) / (ROWS * INPUTS * NEURONS),
-        spike=(_nanoseconds(lambda: listed.products(weight, products)) - transposition) / additions,
-        gradient=_nanoseconds(lambda: listed.weight_gradient(gradient)) / additions,
-        look=_nanoseconds(lambda: SpikeList.of(silent)) / (ROWS * INPUTS),
-        transposition=transposition / weight.numel(),
+        dense=times["dense"] / multiplied,
+        rounded=times["rounded"] / multiplied,
+        spike=(times["products"] - times["transposition"]) / (fired * NEURONS),
+        gradient=times["gradient"] / (fired * NEURONS),
+        look=times["silent"] / (ROWS * INPUTS),
+        entry=max(times["list"] - times["silent"], 1.0) / fired,
+        transposition=times["transposition"] / weight.numel(),
     )
 
 
-def _nanoseconds(call: Callable[[], object]) -> float:
-    """Return the shortest of several times: others can only delay a call."""
-    call()
-    times = []
+def _nanoseconds(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the shortest of several times of each call, in rounds: others can only delay a call."""
+    best = dict.fromkeys(calls, math.inf)
     for _ in range(REPEATS):
-        start = time.perf_counter_ns()
-        call()
-        times.append(time.perf_counter_ns() - start)
-    return float(min(times))
+        for name, call in calls.items():
+            start = time.perf_counter_ns()
+            call()
+            best[name] = min(best[name], float(time.perf_counter_ns() - start))
+    return best

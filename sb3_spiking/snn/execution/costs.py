@@ -2,8 +2,8 @@
 Costs of products on this processor, which decide how spikes and weights are multiplied.
 
 A dense product costs its multiply-accumulates. A product that skips silent inputs costs the transposition of the
-weights, a look at each input, and an addition per spike and neuron. Processors differ in the costs of these units, so
-they are measured once on a machine and kept beside the compiled kernels.
+weights, a look at each input, an entry in a list for each spike, and an addition per spike and neuron. Processors
+differ in the costs of these units, so they are measured once on a machine and kept beside the compiled kernels.
 """
 
 import dataclasses
@@ -31,6 +31,7 @@ class Costs:
     :param spike: addition of a weight for a spike
     :param gradient: addition of a gradient for a spike, where the gradient of the weights is computed
     :param look: look at an input, whether it has fired
+    :param entry: entry of a spike in a list
     :param transposition: transposition of a weight
     """
 
@@ -39,12 +40,15 @@ class Costs:
     spike: float
     gradient: float
     look: float
+    entry: float
     transposition: float
 
     def __post_init__(self) -> None:
         for name, cost in dataclasses.asdict(self).items():
             if not isinstance(cost, float) or not 0.0 < cost < UPPER:
                 raise ValueError(f"{name}={cost!r} must lie in (0, {UPPER:g}) nanoseconds")
+        if min(self.spike, self.gradient) < self.dense:
+            raise ValueError(f"spike={self.spike} and gradient={self.gradient} cannot be less than dense={self.dense}")
 
     def largest_density(self, rows: int, neurons: int, rounded: bool = False) -> float:
         """
@@ -53,31 +57,31 @@ class Costs:
         :param rows: number of rows, observations times time steps
         :param neurons: number of neurons
         :param rounded: whether the dense product rounds its factors to bfloat16
-        :return: share, at most 1; < 0 where the dense product is always cheaper
+        :return: share; < 0 where the dense product is always cheaper
         """
         dense = self.rounded if rounded else self.dense
-        return min(1.0, (dense - self.look / neurons - self.transposition / rows) / self.spike)
+        return (dense - self.look / neurons - self.transposition / rows) / (self.spike + self.entry / neurons)
 
     def largest_gradient_density(self, rounded: bool = False) -> float:
         """
         Return the same share for the gradient of the weights, where the spikes are listed already.
 
         :param rounded: whether the dense product rounds its factors to bfloat16
-        :return: share, at most 1
+        :return: share
         """
-        return min(1.0, (self.rounded if rounded else self.dense) / self.gradient)
+        return (self.rounded if rounded else self.dense) / self.gradient
 
 
-DEFAULTS = Costs(dense=0.014, rounded=0.014, spike=0.045, gradient=0.055, look=0.07, transposition=0.9)
+DEFAULTS = Costs(dense=0.014, rounded=0.014, spike=0.045, gradient=0.055, look=0.07, entry=1.5, transposition=0.9)
 """Costs where none could be measured: those of one core of a Xeon with AVX-512, without a gain from bfloat16."""
 
-_KNOWN: dict[int, Costs] = {}
-"""Number of torch's threads -> costs."""
+_KNOWN: list[Costs] = []
+"""Costs of this process, once they are known."""
 
 
 def costs() -> Costs:
-    """Return the costs with torch's present number of threads; the defaults before `prepare`."""
-    return _KNOWN.get(th.get_num_threads(), DEFAULTS)
+    """Return the costs; the defaults before `prepare`."""
+    return _KNOWN[0] if _KNOWN else DEFAULTS
 
 
 def are_measured() -> bool:
@@ -87,19 +91,16 @@ def are_measured() -> bool:
 
 def prepare(folder: Path | None, machine: Callable[[], str], measure: Callable[[], Costs]) -> None:
     """
-    Read the costs of this machine, or measure them; in a process they never change afterwards.
+    Read the costs of this machine with torch's present number of threads, or measure them.
+
+    In a process they never change afterwards.
 
     :param folder: folder of the compiled kernels; None where no folder can be written: then the defaults stay
     :param machine: function that describes the processor and the software to which the costs belong
     :param measure: measurement
     """
-    threads = th.get_num_threads()
-    if threads in _KNOWN:
-        return
-    if folder is None:
-        _KNOWN[threads] = DEFAULTS
-        return
-    _KNOWN[threads] = _kept(_file(folder, machine()), measure)
+    if not _KNOWN:
+        _KNOWN.append(DEFAULTS if folder is None else _kept(_file(folder, machine()), measure))
 
 
 def read(folder: Path | None, machine: str) -> Costs | None:
@@ -124,19 +125,30 @@ def _kept(path: Path, measure: Callable[[], Costs]) -> Costs:
     if found is not None:
         return found
     partial = path.with_name(f".{path.name}.{os.getpid()}")
+    damaged = path.exists()
     try:
-        path.unlink(missing_ok=True)  # damaged
         measured = measure()
         partial.write_text(json.dumps(dataclasses.asdict(measured)))
-        # Several processes may measure at once: the first file stays, so that all of them choose alike from now on.
-        with suppress(FileExistsError):
-            os.link(partial, path)
+        _place(partial, path, replace=damaged)
         return _read(path) or DEFAULTS
-    except (OSError, ValueError):  # a file system without links, a clock that stands still
+    except (OSError, ValueError):  # a full disk, a clock that stands still
         return DEFAULTS
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _place(partial: Path, path: Path, replace: bool) -> None:
+    """Give a file its name. Several processes may measure at once: the first file stays, so that all choose alike."""
+    if not replace:
+        try:
+            os.link(partial, path)
+            return
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            pass
+    partial.replace(path)
 
 
 def _read(path: Path) -> Costs | None:

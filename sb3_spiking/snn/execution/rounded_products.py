@@ -7,6 +7,7 @@ the sum is rounded to depends on the processor: torch's products in bfloat16 rou
 
 from enum import Enum
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from sb3_spiking.snn.precisions import has_bfloat16
 READ_ROUNDED_FROM = 32
 """Smallest number of rows and columns of factors that oneDNN surely rounds: torch gives some that have 16 or fewer to
 another library."""
+
+
+_SETTING = Lock()
+"""Held by the thread that has changed torch's setting, so that no other one restores the changed value."""
 
 
 class Rounding(Enum):
@@ -46,7 +51,7 @@ def rounding(factor: th.Tensor) -> Rounding:
 def reads_rounded() -> bool:
     """Tell whether oneDNN multiplies float32 as bfloat16 where that is allowed: with AMX it does."""
     # A sum of ones if the factors are rounded.
-    factor = th.full((256, 256), 1.0 + 2.0**-10)
+    factor = th.full((256, 256), 1.0 + 2.0**-10, dtype=th.float32)
     try:
         return bool(_read_rounded(factor, factor)[0, 0] == 256.0)
     except (AttributeError, RuntimeError):  # before torch 2.9 there is no such setting
@@ -57,12 +62,15 @@ def _read_rounded(a: th.Tensor, b: th.Tensor, out: th.Tensor | None = None) -> t
     """Return ``a @ b`` of float32, of which oneDNN may read the factors as bfloat16."""
     # The setting is the process's, so it is held no longer than this product.
     setting: Any = th.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = setting.fp32_precision
-    setting.fp32_precision = "bf16"
-    try:
-        return th.matmul(a, b, out=out)
-    finally:
-        setting.fp32_precision = before
+    with _SETTING:
+        before = setting.fp32_precision
+        if before == "bf16":
+            return th.matmul(a, b, out=out)
+        setting.fp32_precision = "bf16"
+        try:
+            return th.matmul(a, b, out=out)
+        finally:
+            setting.fp32_precision = before
 
 
 class _ReadRounded(th.autograd.Function):

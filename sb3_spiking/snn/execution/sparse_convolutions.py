@@ -71,7 +71,7 @@ class Changes:
         """
         List the changes.
 
-        :param spikes: spikes, contiguous, ``[T * N, ...]``, a multiple of 64
+        :param spikes: spikes, contiguous, ``[T * N, ...]``, at each step a multiple of 64
         :param time_steps: number of steps ``T``
         :param density: largest share of neurons that change
         :return: list; None if more change, or a value is neither 0 nor 1
@@ -96,19 +96,20 @@ def few_changes(
     :return: list; None where torch is faster, and for currents
     """
     # Several threads share torch's convolution, but not this one.
-    if th.get_num_threads() > 1 or not _are_covered(images, weight, bias):
+    if th.get_num_threads() > 1 or not _are_covered(images, time_steps, weight, bias):
         return None
     return Changes.of(images.detach().movedim(1, -1), time_steps, MAX_DENSITY)
 
 
-def _are_covered(images: th.Tensor, weight: th.Tensor, bias: th.Tensor) -> bool:
+def _are_covered(images: th.Tensor, time_steps: int, weight: th.Tensor, bias: th.Tensor) -> bool:
     """Tell whether the kernels, which check nothing, cover these; torch raises for shapes that do not fit."""
     dtype = images.dtype
     plain = all(type(tensor) in PLAIN_TENSORS and tensor.dtype is dtype for tensor in (weight, bias))
     plain = plain and {tensor.device.type for tensor in (images, weight, bias)} == {"cpu"}
     fits = weight.shape[1] == images.shape[1] and bias.shape == weight.shape[:1]
     fits = fits and all(size >= kernel for size, kernel in zip(images.shape[2:], weight.shape[2:], strict=True))
-    whole = images.shape[1] % GRAIN == images.numel() % lanes.BITS == 0 < images.numel() < 2**30
+    # Changes are read 64 neurons at a time, at a step and at the one before.
+    whole = images.shape[1] % GRAIN == images.numel() % (time_steps * lanes.BITS) == 0 < images.numel() < 2**30
     whole = whole and len(weight) * weight.element_size() % lanes.BYTES == 0
     return plain and fits and whole and dtype in SIGNS and not th.is_autocast_enabled("cpu")
 

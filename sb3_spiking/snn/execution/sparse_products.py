@@ -184,10 +184,14 @@ class _Product(th.autograd.Function):
         return products
 
     @staticmethod
-    def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor, th.Tensor, None]:
+    def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor | None, th.Tensor | None, None]:
         # Products of torch, which are differentiable again.
         inputs, weight = ctx.saved_tensors
-        return multiply(gradient, weight, ctx.dtype), weight_gradient(gradient, inputs, None, ctx.dtype), None
+        return (
+            multiply(gradient, weight, ctx.dtype) if ctx.needs_input_grad[0] else None,
+            weight_gradient(gradient, inputs, None, ctx.dtype) if ctx.needs_input_grad[1] else None,
+            None,
+        )
 
 
 def differentiable_product(inputs: th.Tensor, weight: th.Tensor, dtype: th.dtype | None = None) -> th.Tensor:
