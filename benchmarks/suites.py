@@ -145,7 +145,7 @@ def predict(watch: Stopwatch) -> Iterator[Case]:
         if algorithm is not PPO:
             arguments["buffer_size"] = 1
         agents = make_agents(algorithm, VECTORS, partial(NoiseEnv, HALF_CHEETAH[0], actions), **arguments)
-        acting = {name: agents[name] for name in ("mlp", "published", "nodes", "spiking")}
+        acting = {name: agents[name] for name in ("mlp", "nodes", "spiking", "spiking-bfloat16")}
         yield from _decisions(algorithm.__name__, acting, OBSERVATIONS, watch)
 
 

@@ -1,10 +1,10 @@
 """
-Acting: a decision for some observations in one kernel call, for any number of layers.
+Acting: decisions without gradients in one kernel call, for any number of layers.
 
 The kernel computes the equations of the modules, from the memory of their parameters. The modules run themselves where
-it does not apply: other devices and types, large batches, gradients, intra-layer connections; modules and parameters of
-other types (subclasses, parametrizations, pruned weights, ``functional_call``); and under hooks, counters and tracers
-of torch's operations. Images and normalised currents are decided layer by layer (``acting_layers``).
+it does not apply: other devices and types, large batches in several threads, gradients, intra-layer connections; modules
+and parameters of other types (subclasses, parametrizations, pruned weights, ``functional_call``); and under hooks,
+counters and tracers of torch's operations. Images and normalised currents are decided layer by layer (``acting_layers``).
 """
 
 import itertools
@@ -37,7 +37,7 @@ from sb3_spiking.snn.signal import Signal
 from sb3_spiking.snn.snapshot import Setting, Snapshot
 
 MAX_ROWS = 512
-"""Largest number of observations times time steps; with more rows torch's matrix products are as fast."""
+"""Largest number of observations times time steps where torch has several threads, which share the products of more."""
 
 _NONE = np.empty((0, 0), np.float32)
 
@@ -206,7 +206,7 @@ def decide_at_once(network: Network, observations: np.ndarray, normalization: No
     plan = _current_plan(network)
     arrays = plan.arrays
     rows = len(observations) * network.options.time_steps
-    if arrays is None or arrays.encoding is None or not 0 < rows <= MAX_ROWS or plan.snapshot.is_hooked():
+    if arrays is None or arrays.encoding is None or not _are_few(rows) or plan.snapshot.is_hooked():
         return None
     if observations.shape[1] != network.size or arrays.readout is arrays.only_spikes or plan.output is not None:
         return None
@@ -267,8 +267,8 @@ def _planned(network: Network, features: th.Tensor) -> tuple[_Plan, _Arrays, tup
     if th.is_grad_enabled() or operations_are_watched():  # first, since a tracer would record the checks below
         return "gradients are wanted, or torch's operations are watched"
     size, time_steps = len(features), network.options.time_steps
-    if not 0 < size * time_steps <= MAX_ROWS:
-        return f"there are more than {MAX_ROWS} observations times time steps"
+    if not _are_few(size * time_steps):
+        return f"there are more than {MAX_ROWS} observations times time steps, and several threads"
     if features.dtype is not th.float32 or features.device.type != "cpu" or type(features) not in PLAIN_TENSORS:
         return "the features are not float32 on the CPU"
     # The kernels check no bounds: shapes that do not fit are left to the modules, which raise.
@@ -281,6 +281,11 @@ def _planned(network: Network, features: th.Tensor) -> tuple[_Plan, _Arrays, tup
         return "hooks observe its modules"
     segments = _segments(plan.nodes)
     return segments if isinstance(segments, str) else (plan, plan.arrays, segments)
+
+
+def _are_few(rows: int) -> bool:
+    """Tell whether one kernel takes less time for these rows than torch."""
+    return rows > 0 and (rows <= MAX_ROWS or th.get_num_threads() == 1)
 
 
 def _current_plan(network: Network) -> _Plan:
