@@ -2,9 +2,10 @@
 Acting: decisions without gradients in one kernel call, for any number of layers.
 
 The kernel computes the equations of the modules, from the memory of their parameters. The modules run themselves where
-it does not apply: other devices and types, large batches in several threads, gradients, intra-layer connections; modules
-and parameters of other types (subclasses, parametrizations, pruned weights, ``functional_call``); and under hooks,
-counters and tracers of torch's operations. Images and normalised currents are decided layer by layer (``acting_layers``).
+it does not apply: other devices and types, large batches in several threads, gradients, intra-layer connections;
+modules and parameters of other types (subclasses, parametrizations, pruned weights, ``functional_call``); and under
+hooks, counters and tracers of torch's operations. Images and normalised currents are decided layer by layer
+(``acting_layers``).
 """
 
 import itertools
