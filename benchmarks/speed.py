@@ -151,11 +151,14 @@ def _cost_grid(entry: dict[str, Any]) -> list[list[str]]:
 
 
 PANELS = {
-    "time steps": ("growth", r"(?:forward \+ backward, )?T = (\d+)"),
-    "neurons of a layer": ("growth", r"(?:forward \+ backward, )?width (\d+)"),
+    "time steps": ("growth", r"forward \+ backward, T = (\d+)"),
+    "neurons of a layer": ("growth", r"forward \+ backward, width (\d+)"),
     "batch": ("actor", r"forward \+ backward, batch (\d+)"),
 }
 """Panels of the figure: label of the horizontal axis -> suite, and pattern of the value in the names of its cases."""
+
+COLOURS = {"mlp": "C0", "nodes": "C1", "spiking": "C2", "spiking-bfloat16": "C3"}
+"""Colours of the implementations that the figure shows; a panel has those that its suite measures."""
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
@@ -165,7 +168,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.6), sharey=True, layout="constrained")
     for ax, (size, (suite, pattern)) in zip(axes, PANELS.items(), strict=True):
         cases = {
             int(match[1]): case["statistics"]
@@ -173,9 +176,9 @@ def draw(record: dict[str, Any], path: Path) -> None:
             if (match := re.fullmatch(pattern, case["name"]))
         }
         measured = next(iter(cases.values()))
-        for implementation in [name for name in ("mlp", "nodes", "spiking") if name in measured]:
-            times = [statistics[implementation]["median"] for statistics in cases.values()]
-            ax.plot(list(cases), times, marker="o", markersize=3, label=LABELS[implementation].strip("`"))
+        for name in [name for name in COLOURS if name in measured]:
+            times = [statistics[name]["median"] for statistics in cases.values()]
+            ax.plot(list(cases), times, marker="o", markersize=3, color=COLOURS[name], label=LABELS[name].strip("`"))
         ax.set_xscale("log", base=2)
         ax.set_yscale("log")
         ax.set_xticks(list(cases), list(map(str, cases)))

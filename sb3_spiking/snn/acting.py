@@ -269,7 +269,7 @@ def _planned(network: Network, features: th.Tensor) -> tuple[_Plan, _Arrays, tup
         return "gradients are wanted, or torch's operations are watched"
     size, time_steps = len(features), network.options.time_steps
     if not _are_few(size * time_steps):
-        return f"there are more than {MAX_ROWS} observations times time steps, and several threads"
+        return f"there are no observations, or more than {MAX_ROWS} times time steps for several threads"
     if features.dtype is not th.float32 or features.device.type != "cpu" or type(features) not in PLAIN_TENSORS:
         return "the features are not float32 on the CPU"
     # The kernels check no bounds: shapes that do not fit are left to the modules, which raise.

@@ -415,11 +415,19 @@ def test_what_is_not_covered_runs_itself(options):
         th.testing.assert_close(network(features), by_modules(network, features))
 
 
-def test_other_dtypes_gradients_and_large_batches_run_themselves():
+def test_large_batches_run_themselves_where_torch_has_several_threads(monkeypatch):
+    network = SpikingNetwork(5, 3, (16,), SpikingOptions())
+    with th.no_grad():
+        assert acting.decide(network, observations(1000, 5)) is not None
+        monkeypatch.setattr(th, "get_num_threads", lambda: 2)
+        assert acting.decide(network, observations(1000, 5)) is None
+        assert acting.decide(network, observations(1, 5)) is not None
+
+
+def test_other_dtypes_gradients_and_empty_batches_run_themselves():
     network = SpikingNetwork(5, 3, (16,), SpikingOptions())
     assert acting.decide(network, observations(1, 5)) is None  # gradients are wanted
     with th.no_grad():
-        assert acting.decide(network, observations(1000, 5)) is None
         assert acting.decide(network, observations(0, 5)) is None
         assert network(observations(0, 5)).shape == (0, 3)
         network.double()
