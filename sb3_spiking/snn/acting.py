@@ -207,7 +207,7 @@ def decide_at_once(network: Network, observations: np.ndarray, normalization: No
     plan = _current_plan(network)
     arrays = plan.arrays
     rows = len(observations) * network.options.time_steps
-    if arrays is None or arrays.encoding is None or not _are_few(rows) or plan.snapshot.is_hooked():
+    if arrays is None or arrays.encoding is None or not _pays(rows) or plan.snapshot.is_hooked():
         return None
     if observations.shape[1] != network.size or arrays.readout is arrays.only_spikes or plan.output is not None:
         return None
@@ -268,7 +268,7 @@ def _planned(network: Network, features: th.Tensor) -> tuple[_Plan, _Arrays, tup
     if th.is_grad_enabled() or operations_are_watched():  # first, since a tracer would record the checks below
         return "gradients are wanted, or torch's operations are watched"
     size, time_steps = len(features), network.options.time_steps
-    if not _are_few(size * time_steps):
+    if not _pays(size * time_steps):
         return f"there are no observations, or more than {MAX_ROWS} times time steps for several threads"
     if features.dtype is not th.float32 or features.device.type != "cpu" or type(features) not in PLAIN_TENSORS:
         return "the features are not float32 on the CPU"
@@ -284,8 +284,8 @@ def _planned(network: Network, features: th.Tensor) -> tuple[_Plan, _Arrays, tup
     return segments if isinstance(segments, str) else (plan, plan.arrays, segments)
 
 
-def _are_few(rows: int) -> bool:
-    """Tell whether one kernel takes less time for these rows than torch."""
+def _pays(rows: int) -> bool:
+    """Tell whether one kernel in one thread takes less time for these rows than the modules."""
     return rows > 0 and (rows <= MAX_ROWS or th.get_num_threads() == 1)
 
 
