@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import records
 import torch as th
-from learning import DQN_CARTPOLE, PPO_MINATAR, Agent, Task, algorithm_class, make_env, make_model
+from learning_tasks import DQN_CARTPOLE, PPO_MINATAR, Agent, Task, algorithm_class, make_env, make_model
 from provenance import provenance
 from stable_baselines3 import TD3
 from stable_baselines3.common.callbacks import EvalCallback

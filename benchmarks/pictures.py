@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import gymnasium as gym
 import learning
+import learning_tasks
 import matplotlib
 import numpy as np
 import records
@@ -88,11 +89,11 @@ def normalized_scores() -> dict[str, list[list[float]]]:
     play, 1 the final return of the ANN, averaged over its seeds.
     """
     scores: dict[str, list[list[float]]] = {"popsan": [], "mlp": []}
-    for name, task in learning.TASKS.items():
+    for name, task in learning_tasks.TASKS.items():
         runs = {agent: learning.recorded_runs(name, agent) for agent in scores}
         if any(len(done) != len(task.seeds) for done in runs.values()):
             continue
-        low = random_return(learning.make_env(task, 1, 0))
+        low = random_return(learning_tasks.make_env(task, 1, 0))
         high = float(np.mean([run["returns"][-1] for run in runs["mlp"]]))
         print(f"{name}: random {low:.1f}, ANN {high:.1f}")
         for agent, done in runs.items():
@@ -106,7 +107,7 @@ def learning_curves(ax: "Axes") -> None:
         runs = learning.recorded_runs("td3-doublependulum", agent)
         returns = np.array([run["returns"] for run in runs]).T
         plot_learning_curve(
-            runs[0]["timesteps"], returns.tolist(), ax, label=f"{learning.LABELS[agent]} ({len(runs)} seeds)"
+            runs[0]["timesteps"], returns.tolist(), ax, label=f"{learning_tasks.LABELS[agent]} ({len(runs)} seeds)"
         )
     ax.set_title("TD3 on InvertedDoublePendulum-v5")
 
