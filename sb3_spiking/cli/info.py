@@ -17,8 +17,7 @@ from sb3_spiking.reading.archive import CheckpointError, reading
 from sb3_spiking.reading.inspection import inspect_zip
 from sb3_spiking.reading.layer_sizes import layer_sizes
 from sb3_spiking.reading.spiking_model import SpikingModel, read_spaces, read_spiking_model
-from sb3_spiking.snn import SpikingNetwork
-from sb3_spiking.snn.acting import reason_against
+from sb3_spiking.snn import SpikingNetwork, acting, learning
 from sb3_spiking.snn.description import executions
 from sb3_spiking.snn.execution.choose import Execution
 
@@ -67,13 +66,17 @@ def _trained(path: Path) -> dict[str, dict[str, str]]:
     network = _network_like(path, model)
     one, batch = th.zeros(1, network.size), th.zeros(BATCH, network.size)
     with th.no_grad():
-        acting = reason_against(network, one)
-        decision = {"all layers": "the whole network at once"}
-        if acting:
-            decision = {**_shown(executions(network.describe(), one)), "not at once": acting}
+        decision = _at_once_or_not(network, one, acting.reason_against(network, one))
     note(f"for a network like that of {path}, made anew on this machine's CPU: files hold no hooks")
-    learning = _shown(executions(network.describe(), batch))
-    return {"one observation": decision, f"{BATCH} observations": learning}
+    gradient = _at_once_or_not(network, batch, learning.reason_against(network, batch))
+    return {"one observation": decision, f"{BATCH} observations": gradient}
+
+
+def _at_once_or_not(network: SpikingNetwork, features: th.Tensor, reason: str) -> dict[str, str]:
+    """Return how the layers run, if there is a reason against running all of them at once."""
+    if not reason:
+        return {"all layers": "the whole network at once"}
+    return {**_shown(executions(network.describe(), features)), "not at once": reason}
 
 
 def _network_like(path: Path, model: SpikingModel) -> SpikingNetwork:

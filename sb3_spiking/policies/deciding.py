@@ -25,7 +25,8 @@ from sb3_spiking.observations import plain_rows
 from sb3_spiking.policies.action_map import ActionMap
 from sb3_spiking.policies.normalization import RESOLUTION, STATISTICS, RunningNormExtractor
 from sb3_spiking.snn import SpikingNetwork
-from sb3_spiking.snn.acting import UNCHANGED, Normalization, decide_at_once
+from sb3_spiking.snn.acting import decide_at_once
+from sb3_spiking.snn.network_plan import UNCHANGED, Normalization
 from sb3_spiking.snn.observers import operations_are_watched
 from sb3_spiking.snn.snapshot import Setting, Snapshot
 

@@ -14,7 +14,7 @@ import torch as th
 from torch import nn
 
 from sb3_spiking.arguments import hidden_sizes
-from sb3_spiking.snn import acting, acting_layers
+from sb3_spiking.snn import acting, acting_images, learning
 from sb3_spiking.snn.constants import SavesConstants
 from sb3_spiking.snn.counterpart import ann_macs
 from sb3_spiking.snn.decoders import Decoder
@@ -22,6 +22,7 @@ from sb3_spiking.snn.description import Description, Readout, Stage, record
 from sb3_spiking.snn.inputs import Part, describe_input, make_input
 from sb3_spiking.snn.layers import SpikingLayer, hidden_layer, output_layer
 from sb3_spiking.snn.options import SpikingOptions
+from sb3_spiking.snn.precisions import warn_where_emulated
 from sb3_spiking.snn.recording import Recording
 from sb3_spiking.snn.splitting import tiles
 
@@ -77,7 +78,8 @@ class SpikingNetwork(SavesConstants):
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.output = output or nn.Identity()
         acting.warm_up(self)
-        acting_layers.warm_up(self)
+        acting_images.warm_up(self)
+        learning.warm_up(self, self._decode)
 
     def constants(self) -> dict[str, Any]:
         return self.options.constants()
@@ -92,13 +94,22 @@ class SpikingNetwork(SavesConstants):
         """
         if isinstance(features, th.fx.Proxy):
             raise TypeError(f"torch.fx {NOT_SYMBOLIC}")
-        decided = acting.decide(self, features)
+        decided = acting_images.decide(self, features)
         if decided is None:
-            decided = acting_layers.decide(self, features)
+            decided = acting.decide(self, features)
         if decided is not None:
             return decided
-        decoded = [self._decode(tile) for tile in tiles(self, features)]
+        decoded = [self._learn(tile) for tile in tiles(self, features)]
         return self.output(th.cat(decoded) if len(decoded) > 1 else decoded[0])
+
+    def _learn(self, features: th.Tensor) -> th.Tensor:
+        """Return the decoded spikes of a batch, ``[N, out_dim]``, at once where that is possible."""
+        decoded = learning.decode(self, features, self._decode) if th.is_grad_enabled() else None
+        if decoded is None:
+            return self._decode(features)
+        if any(layer.product_dtype is not None for layer in self.layers):
+            warn_where_emulated()
+        return decoded
 
     def _decode(self, features: th.Tensor) -> th.Tensor:
         """Return the decoded spikes of a batch, ``[N, out_dim]``."""

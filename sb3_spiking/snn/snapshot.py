@@ -33,7 +33,16 @@ class Snapshot:
         self._dictionaries = [dictionary for dictionary, _ in settings]
         self._names = [name for _, name in settings]
         self._settings = [*map(dict.get, self._dictionaries, self._names)]
-        self._hooks = [hooks for module in modules for hooks in (module._forward_hooks, module._forward_pre_hooks)]
+        self._hooks = [
+            hooks
+            for module in modules
+            for hooks in (
+                module._forward_hooks,
+                module._forward_pre_hooks,
+                module._backward_hooks,
+                module._backward_pre_hooks,
+            )
+        ]
         self.tensors = [content for content in self._contents if isinstance(content, th.Tensor)]
         self._layouts = [*map(_layout, self.tensors)]
 
@@ -46,7 +55,7 @@ class Snapshot:
         )
 
     def is_hooked(self) -> bool:
-        """Tell whether forward hooks observe a module."""
+        """Tell whether hooks observe a module."""
         return any(self._hooks)
 
 

@@ -23,19 +23,26 @@ def info(capsys, path):
     return json.loads(capsys.readouterr().out)
 
 
-def test_a_popsan_decides_at_once_and_learns_in_fused_layers(env, tmp_path, capsys):
+def test_a_popsan_decides_and_learns_at_once(env, tmp_path, capsys):
     small_model(env).save(tmp_path / "agent.zip")
     shown = info(capsys, tmp_path / "agent.zip")
     assert shown["one observation"] == {"all layers": "the whole network at once"}
-    assert set(shown["256 observations"].values()) == {"synapses and neurons in one fused kernel"}
+    assert shown["256 observations"] == {"all layers": "the whole network at once"}
 
 
 def test_reasons_are_given_where_a_layer_is_slower(tmp_path, capsys):
     PPO("SpikingMlpPolicy", "CartPole-v1", policy_kwargs={"membrane_norm": "layer"}).save(tmp_path / "agent.zip")
     shown = info(capsys, tmp_path / "agent.zip")
-    assert "not fully connected, plain" in shown["one observation"]["not at once"]
+    assert shown["one observation"] == {"all layers": "the whole network at once"}
+    assert shown["256 observations"]["not at once"] == "its currents are normalised"
     assert "same at each step" in shown["256 observations"]["hidden0"]
     assert "normalised" in shown["256 observations"]["hidden1"]
+
+
+def test_a_reason_is_given_where_a_network_does_not_decide_at_once(tmp_path, capsys):
+    PPO("PopSANPolicy", "CartPole-v1", policy_kwargs={"intra_connections": True}).save(tmp_path / "agent.zip")
+    shown = info(capsys, tmp_path / "agent.zip")
+    assert "not fully connected, plain" in shown["one observation"]["not at once"]
 
 
 def test_converted_agents_have_layers_as_well(tmp_path, capsys):

@@ -17,7 +17,8 @@ from torch.nn.utils.parametrize import register_parametrization
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sb3_spiking.snn import SpikingNetwork, SpikingOptions, acting, decoders
+from sb3_spiking.snn import SpikingNetwork, SpikingOptions, acting, decoders, network_plan
+from sb3_spiking.snn.current_norm import CurrentNorm
 from sb3_spiking.snn.decoders import DECODERS
 from sb3_spiking.snn.encoders import ENCODERS
 from sb3_spiking.snn.execution import rounded_products
@@ -30,9 +31,9 @@ NEAR = 1e-5
 
 
 def by_modules(network, features):
-    """Return what the modules decide: they run themselves where gradients are wanted."""
-    with th.enable_grad():
-        return network(features).detach()
+    """Return what the modules decide, one after the other."""
+    with th.no_grad():
+        return network.output(network._decode(features))
 
 
 def by_kernels(network, features):
@@ -62,18 +63,21 @@ def observations(rows, size, seed=0):
     return scale * th.randn(rows, size, generator=generator)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(sorted(NEURONS)),
     st.sampled_from(sorted(ENCODERS)),
     st.sampled_from(sorted(DECODERS)),
     st.sampled_from([None, 1, 3, 10]),
     st.sampled_from(["hard", "soft"]),
+    st.sampled_from(["none", "layer"]),
     st.lists(st.integers(1, 33), min_size=1, max_size=3),
     st.integers(1, 9),
     st.integers(0, 2**16),
 )
-def test_every_combination_equals_its_modules(neuron, encoder, decoder, population, reset, arch, time_steps, seed):
+def test_every_combination_equals_its_modules(
+    neuron, encoder, decoder, population, reset, norm, arch, time_steps, seed
+):
     th.manual_seed(seed)
     options = SpikingOptions(
         time_steps=time_steps,
@@ -83,8 +87,14 @@ def test_every_combination_equals_its_modules(neuron, encoder, decoder, populati
         encoder_population=4,
         decoder=decoder,
         decoder_population=population,
+        membrane_norm=norm,
     )
     network = SpikingNetwork(3, 2, arch, options, nn.Tanh())
+    for module in network.modules():
+        if isinstance(module, CurrentNorm):  # as if trained
+            with th.no_grad():
+                module.weight.mul_(1 + 0.2 * th.rand_like(module.weight))
+                module.bias.add_(0.1 * th.rand_like(module.bias))
     features = observations(4, 3, seed)
     if encoder == "poisson":
         state = th.get_rng_state()
@@ -383,12 +393,6 @@ def test_counters_of_torchs_operations_see_every_decision():
     assert dispatch_mode.get_total_flops() == 2 * 15 * (50 * 16 + 16 * 16 + 16 * 30)
 
 
-UNCOVERED = {
-    "normalised currents": SpikingOptions(membrane_norm="layer"),
-    "intra-layer connections": SpikingOptions(intra_connections=True),
-}
-
-
 @pytest.mark.filterwarnings("ignore:precision='bfloat16' is slower")
 def test_weights_are_rounded_at_each_decision(monkeypatch):
     monkeypatch.setattr(rounded_products, "rounding", lambda factor: rounded_products.Rounding.OF_FACTORS)
@@ -399,16 +403,15 @@ def test_weights_are_rounded_at_each_decision(monkeypatch):
         for layer in network.layers:
             layer.synapses.weight.data.uniform_(-0.2, 0.3)
         assert_same_decisions(network, features, share=0.5)
-    arrays = acting._PLANS[network].arrays
+    arrays = network_plan._PLANS[network].arrays
     for layer, (_, copied) in zip(network.layers, arrays.rounded, strict=True):
         weight = layer.synapses.weight.flatten()
         assert th.equal(th.from_numpy(copied), weight.bfloat16().float())
         assert not th.equal(th.from_numpy(copied), weight)
 
 
-@pytest.mark.parametrize("options", UNCOVERED.values(), ids=UNCOVERED)
-def test_what_is_not_covered_runs_itself(options):
-    network = SpikingNetwork(5, 3, (16,), options)
+def test_lateral_connections_run_themselves():
+    network = SpikingNetwork(5, 3, (16,), SpikingOptions(intra_connections=True))
     features = observations(3, 5)
     with th.no_grad():
         assert acting.decide(network, features) is None
@@ -491,10 +494,10 @@ def test_a_network_that_is_gone_leaves_nothing():
     network = SpikingNetwork(5, 3, (16,), SpikingOptions())
     by_kernels(network, observations(3, 5))
     gc.collect()
-    known = len(acting._PLANS)
+    known = len(network_plan._PLANS)
     del network
     gc.collect()
-    assert len(acting._PLANS) == known - 1
+    assert len(network_plan._PLANS) == known - 1
 
 
 def test_threads_decide_as_one():

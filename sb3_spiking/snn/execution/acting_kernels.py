@@ -7,7 +7,7 @@ threshold may fall on the other side of it.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numba
@@ -16,23 +16,32 @@ from numba import types
 from numba.core import typing
 from numba.extending import intrinsic
 
+from sb3_spiking.snn import current_norm
 from sb3_spiking.snn.execution import lanes, tiles
-from sb3_spiking.snn.execution.compilation import jit
+from sb3_spiking.snn.execution.compilation import UNORDERED, jit
 from sb3_spiking.snn.execution.numba_loops import _regular_loop, forward_loop
 from sb3_spiking.snn.execution.variables import load
 from sb3_spiking.snn.neurons.equations import Equations
 
-WEIGHT, BIAS, NEURONS, INPUTS = range(4)
-"""Columns of a table of layers: addresses of the parameters, and sizes."""
+WEIGHT, BIAS, NEURONS, INPUTS, GAIN, SHIFT = range(6)
+"""Columns of a table of layers: addresses of weight and bias, sizes, addresses of the normalisation, 0 without one."""
 
 SPIKE, TRANSPOSED = 1.5, 9.0
 """Time to add a weight because of a spike, and to transpose a weight, in times of one product of a dense block."""
+
+EPSILON = np.float32(current_norm.EPSILON)
 
 TILE = 80
 """Largest number of rows (observations times time steps) that go through all the layers together."""
 
 WIDTH = tiles.COLUMNS
 """Number of neurons whose sums are computed together."""
+
+
+@jit
+def observations_of_tile(count, time_steps):  # type: ignore[no-untyped-def]
+    """Return the number of observations that go through all the layers together."""
+    return max(1, min(count, TILE // time_steps))
 
 
 @intrinsic
@@ -185,13 +194,35 @@ def currents_of_spikes(  # type: ignore[no-untyped-def]
     return transposed
 
 
+@partial(jit, fastmath=UNORDERED)
+def _normalize(currents, rows, bias, gain, epsilon):  # type: ignore[no-untyped-def]
+    """Normalise each of the rows of currents over the neurons, up to the shift; see ``current_norm.py``."""
+    neurons = bias.size
+    size = np.float32(neurons)
+    for r in range(rows):
+        row = currents[r * neurons : (r + 1) * neurons]
+        total = squares = np.float32(0.0)
+        for j in range(neurons):
+            row[j] += bias[j]
+            total += row[j]
+        mean = total / size
+        for j in range(neurons):
+            squares += (row[j] - mean) * (row[j] - mean)
+        scale = np.float32(1.0) / np.sqrt(squares / size + epsilon)
+        for j in range(neurons):
+            row[j] = (row[j] - mean) * scale * gain[j]
+
+
 @jit
-def _decode(spikes, size, step_weights, weight, bias, populations, squashed, decoded):  # type: ignore[no-untyped-def]
+def _decode(  # type: ignore[no-untyped-def]
+    spikes, size, step_weights, weight, bias, populations, squashed, sums, decoded
+):
     """
     Decode by a linear map of the spikes' weighted sum over the steps, and a tanh if ``squashed``; see ``decoders``.
 
     ``spikes`` is ``[T * N, F]``, ``step_weights`` ``[T]``, ``weight`` ``[D, P]``; with ``populations`` each output has
-    its own ``P`` of the ``F`` neurons, else all of them. ``bias`` counts once per step. ``decoded`` is ``[N, D]``.
+    its own ``P`` of the ``F`` neurons, else all of them. ``bias`` counts once per step. ``sums`` is memory for the
+    weighted sums, ``[N * F]``, or empty. ``decoded`` is ``[N, D]``.
     """
     outputs, population = weight.shape
     features = spikes.shape[1]
@@ -202,6 +233,8 @@ def _decode(spikes, size, step_weights, weight, bias, populations, squashed, dec
         for t in range(step_weights.size):
             for f in range(features):
                 values[f] += step_weights[t] * spikes[t * size + n, f]
+        if sums.size > 0:
+            sums[n * features : (n + 1) * features] = values
         # Linear map and output activation.
         for d in range(outputs):
             first = d * population if populations else 0
@@ -241,14 +274,16 @@ def network(equations: Equations, constants: int) -> Any:
         bias,
         populations,
         squashed,
+        memory,
     ):
         """
         Decide, or run the layers alone.
 
         ``inputs`` is ``[N, D]``, or ``[T * N, K]`` if it is given ``for_each_step``. It is normalised if there is a
         ``mean``; encoded if there are receptive fields (``centres``), by regular spikes if these have a threshold.
-        ``layers`` is ``[L, 4]``, of addresses and sizes; ``numbers`` is ``[1 + C, L]``, the threshold and the constants
-        of each layer. The others are those of a linear decoder: ``weight`` is empty where there is none.
+        ``layers`` is ``[L, 6]``, of addresses and sizes; ``numbers`` is ``[1 + C, L]``, the threshold and the constants
+        of each layer. The following are those of a linear decoder: ``weight`` is empty where there is none. ``memory``
+        is ``kept.Kept``.
 
         Return what is decoded, ``[N, D]``, or the last spikes, ``[T * N, J]``; and whether all the features are finite.
         """
@@ -264,13 +299,13 @@ def network(equations: Equations, constants: int) -> Any:
         encoded = centres.size > 0
         regular = encoded and firing_threshold > 0
         # Memory for one tile: values or spikes before and behind a layer, with room, since 64 are read at once.
-        tile = max(1, min(count, TILE // time_steps))
+        tile = observations_of_tile(count, time_steps)
         widest, room_of_tables = layers[0, INPUTS], 0
         for layer in range(len(layers)):
             widest = max(widest, layers[layer, NEURONS])
             room_of_tables += padded(layers[layer, NEURONS]) * layers[layer, INPUTS]
         room = time_steps * tile * widest
-        before, behind = np.empty(room + lanes.BITS, np.float32), np.empty(room + lanes.BITS, np.float32)
+        even, odd = np.empty(room + lanes.BITS, np.float32), np.empty(room + lanes.BITS, np.float32)
         currents = np.empty(room, np.float32)
         whole = np.empty(tile * centres.size, np.int32)
         listed, starts = np.empty(room, np.int32), np.empty(time_steps * tile + 1, np.int64)
@@ -279,7 +314,7 @@ def network(equations: Equations, constants: int) -> Any:
         tables = np.empty(room_of_tables if time_steps * count > TRANSPOSED else 0, np.float32)
         no_trace = np.empty((kept, 0, 0), np.float32)
         thresholds, constants = numbers[0], numbers[1:]
-        features = layers[-1, NEURONS]
+        features, keep = layers[-1, NEURONS], memory.traces.size > 0
         only_spikes = weight.size == 0
         shape = (time_steps * count, features) if only_spikes else (count, len(weight))
         outputs = np.empty(shape, np.float32)
@@ -289,21 +324,26 @@ def network(equations: Equations, constants: int) -> Any:
             # Inputs of the first layer.
             fan_in = layers[0, INPUTS]
             rows = steps if for_each_step or regular else size
+            kept_from = (rows // size) * first * fan_in
+            before = memory.inputs[kept_from:] if keep else even
             if for_each_step:
                 for t in range(time_steps):
                     start = t * count + first
                     before[t * size * fan_in : (t + 1) * size * fan_in] = inputs[start : start + size].reshape(-1)
             elif encoded:
-                activity = currents[: size * fan_in] if regular else before[: size * fan_in]
+                activity = memory.activity[first * fan_in :] if keep else currents
+                activity = activity[: size * fan_in] if regular or keep else before[: size * fan_in]
                 _activity(inputs[first : first + size], centres, widths, narrowest, whole[: size * fan_in], activity)
                 if regular:
                     _regular_loop(
                         activity, before[: steps * fan_in].reshape((time_steps, size * fan_in)), firing_threshold
                     )
+                elif keep:
+                    before[: size * fan_in] = activity
             else:
                 before[: size * fan_in] = inputs[first : first + size].reshape(-1)
             are_spikes = regular
-            table_start = 0
+            table_start, trace_start, inputs_start = 0, 0, (rows // size) * count * fan_in
             for layer in range(len(layers)):
                 neurons, fan_in = layers[layer, NEURONS], layers[layer, INPUTS]
                 synapses = flat(layers[layer, WEIGHT], neurons * fan_in)
@@ -318,20 +358,32 @@ def network(equations: Equations, constants: int) -> Any:
                     )
                 else:
                     products(before, rows, fan_in, synapses, neurons, currents)
+                if layers[layer, GAIN] != 0:
+                    _normalize(currents, rows, biases, flat(layers[layer, GAIN], neurons), EPSILON)
+                    biases = flat(layers[layer, SHIFT], neurons)
                 # Neurons over all the steps; their spikes are the inputs of the next layer.
                 current = currents[: rows * neurons].reshape((rows // size, size * neurons))
+                start, end = time_steps * first * neurons, time_steps * (first + size) * neurons
+                trace, behind = no_trace, even if layer % 2 else odd
+                if keep:
+                    own_trace = memory.traces[trace_start + kept * start : trace_start + kept * end]
+                    trace = own_trace.reshape((kept, time_steps, size * neurons))
+                    trace_start += kept * time_steps * count * neurons
+                    if layer < len(layers) - 1:
+                        behind = memory.inputs[inputs_start + start :]
+                        inputs_start += time_steps * count * neurons
                 spikes = behind[: steps * neurons].reshape((time_steps, size * neurons))
                 own = load(constants, layer, number, number)
-                forward(current, biases, spikes, no_trace, thresholds[layer], own)
-                before, behind = behind, before
-                rows, are_spikes = steps, True
+                forward(current, biases, spikes, trace, thresholds[layer], own)
+                before, rows, are_spikes = behind, steps, True
             last = before[: steps * features].reshape((steps, features))
             if only_spikes:
                 for t in range(time_steps):
                     outputs[t * count + first : t * count + first + size] = last[t * size : (t + 1) * size]
             else:
                 decoded = outputs[first : first + size]
-                _decode(last, size, step_weights, weight, bias, populations, squashed, decoded)
+                sums = memory.sums[first * features :][: size * features]
+                _decode(last, size, step_weights, weight, bias, populations, squashed, sums, decoded)
         return outputs, finite
 
     functions = (equations.charge, equations.margin, equations.reset.forward)

@@ -16,10 +16,17 @@ from sb3_spiking.snn.execution.dynamics import Dynamics
 from sb3_spiking.snn.execution.rounded_products import multiply
 
 
-def _differentiable_gradients(
+def differentiable_gradients(
     spikes: th.Tensor, inputs: Sequence[th.Tensor | None], grad_spikes: th.Tensor
 ) -> list[th.Tensor | None]:
-    """Return differentiable gradients; torch's ``once_differentiable`` would drop their graph silently."""
+    """
+    Return differentiable gradients; torch's ``once_differentiable`` would drop their graph silently.
+
+    :param spikes: function of the inputs, with a graph
+    :param inputs: tensors, some of which may need no gradient
+    :param grad_spikes: gradient of the function
+    :return: gradient of each input; None where it needs none
+    """
     learnt = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
     gradients = iter(th.autograd.grad(spikes, learnt, grad_spikes, create_graph=True))
     return [next(gradients) if tensor is not None and tensor.requires_grad else None for tensor in inputs]
@@ -46,7 +53,7 @@ class _Population(th.autograd.Function):
         dynamics = ctx.dynamics._replace(learnt=learnt)
         if th.is_grad_enabled():
             spikes = double_backward.run(dynamics, current.expand_as(grad_spikes), dynamics.spike_function())
-            return (*_differentiable_gradients(spikes, (current, learnt), grad_spikes), None, None)
+            return (*differentiable_gradients(spikes, (current, learnt), grad_spikes), None, None)
         constant = len(current) < len(grad_spikes)
         gradients = backend_of(trace).backward(dynamics, trace, grad_spikes, constant)
         return gradients.constant[None] if constant else gradients.current, gradients.learnt, None, None
@@ -85,7 +92,7 @@ class _Layer(th.autograd.Function):
             current = sparse_products.differentiable_product(given, weight, ctx.dtype) + bias
             spikes = double_backward.run(dynamics, current, dynamics.spike_function())
             learnt_inputs = (inputs, activity, weight, bias, learnt)
-            return (*_differentiable_gradients(spikes, learnt_inputs, grad_spikes), None, None)
+            return (*differentiable_gradients(spikes, learnt_inputs, grad_spikes), None, None)
         gradients = backend_of(trace).backward(dynamics, trace, grad_spikes)
         wanted, dtype = ctx.needs_input_grad, ctx.dtype
         return (

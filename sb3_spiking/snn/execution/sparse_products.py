@@ -172,6 +172,22 @@ def weight_gradient(
     return spikes.weight_gradient(gradient)
 
 
+def gradient_of_weight(gradient: th.Tensor, inputs: th.Tensor, dtype: th.dtype | None = None) -> th.Tensor:
+    """
+    Return the gradient of the weights, of a product that listed no spikes.
+
+    :param gradient: gradient of the product, ``[R, neurons]``
+    :param inputs: spikes or currents, contiguous, ``[R, inputs]``
+    :param dtype: type that factors are rounded to; None for no rounding
+    :return: gradient of the weights, ``[neurons, inputs]``
+    """
+    neurons, spikes = gradient.shape[1], None
+    if len(inputs) > 0 and min(inputs.shape[1], neurons) >= MIN_SIZE:
+        density = costs().largest_gradient_density(rounded=dtype is not None)
+        spikes = SpikeList.of(inputs, density) if density > 0.0 else None
+    return weight_gradient(gradient, inputs, spikes, dtype)
+
+
 class _Product(th.autograd.Function):
     """Differentiable ``product_into``."""
 

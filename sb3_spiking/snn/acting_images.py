@@ -1,5 +1,5 @@
 """
-Acting layer by layer: decisions of networks with convolutions or normalised currents, in a few kernel calls a layer.
+Acting on images: decisions of networks with convolutions, in a few kernel calls a layer.
 
 [`acting`][sb3_spiking.snn.acting] takes the other networks at once. The modules run themselves where the kernels do not
 apply, as there: other devices and precisions, large batches, gradients, other types of modules and parameters, hooks,
@@ -13,14 +13,13 @@ import torch as th
 from torch import nn
 from torch.nn import functional
 
-from sb3_spiking.snn import acting
 from sb3_spiking.snn.current_norm import EPSILON, CurrentNorm
-from sb3_spiking.snn.encoders import ENCODERS
 from sb3_spiking.snn.execution.backends import PLAIN_TENSORS
 from sb3_spiking.snn.execution.choose import Way, adds_plainly, choose_neurons, convolves_plainly
 from sb3_spiking.snn.execution.dynamics import Dynamics
 from sb3_spiking.snn.inputs import ImageInput
 from sb3_spiking.snn.layers import SpikingLayer
+from sb3_spiking.snn.network_plan import Network
 from sb3_spiking.snn.observers import is_watched, operations_are_watched
 
 MAX_ROWS = 64
@@ -32,7 +31,7 @@ FEW_ROWS = 8
 _NONE = np.empty(0, np.float32)
 
 
-def decide(network: acting.Network, features: th.Tensor) -> th.Tensor | None:
+def decide(network: Network, features: th.Tensor) -> th.Tensor | None:
     """
     Decide for a few observations, without gradients.
 
@@ -41,27 +40,22 @@ def decide(network: acting.Network, features: th.Tensor) -> th.Tensor | None:
     :return: output of the network, ``[N, out_dim]``; None where the modules must run themselves
     :raises ValueError: if a feature is NaN or infinite
     """
-    if th.is_grad_enabled() or operations_are_watched():
-        return None
     encoder, dense = network.encoder, list(network.layers)
+    if type(encoder) is not ImageInput or th.is_grad_enabled() or operations_are_watched() or is_watched(encoder):
+        return None
     if not 0 < len(features) * network.options.time_steps <= MAX_ROWS:
         return None
     if features.shape[1:] != (network.size,) or not _is_plain(features):
         return None
-    has_images = type(encoder) is ImageInput and not is_watched(encoder)
-    if not has_images and type(encoder) not in ENCODERS.values():
-        return None
-    convolutions = list(encoder.layers) if has_images else []
+    convolutions = list(encoder.layers)
     neurons = [dynamics for layer in (*convolutions, *dense) if (dynamics := _neurons(layer, features)) is not None]
     plain = all(convolves_plainly(layer.synapses) for layer in convolutions)
     plain = plain and all(adds_plainly(layer.synapses) for layer in dense)
     if not plain or len(neurons) != len(convolutions) + len(dense):
         return None
-    signal = encoder.encoder(features) if has_images else encoder(features)
+    signal = encoder.encoder(features)
     steps, time_steps = len(signal.values), signal.time_steps
-    spikes = signal.values.detach().flatten(0, 1)
-    if has_images:
-        spikes = spikes.unflatten(1, encoder.shape)
+    spikes = signal.values.detach().flatten(0, 1).unflatten(1, encoder.shape)
     for layer, dynamics in zip((*convolutions, *dense), neurons, strict=True):
         currents = _currents(layer.synapses, spikes, steps)
         spikes = _fire(layer.current_norm, dynamics, currents, steps, time_steps)
@@ -69,15 +63,15 @@ def decide(network: acting.Network, features: th.Tensor) -> th.Tensor | None:
     return network.output(network.decoder(spikes.unflatten(0, (time_steps, -1))))
 
 
-def warm_up(network: acting.Network) -> None:
+def warm_up(network: Network) -> None:
     """
-    Compile the kernels of a network that does not decide at once, so that no decision waits for it.
+    Compile the kernels of a network with images, so that no decision waits for it.
 
     :param network: spiking network
     """
     from sb3_spiking.snn.execution import layer_kernels
 
-    if not acting.reason_against(network, th.zeros(1, network.size)):
+    if type(network.encoder) is not ImageInput:
         return
     one = th.zeros(1, 1)
     layer_kernels.product(one.numpy(), one.numpy(), one[0].numpy(), one.clone().numpy())

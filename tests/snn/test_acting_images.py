@@ -1,4 +1,4 @@
-"""Acting layer by layer decides as the modules do."""
+"""Acting on images decides as the modules do."""
 
 import copy
 
@@ -8,12 +8,11 @@ from torch import nn
 from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
-from sb3_spiking.snn import SpikingNetwork, SpikingOptions, acting_layers
-from sb3_spiking.snn.acting_layers import FEW_ROWS, MAX_ROWS, decide
+from sb3_spiking.snn import SpikingNetwork, SpikingOptions, acting_images
+from sb3_spiking.snn.acting_images import FEW_ROWS, MAX_ROWS, decide
 from sb3_spiking.snn.current_norm import CurrentNorm
 from sb3_spiking.snn.execution import sparse_convolutions
 from sb3_spiking.snn.inputs import Part
-from sb3_spiking.snn.neurons import NEURONS
 
 IMAGE = (4, 36, 36)
 
@@ -70,27 +69,10 @@ def test_convolutions_of_a_decision_skip_what_does_not_change(monkeypatch):
     )
     monkeypatch.setattr(th, "get_num_threads", lambda: 1)
     network = make()
+    listed.clear()
     with th.no_grad():
         network(features(network))
     assert [changes is not None for changes in listed] == [False, True, True]
-
-
-@pytest.mark.parametrize("neuron", NEURONS)
-@pytest.mark.parametrize("encoder", ["direct", "deterministic", "analog"])
-def test_normalised_vectors_are_decided_as_by_the_modules(neuron, encoder):
-    network = make((7,), neuron=neuron, encoder=encoder, net_arch=(40, 33), decoder_population=3)
-    found, expected = both(network, features(network, 3))
-    th.testing.assert_close(found, expected)
-
-
-def test_poisson_spikes_are_drawn_once():
-    network = make((7,), encoder="poisson")
-    observations = features(network)
-    th.manual_seed(3)
-    found, _ = both(network, observations)
-    th.manual_seed(3)
-    with th.enable_grad():
-        th.testing.assert_close(found, network(observations).detach())
 
 
 def test_forward_without_gradients_is_the_decision_of_the_kernels(monkeypatch):
@@ -98,7 +80,7 @@ def test_forward_without_gradients_is_the_decision_of_the_kernels(monkeypatch):
     with th.no_grad():
         decided = decide(network, features(network))
         assert th.equal(network(features(network)), decided)
-        monkeypatch.setattr(acting_layers, "decide", lambda *_: decided + 1)
+        monkeypatch.setattr(acting_images, "decide", lambda *_: decided + 1)
         assert th.equal(network(features(network)), decided + 1)
 
 
@@ -113,7 +95,7 @@ def test_parameters_changed_in_place_count_at_once():
 
 
 def test_inputs_are_left_as_they_are():
-    network = make((7,), encoder="direct")
+    network = make()
     observations = features(network)
     before = observations.clone()
     state = copy.deepcopy(network.state_dict())
@@ -124,13 +106,13 @@ def test_inputs_are_left_as_they_are():
 
 @pytest.mark.parametrize("rows", [MAX_ROWS, MAX_ROWS + 1])
 def test_large_batches_are_the_modules(rows):
-    network = make((7,), time_steps=1)
+    network = make(time_steps=1)
     with th.no_grad():
         assert (decide(network, features(network, rows)) is None) == (rows > MAX_ROWS)
 
 
 def test_rows_of_a_product_are_independent_up_to_its_limit():
-    network = make((7,), time_steps=1)
+    network = make(time_steps=1)
     found, expected = both(network, features(network, FEW_ROWS))
     alone, _ = both(network, features(network, FEW_ROWS)[2:3])
     th.testing.assert_close(found, expected)
@@ -187,7 +169,7 @@ def test_other_modules_and_parameters_run_themselves(change):
 
 
 def test_intra_connections_run_themselves():
-    network = make((7,), decoder_population=5, intra_connections=True)
+    network = make(decoder_population=5, intra_connections=True)
     with th.no_grad():
         assert decide(network, features(network)) is None
 
