@@ -24,6 +24,16 @@ from sb3_spiking.snn.operations import decision_cost
 ENV = "HalfCheetah-v5"
 
 
+def load_actor(checkpoint: Path) -> tuple[TD3, dict[str, np.ndarray]]:
+    """Return a model with the authors' actor, and what is recorded beside its parameters."""
+    with np.load(checkpoint, allow_pickle=False) as data:
+        reference = dict(data)
+    model = TD3("PopSANPolicy", ENV, buffer_size=1, device="cpu")
+    state_dict = {name.replace("/", "."): value for name, value in reference.items() if "/" in name}
+    sb3_spiking.load_popsan_checkpoint(model, state_dict, reference["obs_mean"], reference["obs_var"])
+    return model, reference
+
+
 def episode_return(model: TD3, seed: int, noise: float) -> float:
     """Return the undiscounted return of one episode."""
     env = gym.make(ENV)
@@ -45,11 +55,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="actor.npz: parameters, slashes for dots, obs_mean, obs_var")
     args = parser.parse_args()
     th.set_num_threads(1)
-    with np.load(args.checkpoint, allow_pickle=False) as data:
-        reference = dict(data)
-    model = TD3("PopSANPolicy", ENV, buffer_size=1, device="cpu")
-    state_dict = {name.replace("/", "."): value for name, value in reference.items() if "/" in name}
-    sb3_spiking.load_popsan_checkpoint(model, state_dict, reference["obs_mean"], reference["obs_var"])
+    model, reference = load_actor(args.checkpoint)
     policy = model.policy
     assert isinstance(policy, PopSANPolicy)
     print(decision_cost(policy.spiking_network, policy.spiking_features(th.as_tensor(reference["observations"]))), "\n")

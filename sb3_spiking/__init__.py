@@ -17,6 +17,7 @@ from sb3_spiking.versions import __version__
 
 if TYPE_CHECKING:
     from sb3_spiking.conversion import ConversionCallback, SpikingQPolicy, compare, convert, study
+    from sb3_spiking.distillation import distill
 
 __all__ = [
     "ConversionCallback",
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "compare",
     "convert",
+    "distill",
     "load_popsan_checkpoint",
     "make_atari_env",
     "make_minatar_env",
@@ -49,9 +51,13 @@ register(*ALGORITHMS)
 
 
 def __getattr__(name: str) -> Any:
-    # Import the converter lazily: training should not pay for it.
+    # Import the converter and its kin lazily: training should not pay for them.
     if name in ("ConversionCallback", "SpikingQPolicy", "compare", "convert", "study"):
         from sb3_spiking import conversion
 
         return getattr(conversion, name)
+    if name == "distill":
+        from sb3_spiking.distillation import distill
+
+        return distill
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,10 @@
 """Atomic writing of files: old ones stay until the new ones are complete."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from sb3_spiking.errors import Argument, InputError
 
 
 @contextmanager
@@ -23,6 +25,36 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
     finally:
         for partial in partials:
             partial.unlink(missing_ok=True)
+
+
+def output_files(path: str | Path, suffixes: Sequence[str], overwrite: bool = False) -> list[Path]:
+    """
+    Return files that lie side by side, and check that they can be written, before any work starts.
+
+    :param path: first file
+    :param suffixes: suffix of each file, that of the first one among them
+    :param overwrite: whether existing files may be replaced
+    :return: the files, in the order of the suffixes
+    :raises ValueError: if they cannot be written
+    """
+    target = Path(path)
+    if target.suffix != suffixes[0]:
+        raise InputError(Argument("path", str(target)), f" must end in {suffixes[0]}")
+    outputs = [target.with_suffix(suffix) for suffix in suffixes]
+    folders = [str(output) for output in outputs if output.is_dir()]
+    if folders:
+        raise InputError(f"{folders[0]} is a folder; choose another ", Argument("path"))
+    there = [str(output) for output in outputs if output.exists()]
+    if there and not overwrite:
+        ways_out = (Argument("overwrite", True), " replaces it, another ", Argument("path"), " keeps it")
+        raise InputError(f"{there[0]} is there already; ", *ways_out)
+    if not target.parent.is_dir():
+        raise InputError(
+            f"there is no folder {target.parent} to write to; make it, or choose another ", Argument("path")
+        )
+    for output in outputs:
+        check_writable(output)
+    return outputs
 
 
 def check_writable(path: Path) -> None:

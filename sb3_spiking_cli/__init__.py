@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sb3_spiking_cli import convert, enjoy, evaluate, info, inspect, train, watch
+from sb3_spiking_cli import convert, distill, enjoy, evaluate, info, inspect, train, watch
 from sb3_spiking_cli.completion import SHELLS, PrintCompletion
 from sb3_spiking_cli.process import prepare, settle
 
-COMMANDS = (convert, evaluate, inspect, watch, train, enjoy, info)
+COMMANDS = (convert, distill, evaluate, inspect, watch, train, enjoy, info)
 
 
 def command() -> int:

@@ -82,6 +82,20 @@ def _plain(contents: Contents, command: str) -> str:
 
 
 def _load(path: Path, algorithm: type[BaseAlgorithm]) -> SpikingPolicy:
+    policy = load_model(path, algorithm).policy
+    if not isinstance(policy, SpikingPolicy):
+        raise ValueError(f"{path}: the policy {type(policy).__name__} does not spike")
+    return policy
+
+
+def load_model(path: Path, algorithm: type[BaseAlgorithm]) -> BaseAlgorithm:
+    """
+    Load a trusted model of SB3 to act, without its replay buffer.
+
+    :param path: file of the model; code in it is run
+    :param algorithm: its algorithm
+    :raises ValueError: if it cannot be loaded
+    """
     note(f"loading {path} with {algorithm.__name__}")
     settings: dict[str, Any] = {}
     if issubclass(algorithm, OffPolicyAlgorithm):
@@ -89,7 +103,4 @@ def _load(path: Path, algorithm: type[BaseAlgorithm]) -> SpikingPolicy:
         settings = {"buffer_size": 1, "n_steps": 1, "optimize_memory_usage": False}
         settings |= {"replay_buffer_class": None, "replay_buffer_kwargs": {}}
     with reading(path):  # code in the file may raise anything
-        policy = algorithm.load(path, device="cpu", **settings).policy
-    if not isinstance(policy, SpikingPolicy):
-        raise ValueError(f"{path}: the policy {type(policy).__name__} does not spike")
-    return policy
+        return algorithm.load(path, device="cpu", **settings)

@@ -16,10 +16,11 @@ from sb3_spiking.conversion.dense import check_decision
 from sb3_spiking.conversion.methods import Method, make_method
 from sb3_spiking.conversion.policy import DenseQPolicy
 from sb3_spiking.conversion.saving import is_converted
-from sb3_spiking.conversion.studies import MAX_TEST_STATES, Study, output_files, study
+from sb3_spiking.conversion.studies import MAX_TEST_STATES, OUTPUTS, Study, study
 from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.errors import InputError
 from sb3_spiking.evaluation.states import check_states, random_observations
+from sb3_spiking.files import output_files
 from sb3_spiking.observations import Observation, features_shape
 from sb3_spiking.printable import printable
 from sb3_spiking.reading.checkpoint import Checkpoint, CheckpointError, SpikesAlreadyError
@@ -90,7 +91,7 @@ def _output(args: argparse.Namespace) -> Path:
     if target.resolve() == args.path.resolve():
         raise ValueError(f"--output {target} is the file to convert; choose another name")
     with as_options(**OPTIONS):
-        output_files(target, args.force)
+        output_files(target, OUTPUTS, args.force)
     return target
 
 

@@ -14,11 +14,20 @@ def check_evaluation(args: argparse.Namespace, *counts: str) -> None:
 
     :raises ValueError: if a value is not allowed
     """
+    check_counts(args, *counts)
+    if not 0.0 <= args.epsilon <= 1.0:
+        raise ValueError(f"--epsilon {args.epsilon} must lie in [0, 1]")
+
+
+def check_counts(args: argparse.Namespace, *counts: str) -> None:
+    """
+    Check options that are numbers of something.
+
+    :raises ValueError: if one is less than 1
+    """
     for option in counts:
         if getattr(args, option) < 1:
             raise ValueError(f"--{option.replace('_', '-')} {getattr(args, option)} must be at least 1")
-    if not 0.0 <= args.epsilon <= 1.0:
-        raise ValueError(f"--epsilon {args.epsilon} must lie in [0, 1]")
 
 
 @contextmanager

@@ -23,9 +23,8 @@ from sb3_spiking.conversion.policy import DenseQPolicy, SpikingQPolicy
 from sb3_spiking.conversion.report import Report, compare, compare_on_states
 from sb3_spiking.conversion.sweep import TIME_STEPS, over_thresholds, over_time_steps, sweep
 from sb3_spiking.environments.recipe import AnyEnv, EnvRecipe, given
-from sb3_spiking.errors import Argument, InputError
 from sb3_spiking.evaluation.rollout import MAX_STEPS
-from sb3_spiking.files import check_writable, replacing
+from sb3_spiking.files import output_files, replacing
 from sb3_spiking.observations import Observation, each_entry, features_shape, length, rows
 from sb3_spiking.plotting import plot_sweep
 from sb3_spiking.plotting.axes import new_figure
@@ -33,6 +32,9 @@ from sb3_spiking.reading.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+OUTPUTS = (".zip", ".json", ".png")
+"""Suffixes of the files of a saved study: the policy, the numbers and the figure."""
 
 MAX_TEST_STATES = 2000
 """Limit of the held-out states."""
@@ -96,7 +98,7 @@ class Study:
         :return: the three files
         :raises ValueError: if they cannot be written
         """
-        outputs = output_files(path, overwrite)
+        outputs = output_files(path, OUTPUTS, overwrite)
         saved = dataclasses.replace(self, policy=copy.copy(self.policy))
         if self.env is not None:
             place = _env_to_json(self.env, outputs[0].resolve().parent)
@@ -210,35 +212,6 @@ def study(
     )
     evaluation = {"episodes": episodes, "seed": seed, "epsilon": epsilon, "max_episode_steps": max_steps}
     return Study(snn, report, sweeps, evaluation, recipe)
-
-
-def output_files(path: str | Path, overwrite: bool = False) -> list[Path]:
-    """
-    Return the files of a saved study, and check that they can be written.
-
-    :param path: file of the policy, ``.zip``
-    :param overwrite: whether existing files may be replaced
-    :return: files of the policy, the numbers and the figure
-    :raises ValueError: if they cannot be written
-    """
-    target = Path(path)
-    if target.suffix != ".zip":
-        raise InputError(Argument("path", str(target)), " must end in .zip")
-    outputs = [target.with_suffix(suffix) for suffix in (".zip", ".json", ".png")]
-    folders = [str(output) for output in outputs if output.is_dir()]
-    if folders:
-        raise InputError(f"{folders[0]} is a folder; choose another ", Argument("path"))
-    there = [str(output) for output in outputs if output.exists()]
-    if there and not overwrite:
-        ways_out = (Argument("overwrite", True), " replaces it, another ", Argument("path"), " keeps it")
-        raise InputError(f"{there[0]} is there already; ", *ways_out)
-    if not target.parent.is_dir():
-        raise InputError(
-            f"there is no folder {target.parent} to write to; make it, or choose another ", Argument("path")
-        )
-    for output in outputs:
-        check_writable(output)
-    return outputs
 
 
 def _checkpoint(dqn: Source | Checkpoint, trust: bool) -> Checkpoint:

@@ -48,7 +48,7 @@ class TrainedAgent:
     """
     The policy of a trained model as a `SpikingAgent`; it acts deterministically.
 
-    :param policy: SB3 policy with a spiking network
+    :param policy: SB3 policy; to record its spikes, one with a spiking network
     :param algorithm: name of its algorithm
     """
 
@@ -68,6 +68,11 @@ class TrainedAgent:
         # By name: sb3-contrib, which has the class, may be missing.
         takes_masks = "MaskableActorCriticPolicy" in (base.__name__ for base in type(self.policy).__mro__)
         self._env = env if takes_masks and env.has_attr("action_masks") else None
+
+    @property
+    def masks_actions(self) -> bool:
+        """Whether the environment masks actions for this policy."""
+        return self._env is not None
 
     def decide(
         self, observation: Observation, state: Any = None, episode_start: np.ndarray | None = None
