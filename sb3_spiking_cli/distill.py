@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=int, default=256, metavar="N", help="states of a gradient step (default: %(default)s)"
     )
     lessons.add_argument(
-        "--learning-rate", type=float, default=1e-3, metavar="RATE", help="initial learning rate (default: %(default)s)"
+        "--learning-rate", type=float, default=2e-3, metavar="RATE", help="initial learning rate (default: %(default)s)"
     )
     lessons.add_argument(
         "--exploration",

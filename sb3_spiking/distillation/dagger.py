@@ -93,7 +93,7 @@ def distill(
     gradient_steps: int | None = None,
     rounds: int = 20,
     batch_size: int = 256,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 2e-3,
     exploration: float = 0.05,
     episodes: int = 10,
     max_steps: int = MAX_STEPS,

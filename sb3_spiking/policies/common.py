@@ -10,6 +10,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from spikingjelly.activation_based.base import MemoryModule
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BaseModel, BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
@@ -122,6 +123,8 @@ class SpikingPolicy(Preset, BasePolicy):
         else:
             self.extractors = self._own_extractors(features_extractor_class, features_extractor_kwargs)
         self._check_effects(options, kwargs)
+        if algorithm is not None:
+            self._check_penalty(algorithm)
         if self.critic_key is not None:
             kwargs["share_features_extractor"] = self._sharing(share_features_extractor)
         elif share_features_extractor is not None:
@@ -160,6 +163,14 @@ class SpikingPolicy(Preset, BasePolicy):
         if kwargs.get("use_sde") and images:
             raise ValueError(
                 "use_sde=True needs vector observations: its noise is a linear map of the features, pixels here"
+            )
+
+    def _check_penalty(self, algorithm: BaseAlgorithm) -> None:
+        # By name: sb3-contrib, which has the class, may be missing.
+        if self.spiking_options.firing_penalty and "TRPO" in (base.__name__ for base in type(algorithm).__mro__):
+            raise ValueError(
+                f"firing_penalty={self.spiking_options.firing_penalty!r} has no effect under TRPO that is meant: its "
+                "step is no gradient of a loss; use PPO"
             )
 
     def _sharing(self, wanted: bool | None) -> bool:

@@ -9,6 +9,7 @@ from sb3_spiking.snn.encoders import (
     DirectEncoder,
     PoissonEncoder,
     PopulationEncoder,
+    RoundedEncoder,
 )
 from sb3_spiking.snn.inputs import Part
 from sb3_spiking.snn.layers import IntraConnectedLayer, SpikingLayer
@@ -33,6 +34,7 @@ __all__ = [
     "PopulationEncoder",
     "PopulationRecord",
     "Recording",
+    "RoundedEncoder",
     "SpikingLayer",
     "SpikingNetwork",
     "SpikingOptions",

@@ -6,7 +6,8 @@ over its range; means and widths are trained with the rest of the actor::
 
     A = exp(-1/2 ((observation - mean) / std)^2)              in (0, 1]
 
-    deterministic:  v += A;  s = v >= 0.999;  v -= 0.999 s    regular spikes, about A per step
+    deterministic:  v += A;  s = v >= 0.999;  v -= 0.999 s    regular spikes, about A per step, from v = 0
+    rounded:        the same from v = 0.999 / 2               their number is T A / 0.999, rounded, not cut off
     poisson:        s ~ Bernoulli(A)                          drawn anew at each step
     analog:         A itself, as a constant current           (MDC-SAN; Zhang et al., AAAI 2022)
 
@@ -17,6 +18,7 @@ a constant current (direct).
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch as th
 from torch import nn
@@ -129,10 +131,28 @@ class PopulationEncoder(Encoder):
 
 
 class DeterministicEncoder(PopulationEncoder):
-    """Regular spikes from soft-reset integrators with a threshold of 0.999."""
+    """
+    Regular spikes from soft-reset integrators with a threshold of 0.999.
+
+    Their number is the activity times the steps, cut off: with one step only an activity of 0.999 fires.
+    """
+
+    initial: ClassVar[float] = 0.0
+    """Membrane before the first step."""
 
     def encode(self, activity: th.Tensor) -> Signal:
-        return Signal(_regular_spikes(activity.detach(), self.time_steps), self.time_steps, activity)
+        spikes = _regular_spikes(activity.detach(), self.time_steps, self.initial)
+        return Signal(spikes, self.time_steps, activity)
+
+
+class RoundedEncoder(DeterministicEncoder):
+    """
+    Regular spikes whose number is the activity times the steps, rounded: the integrators start at half their threshold.
+
+    For few steps. Source of the start: Bu et al., Optimized Potential Initialization, AAAI 2022.
+    """
+
+    initial = FIRING_THRESHOLD / 2
 
 
 class PoissonEncoder(PopulationEncoder):
@@ -177,6 +197,7 @@ class DirectEncoder(Encoder):
 
 ENCODERS: dict[str, type[Encoder]] = {
     "deterministic": DeterministicEncoder,
+    "rounded": RoundedEncoder,
     "poisson": PoissonEncoder,
     "analog": AnalogEncoder,
     "direct": DirectEncoder,
@@ -213,11 +234,11 @@ def make_encoder(
     return made
 
 
-def _regular_spikes(activity: th.Tensor, time_steps: int) -> th.Tensor:
+def _regular_spikes(activity: th.Tensor, time_steps: int, initial: float = 0.0) -> th.Tensor:
     if unsupported(activity) is None:
-        return regular_spikes(activity, time_steps, FIRING_THRESHOLD)
+        return regular_spikes(activity, time_steps, FIRING_THRESHOLD, initial)
     spikes = []
-    v = activity * 0.0  # zeros_like would become a constant of an ONNX model, for one batch size
+    v = activity * 0.0 + initial  # zeros_like would become a constant of an ONNX model, for one batch size
     for _ in range(time_steps):
         v = v + activity
         spikes.append((v >= FIRING_THRESHOLD).to(v))

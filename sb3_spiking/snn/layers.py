@@ -18,6 +18,7 @@ from sb3_spiking.snn.description import Stage
 from sb3_spiking.snn.execution.backends import unsupported
 from sb3_spiking.snn.execution.choose import Way, adds_plainly, choose_layer, convolves_plainly
 from sb3_spiking.snn.execution.populations import record_neurons, run_neurons
+from sb3_spiking.snn.firing_penalty import FiringPenalty
 from sb3_spiking.snn.neurons import Neuron
 from sb3_spiking.snn.options import MEMBRANE_NORMS, SpikingOptions
 from sb3_spiking.snn.precisions import PRECISIONS, warn_where_emulated
@@ -36,6 +37,7 @@ class SpikingLayer(nn.Module):
     :param surrogate: surrogate gradient and its constants
     :param precision: precision of the products, a key of ``PRECISIONS``
     :param current_norm: normalisation of the input currents, a module of ``[T * N, ...]``
+    :param penalty: penalty on the firing rate, in training
     """
 
     feedback: ClassVar[Callable[..., th.Tensor] | None] = None
@@ -49,6 +51,7 @@ class SpikingLayer(nn.Module):
         surrogate: Surrogate,
         precision: str = "float32",
         current_norm: nn.Module | None = None,
+        penalty: FiringPenalty | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -56,6 +59,7 @@ class SpikingLayer(nn.Module):
         self.current_norm = nn.Identity() if current_norm is None else current_norm
         self.neuron = neuron.build(surrogate)
         self.product_dtype = choice("precision", precision, PRECISIONS)
+        self.penalty = penalty
 
     def current(self, inputs: th.Tensor) -> th.Tensor:
         """
@@ -97,6 +101,10 @@ class SpikingLayer(nn.Module):
         signal = Signal.of(inputs)
         if self.product_dtype is not None and signal.values.device.type == "cpu":
             warn_where_emulated()
+        spikes = self._run(signal)
+        return spikes if self.penalty is None else self.penalty(spikes)
+
+    def _run(self, signal: Signal) -> th.Tensor:
         execution = choose_layer(self, signal)
         if execution.way is not Way.LAYER:
             return run_neurons(self.neuron, self.current(signal.once()), signal.time_steps, self.feedback)
@@ -184,7 +192,8 @@ def hidden_layer(name: str, synapses: nn.Linear | nn.Conv2d, options: SpikingOpt
     """
     neuron, norm = options.neuron_options(), MEMBRANE_NORMS[options.membrane_norm]
     current_norm = None if norm is None else norm(synapses.weight.shape[0], neuron.threshold)
-    return SpikingLayer(name, synapses, neuron, options.surrogate_options(), options.precision, current_norm)
+    arguments = (neuron, options.surrogate_options(), options.precision, current_norm, options.penalty())
+    return SpikingLayer(name, synapses, *arguments)
 
 
 def output_layer(synapses: nn.Linear, populations: int, options: SpikingOptions) -> SpikingLayer:
@@ -196,5 +205,6 @@ def output_layer(synapses: nn.Linear, populations: int, options: SpikingOptions)
     :param options: neuron, surrogate, precision and connections
     :return: the layer
     """
-    arguments = ("output", synapses, options.neuron_options(), options.surrogate_options(), options.precision)
+    neuron, surrogate = options.neuron_options(), options.surrogate_options()
+    arguments = ("output", synapses, neuron, surrogate, options.precision, None, options.penalty())
     return IntraConnectedLayer(populations, *arguments) if options.intra_connections else SpikingLayer(*arguments)

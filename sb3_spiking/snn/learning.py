@@ -113,6 +113,8 @@ def _call(network: Network, features: th.Tensor, modules: Decode) -> _Call | str
         dynamics.append(one)
     if any(layer.current_norm._parameters for layer in network.layers):
         return "its currents are normalised"
+    if any(layer.penalty is not None for layer in network.layers):
+        return "its firing rates are penalised"
     dtypes = tuple(layer.product_dtype for layer in network.layers)
     arrays = replace(arrays, readout=arrays.readout._replace(squashed=False))
     return _Call(arrays, encoding, segments, tuple(dynamics), dtypes, modules)

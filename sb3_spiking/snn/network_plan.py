@@ -26,6 +26,7 @@ from sb3_spiking.snn.encoders import (
     AnalogEncoder,
     DeterministicEncoder,
     DirectEncoder,
+    RoundedEncoder,
 )
 from sb3_spiking.snn.execution.backends import PLAIN_TENSORS
 from sb3_spiking.snn.execution.dynamics import firing_of
@@ -86,6 +87,7 @@ class Encoding(NamedTuple):
     :ivar widths: widths of the receptive fields, ``[D, P]``
     :ivar narrowest: smallest width in use
     :ivar threshold: firing threshold of regular spikes; 0 where the activity is a constant current
+    :ivar initial: membrane before the first step, of regular spikes
     """
 
     for_each_step: bool
@@ -93,6 +95,7 @@ class Encoding(NamedTuple):
     widths: np.ndarray = _NONE
     narrowest: float = MIN_STD
     threshold: float = 0.0
+    initial: float = 0.0
 
 
 CURRENTS, GIVEN = Encoding(False), Encoding(True)
@@ -337,10 +340,10 @@ def _encoding(network: Network) -> Encoding | None:
         return None
     if kind is DirectEncoder:
         return CURRENTS
-    if kind not in (DeterministicEncoder, AnalogEncoder) or not _owns(encoder, "mean", "std"):
+    if kind not in (DeterministicEncoder, RoundedEncoder, AnalogEncoder) or not _owns(encoder, "mean", "std"):
         return None
-    threshold = FIRING_THRESHOLD if kind is DeterministicEncoder else 0.0
-    return Encoding(False, _view(encoder.mean), _view(encoder.std), MIN_STD, threshold)
+    fields = (False, _view(encoder.mean), _view(encoder.std), MIN_STD)
+    return Encoding(*fields) if kind is AnalogEncoder else Encoding(*fields, FIRING_THRESHOLD, kind.initial)
 
 
 def _readout(network: Network, weights: list[float], divisor: float) -> Readout:

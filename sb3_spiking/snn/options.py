@@ -5,11 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sb3_spiking.arguments import Option, boolean, choice, from_kwargs, option, plain, positive_int
+from sb3_spiking.arguments import (
+    Option,
+    boolean,
+    choice,
+    finite_float,
+    from_kwargs,
+    option,
+    plain,
+    positive_int,
+    probability,
+)
 from sb3_spiking.snn.convolutions import ConvArch
 from sb3_spiking.snn.current_norm import CurrentNorm
 from sb3_spiking.snn.decoders import DECODERS, Statistic
 from sb3_spiking.snn.encoders import ENCODERS, Encoder, Range
+from sb3_spiking.snn.firing_penalty import FiringPenalty
 from sb3_spiking.snn.neurons import NEURONS, Neuron
 from sb3_spiking.snn.precisions import PRECISIONS
 from sb3_spiking.snn.surrogates import SURROGATES, Surrogate
@@ -31,8 +42,9 @@ class SpikingOptions:
     :param neuron_kwargs: constants of the neuron, for example ``{"threshold": 0.5, "reset": "soft"}``
     :param surrogate: ``"rect"``, ``"triangle"``, ``"atan"``, ``"sigmoid"`` or ``"package.module:Name"``
     :param surrogate_kwargs: constants of the surrogate, ``width`` (rect, triangle) or ``slope`` (atan, sigmoid)
-    :param encoder: encoder of vectors: ``"deterministic"``, ``"poisson"`` or ``"analog"`` populations, or ``"direct"``
-        for the features themselves as constant currents, or ``"package.module:Name"``. Images always enter directly
+    :param encoder: encoder of vectors: ``"deterministic"``, ``"rounded"``, ``"poisson"`` or ``"analog"`` populations,
+        or ``"direct"`` for the features themselves as constant currents, or ``"package.module:Name"``. Images always
+        enter directly
     :param encoder_population: neurons per observation dimension, >= 1
     :param encoder_std: width of the receptive fields at initialisation, one number or one per dimension
     :param mean_range: range ``(low, high)`` of the receptive fields' means, or one such pair per dimension
@@ -46,6 +58,9 @@ class SpikingOptions:
     :param membrane_norm: ``"layer"`` normalises the input currents of each convolution and hidden layer to the
         threshold, ``"none"`` does not
     :param precision: ``"float32"``, or ``"bfloat16"`` for the products (membranes stay float32)
+    :param firing_penalty: weight of a penalty on the firing rate of each layer, in units of the algorithm's loss, see
+        [`FiringPenalty`][sb3_spiking.snn.firing_penalty.FiringPenalty]; 0 for none
+    :param firing_target: firing rate up to which nothing is penalised, in [0, 1]
     :raises ValueError: if a value is not allowed; the message names the argument
     """
 
@@ -65,6 +80,8 @@ class SpikingOptions:
     conv_arch: ConvArch = None
     membrane_norm: str = "none"
     precision: str = "float32"
+    firing_penalty: float = 0.0
+    firing_target: float = 0.1
 
     def __post_init__(self) -> None:
         for argument in fields(self):
@@ -75,6 +92,9 @@ class SpikingOptions:
         choice("membrane_norm", self.membrane_norm, MEMBRANE_NORMS)
         choice("precision", self.precision, PRECISIONS)
         boolean("intra_connections", self.intra_connections)
+        if finite_float("firing_penalty", self.firing_penalty) < 0.0:
+            raise ValueError(f"firing_penalty={self.firing_penalty!r} must be at least 0; 0 penalises nothing")
+        probability("firing_target", self.firing_target)
         if self.decoder_population is not None:
             positive_int("decoder_population", self.decoder_population)
         elif self.intra_connections:
@@ -82,6 +102,10 @@ class SpikingOptions:
         self.neuron_options()
         self.surrogate_options()
         self.decoder_options()
+
+    def penalty(self) -> FiringPenalty | None:
+        """Return the penalty on firing rates; None without one."""
+        return FiringPenalty(self.firing_penalty, self.firing_target) if self.firing_penalty else None
 
     def neuron_options(self) -> Neuron:
         """Return the neuron with its constants."""

@@ -67,6 +67,7 @@ def _decides_one_by_one(network: Network) -> bool:
 def _runs_one_by_one(layer: nn.Module) -> bool:
     return (
         type(layer) in (SpikingLayer, IntraConnectedLayer)
+        and layer.penalty is None  # which depends on the whole batch
         and type(layer.synapses) is nn.Linear
         and type(layer.current_norm) in (nn.Identity, *MEMBRANE_NORMS.values())
         and not isinstance(dynamics_of(layer.neuron), str)

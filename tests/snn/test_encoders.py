@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spikingjelly.activation_based import encoding, functional
 
-from sb3_spiking.snn import AnalogEncoder, DeterministicEncoder, PoissonEncoder, encoders
+from sb3_spiking.snn import AnalogEncoder, DeterministicEncoder, PoissonEncoder, RoundedEncoder, encoders
 
 
 def test_activity_by_hand():
@@ -25,11 +25,38 @@ def test_soft_reset_by_hand():
     assert spikes[0, 0, 3] == 1
 
 
-def test_kernel_equals_the_loop_that_other_devices_run(monkeypatch):
+@pytest.mark.parametrize("initial", [0.0, 0.4995])
+def test_kernel_equals_the_loop_that_other_devices_run(initial, monkeypatch):
     activity = th.rand(64, 37)
-    fused = encoders._regular_spikes(activity, 9)
+    fused = encoders._regular_spikes(activity, 9, initial)
     monkeypatch.setattr(encoders, "unsupported", lambda _: "a test")
-    assert th.equal(fused, encoders._regular_spikes(activity, 9))
+    assert th.equal(fused, encoders._regular_spikes(activity, 9, initial))
+
+
+def test_rounded_spikes_by_hand():
+    # v: 0.4995 + 0.4 = 0.8995, 1.2995 -> 0.3005, 0.7005, 1.1005 -> 0.1015, 0.5015: 2 spikes, where 5 x 0.4 = 2
+    spikes = RoundedEncoder(1, population=1, time_steps=5).encode(th.tensor([[0.4, 0.05, 0.15]])).tensor()
+    assert spikes[:, 0, 0].tolist() == [0, 1, 0, 1, 0]
+    assert spikes[:, 0, 1].sum() == 0  # 5 x 0.05 = 0.25
+    assert spikes[:, 0, 2].sum() == 1  # 5 x 0.15 = 0.75
+
+
+@pytest.mark.parametrize("time_steps", [1, 2, 3, 8])
+def test_the_number_of_rounded_spikes_is_nearest_to_the_activity(time_steps):
+    activity = th.rand(50, 20, generator=th.Generator().manual_seed(0))
+    counts = {
+        cls: cls(2, time_steps=time_steps).encode(activity).tensor().sum(dim=0) / time_steps
+        for cls in (DeterministicEncoder, RoundedEncoder)
+    }
+    half = 0.5 / time_steps + 1e-3  # the threshold is 0.999
+    assert ((counts[RoundedEncoder] - activity).abs() <= half).all()
+    assert (counts[DeterministicEncoder] - activity).abs().max() > 1.8 * half
+
+
+def test_one_step_of_rounded_spikes_fires_where_the_other_encoder_is_silent():
+    activity = th.full((1, 20), 0.9)
+    assert DeterministicEncoder(2, time_steps=1).encode(activity).tensor().sum() == 0
+    assert RoundedEncoder(2, time_steps=1).encode(activity).tensor().sum() == 20
 
 
 def test_spikes_equal_spikingjellys_population_encoder():
@@ -50,7 +77,7 @@ def test_gradient_of_every_spike_is_one():
 
 
 def test_means_and_widths_are_trained():
-    for cls in (DeterministicEncoder, PoissonEncoder, AnalogEncoder):
+    for cls in (DeterministicEncoder, RoundedEncoder, PoissonEncoder, AnalogEncoder):
         encoder = cls(3)
         encoder(th.randn(4, 3)).tensor().sum().backward()
         assert (encoder.mean.grad != 0).any()

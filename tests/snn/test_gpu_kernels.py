@@ -123,12 +123,13 @@ def test_rounding_of_decays_that_are_no_power_of_two(neuron, decay):
     compare(equations(neuron, membrane_decay=decay), current, th.randn(40, 8, 64))
 
 
-def test_regular_spikes_are_the_cpus():
+@pytest.mark.parametrize("initial", [0.0, 0.4995])
+def test_regular_spikes_are_the_cpus(initial):
     activity = th.cat([th.rand(3, 400), th.tensor([[0.0, 1.0, 0.999, 0.4995] * 100])])
     own, theirs = (th.full((7, 4, 400), math.nan) for _ in range(2))
-    cpu.regular_spikes(activity, theirs, 0.999)
+    cpu.regular_spikes(activity, theirs, 0.999, initial)
     own = on_device(own)
-    gpu.regular_spikes(on_device(activity), own, 0.999)
+    gpu.regular_spikes(on_device(activity), own, 0.999, initial)
     assert th.equal(own.cpu(), theirs)
 
 
@@ -221,7 +222,7 @@ for neuron in NEURONS.values():
         triton_loops.forward(dynamics, current, spikes, trace, bias)
         triton_loops.forward(dynamics, current[:1], spikes)
         expected += len(SURROGATES) + 2
-triton_loops.regular_spikes(current[0], spikes, 0.999)
+triton_loops.regular_spikes(current[0], spikes, 0.999, 0.0)
 assert len(compiled) == expected
 assert all(".entry" in ptx for ptx in compiled)
 print(sum("fma." in ptx for ptx in compiled), "contracted")

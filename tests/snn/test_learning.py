@@ -52,7 +52,7 @@ def lively(options, seed=0, size=5, outputs=3, arch=(40, 70)):
 @settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(sorted(set(NEURONS) - {"plif"})),
-    st.sampled_from(["deterministic", "analog", "direct"]),
+    st.sampled_from(["deterministic", "rounded", "analog", "direct"]),
     st.sampled_from(sorted(set(DECODERS) - {"max"})),
     st.sampled_from(["atan", "sigmoid"]),  # smooth: a sum in another order changes their gradient but little
     st.sampled_from([None, 1, 10]),

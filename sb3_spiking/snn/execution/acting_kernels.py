@@ -267,6 +267,7 @@ def network(equations: Equations, constants: int) -> Any:
         widths,
         narrowest,
         firing_threshold,
+        initial_membrane,
         layers,
         numbers,
         step_weights,
@@ -280,7 +281,8 @@ def network(equations: Equations, constants: int) -> Any:
         Decide, or run the layers alone.
 
         ``inputs`` is ``[N, D]``, or ``[T * N, K]`` if it is given ``for_each_step``. It is normalised if there is a
-        ``mean``; encoded if there are receptive fields (``centres``), by regular spikes if these have a threshold.
+        ``mean``; encoded if there are receptive fields (``centres``), by regular spikes from an ``initial_membrane`` if
+        these have a threshold.
         ``layers`` is ``[L, 6]``, of addresses and sizes; ``numbers`` is ``[1 + C, L]``, the threshold and the constants
         of each layer. The following are those of a linear decoder: ``weight`` is empty where there is none. ``memory``
         is ``kept.Kept``.
@@ -335,9 +337,8 @@ def network(equations: Equations, constants: int) -> Any:
                 activity = activity[: size * fan_in] if regular or keep else before[: size * fan_in]
                 _activity(inputs[first : first + size], centres, widths, narrowest, whole[: size * fan_in], activity)
                 if regular:
-                    _regular_loop(
-                        activity, before[: steps * fan_in].reshape((time_steps, size * fan_in)), firing_threshold
-                    )
+                    trains = before[: steps * fan_in].reshape((time_steps, size * fan_in))
+                    _regular_loop(activity, trains, firing_threshold, initial_membrane)
                 elif keep:
                     before[: size * fan_in] = activity
             else:

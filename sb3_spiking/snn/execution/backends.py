@@ -103,13 +103,14 @@ class Backend(Protocol):
         :return: gradients of the current and of the learnt constant
         """
 
-    def regular_spikes(self, activity: th.Tensor, spikes: th.Tensor, threshold: float) -> None:
+    def regular_spikes(self, activity: th.Tensor, spikes: th.Tensor, threshold: float, initial: float = 0.0) -> None:
         """
-        Run soft-reset integrators from rest.
+        Run soft-reset integrators.
 
         :param activity: input current of each step, contiguous, ``[N, ...]``
         :param spikes: memory for the spikes, ``[T, N, ...]``
         :param threshold: firing threshold
+        :param initial: membrane before the first step
         """
 
 

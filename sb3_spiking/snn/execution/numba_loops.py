@@ -162,16 +162,16 @@ def _nothing_learnt(gradient: Any, before: Any, constants: Any) -> Any:
 
 
 @jit
-def _regular_loop(activity, spikes, threshold):  # type: ignore[no-untyped-def]
-    """Run soft-reset integrators from rest; ``activity`` is ``[M]``, ``spikes`` ``[T, M]``."""
+def _regular_loop(activity, spikes, threshold, initial):  # type: ignore[no-untyped-def]
+    """Run soft-reset integrators from an initial membrane; ``activity`` is ``[M]``, ``spikes`` ``[T, M]``."""
     time_steps, size = spikes.shape
     zero, one = activity.dtype.type(0.0), activity.dtype.type(1.0)
-    theta = activity.dtype.type(threshold)
+    theta, v0 = activity.dtype.type(threshold), activity.dtype.type(initial)
     v = np.empty(BLOCK, activity.dtype)
     for start in range(0, size, BLOCK):
         n = min(BLOCK, size - start)
         a = activity[start : start + n]
-        v[:] = zero
+        v[:] = v0
         for t in range(time_steps):
             s = spikes[t, start : start + n]
             # Integrate, fire, subtract the threshold.
@@ -240,10 +240,10 @@ def backward(dynamics: Dynamics, trace: th.Tensor, grad_spikes: th.Tensor, const
     return Gradients(grad_current, grad_sum, membrane.new_tensor(grad_learnt) if learns else None)
 
 
-def regular_spikes(activity: th.Tensor, spikes: th.Tensor, threshold: float) -> None:
-    """Run soft-reset integrators from rest; see [`Backend`][sb3_spiking.snn.execution.backends.Backend]."""
+def regular_spikes(activity: th.Tensor, spikes: th.Tensor, threshold: float, initial: float = 0.0) -> None:
+    """Run soft-reset integrators; see [`Backend`][sb3_spiking.snn.execution.backends.Backend]."""
     if activity.numel() > 0:
-        _regular_loop(activity.numpy().reshape(-1), _flat(spikes), threshold)
+        _regular_loop(activity.numpy().reshape(-1), _flat(spikes), threshold, initial)
 
 
 def cache_folder() -> Path | None:
@@ -257,7 +257,7 @@ def warm_up() -> None:
     if getattr(_regular_loop, "signatures", True):  # without a compiler (NUMBA_DISABLE_JIT) there are none
         return
     one = np.zeros((1, 1), np.float32)
-    _regular_loop(one[0], one.copy(), 0.999)
+    _regular_loop(one[0], one.copy(), 0.999, 0.0)
     sparse_products.warm_up()
 
 

@@ -134,16 +134,17 @@ def _firing_by(node: BaseNode, fire: Callable[[th.Tensor], th.Tensor]) -> Iterat
         owner["surrogate_function"] = surrogate
 
 
-def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float) -> th.Tensor:
+def regular_spikes(activity: th.Tensor, time_steps: int, threshold: float, initial: float = 0.0) -> th.Tensor:
     """
     Return the regular spike trains of soft-reset integrators for constant activities.
 
     :param activity: input current of each step, ``[N, features]``, supported by the kernels
     :param time_steps: number of steps ``T``
     :param threshold: firing threshold, subtracted at each spike
+    :param initial: membrane before the first step
     :return: spikes, 0 or 1, ``[T, N, features]``; not differentiable
     """
     activity = activity.detach().contiguous()
     spikes = activity.new_empty((time_steps, *activity.shape))
-    backend_of(activity).regular_spikes(activity, spikes, threshold)
+    backend_of(activity).regular_spikes(activity, spikes, threshold, initial)
     return spikes

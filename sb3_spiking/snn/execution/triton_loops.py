@@ -240,13 +240,15 @@ def _loaded(trace, steps, mask, zero, variables: tl.constexpr, kept: tl.constexp
 
 
 @triton.jit(do_not_specialize=["time_steps"])
-def _regular_kernel(activity, spikes, time_steps, size, threshold, block: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Run soft-reset integrators from rest; ``activity`` is ``[M]``."""
+def _regular_kernel(  # type: ignore[no-untyped-def]
+    activity, spikes, time_steps, size, threshold, initial, block: tl.constexpr
+):
+    """Run soft-reset integrators from an initial membrane; ``activity`` is ``[M]``."""
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     here = at < size
     zero, one = tl.zeros([block], tl.float32), tl.full([block], 1.0, tl.float32)
     a = tl.load(activity + at, mask=here, other=0.0)
-    v = zero
+    v = zero + initial
     spikes += at
     for _ in range(time_steps):
         # Integrate, fire, subtract the threshold.
@@ -345,11 +347,11 @@ def _floats(values: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def regular_spikes(activity: th.Tensor, spikes: th.Tensor, threshold: float) -> None:
-    """Run soft-reset integrators from rest; see [`Backend`][sb3_spiking.snn.execution.backends.Backend]."""
+def regular_spikes(activity: th.Tensor, spikes: th.Tensor, threshold: float, initial: float = 0.0) -> None:
+    """Run soft-reset integrators; see [`Backend`][sb3_spiking.snn.execution.backends.Backend]."""
     size = activity.numel()
     if size > 0:
-        _launch(_regular_kernel, size, activity, spikes, len(spikes), size, threshold)
+        _launch(_regular_kernel, size, activity, spikes, len(spikes), size, threshold, initial)
 
 
 def try_out(device: th.device | str) -> None:
