@@ -27,9 +27,18 @@ from sb3_spiking.snn.operations import HOROWITZ_45NM
 RECORDS = records.DATA / "distillation"
 SEEDS = (0, 1, 2)
 STEPS = 50_000
+PENALTY = {"firing_penalty": 1.0, "firing_target": 0.05}
 STUDENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    **{f"popsan-T{steps}": ("PopSANPolicy", {"time_steps": steps}) for steps in (5, 3)},
-    **{f"spikingmlp-T{steps}": ("SpikingMlpPolicy", {"time_steps": steps}) for steps in (5, 3, 2, 1)},
+    "popsan-T5": ("PopSANPolicy", {"time_steps": 5}),
+    "popsan-T5-penalised": ("PopSANPolicy", {"time_steps": 5, **PENALTY}),
+    "popsan-T3": ("PopSANPolicy", {"time_steps": 3}),
+    "popsan-T3-rounded": ("PopSANPolicy", {"time_steps": 3, "encoder": "rounded"}),
+    "popsan-T1": ("PopSANPolicy", {"time_steps": 1}),
+    "popsan-T1-rounded": ("PopSANPolicy", {"time_steps": 1, "encoder": "rounded"}),
+    "spikingmlp-T5": ("SpikingMlpPolicy", {"time_steps": 5}),
+    "spikingmlp-T3": ("SpikingMlpPolicy", {"time_steps": 3}),
+    "spikingmlp-T3-penalised": ("SpikingMlpPolicy", {"time_steps": 3, **PENALTY}),
+    "spikingmlp-T1": ("SpikingMlpPolicy", {"time_steps": 1}),
 }
 """Name of a student -> policy and its arguments."""
 
@@ -58,11 +67,14 @@ def summary() -> str:
             teachers = np.array([np.mean(each["teacher_returns"]) for each in runs])
             costs = [each["cost"] for each in runs]
             joules = np.mean([HOROWITZ_45NM.joules(cost["macs"], cost["synops"]) for cost in costs])
-            cells = [f"`{policy}`, T = {kwargs['time_steps']}", f"{returns.mean():.0f} ± {returns.std():.0f}"]
+            rates = [[rate for name, rate in cost["firing_rates"].items() if name != "encoder"] for cost in costs]
+            more = ", rounded" if "encoder" in kwargs else ", penalised" if "firing_penalty" in kwargs else ""
+            cells = [f"`{policy}`, T = {kwargs['time_steps']}{more}", f"{returns.mean():.0f} ± {returns.std():.0f}"]
             cells += [", ".join(f"{value:.0f}" for value in returns), f"{100 * np.mean(returns / teachers):.0f} %"]
-            cells += [f"{np.mean([each['error'] for each in runs]):.2f}", f"{1e9 * joules:.0f}"]
+            cells += [f"{np.mean([each['error'] for each in runs]):.2f}", f"{100 * np.mean(rates):.0f} %"]
+            cells += [f"{1e9 * joules:.0f}"]
             rows.append([*cells, f"{np.mean([each['seconds'] for each in runs]):.0f}"])
-    heading = ["student", "return", "each seed", "of the teacher's", "error of the action", "nJ", "seconds"]
+    heading = ["student", "return", "each seed", "of the teacher's", "error", "firing", "nJ", "seconds"]
     return "\n".join(records.table(heading, rows))
 
 
