@@ -133,7 +133,8 @@ class Task:
 
 CONTROL = {"popsan": POPSAN, "mlp": MLP, "mlp-normalized": MLP_NORMALIZED}
 ROLLOUT_CONTROL = {**CONTROL, "mlp-normalized": MLP_NORMALIZED_ROLLOUTS}
-MATCHED_CONTROL = {**CONTROL, "mlp-matched": MLP_MATCHED}
+MATCHED_CONTROL = {"popsan": POPSAN, "popsan-proxy": Agent("PopSANPolicy", {"proxy_target": True}), **CONTROL}
+MATCHED_CONTROL["mlp-matched"] = MLP_MATCHED
 VECTORS = {"popsan": POPSAN, "mlp": MLP}
 VECTOR_VALUES = {"popsan": POPSAN, "popsan-corrected": Agent("PopSANPolicy", CORRECTED), "mlp": MLP}
 IMAGES = {"spiking-cnn": SPIKING_CNN, "cnn": CNN, "cnn-normalized": CNN_NORMALIZED}
@@ -141,6 +142,7 @@ IMAGE_VALUES = {**IMAGES, "spiking-cnn-corrected": Agent("SpikingCnnPolicy", COR
 
 LABELS = {
     "popsan": "PopSANPolicy",
+    "popsan-proxy": "PopSANPolicy, proxy target",
     "popsan-corrected": "PopSANPolicy, common-mode correction",
     "mlp": "MlpPolicy",
     "mlp-normalized": "MlpPolicy, observations normalised",
