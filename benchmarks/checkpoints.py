@@ -10,6 +10,7 @@ import pickle
 import random
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +47,18 @@ class Checkpoints(BaseCallback):
         seconds, cpu_seconds = self._spent + _clocks() - self._started
         return float(seconds), float(cpu_seconds)
 
-    def load(self, algorithm: type[BaseAlgorithm], env: VecEnv) -> BaseAlgorithm | None:
+    def load(self, algorithm: type[BaseAlgorithm], make_env: Callable[[], VecEnv]) -> BaseAlgorithm | None:
         """
         Return the saved model in a new environment, with random states and evaluations as they were.
 
         :param algorithm: class of the model
-        :param env: training environments, newly made
+        :param make_env: factory of the training environments
         :return: model to be trained further with ``reset_num_timesteps=False``; None if nothing was saved
         """
         saved = sorted(path for path in self.folder.glob("[0-9]*") if not path.suffix)
         if not saved:
             return None
-        folder = saved[-1]
+        folder, env = saved[-1], make_env()
         model = algorithm.load(folder / "model.zip", env, device="cpu")
         if isinstance(model, OffPolicyAlgorithm):
             model.load_replay_buffer(folder / "replay_buffer.pkl")
@@ -69,14 +70,11 @@ class Checkpoints(BaseCallback):
         self._saved = len(self.evaluation.evaluations_timesteps)
         self._spent = np.array(state["spent"])
         self.resumed_at = [*state["resumed_at"], model.num_timesteps]
-        if model.seed is not None:  # not the episodes of the beginning again
+        if model.seed is not None:  # not the episodes of the beginning again, of training and of evaluation
             env.seed(model.seed + model.num_timesteps)
+            self.evaluation.eval_env.seed(2**20 + model.seed + model.num_timesteps)
         _set_random_states(model, state["random"])
         return model
-
-    def discard(self) -> None:
-        """Remove the checkpoints of a run that has its record."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _on_rollout_start(self) -> None:
         if len(self.evaluation.evaluations_timesteps) > self._saved:
@@ -105,6 +103,15 @@ class Checkpoints(BaseCallback):
         for older in self.folder.iterdir():
             if older != folder and older.is_dir() and older.name[0].isdigit():
                 shutil.rmtree(older)
+
+
+def discard(folder: Path) -> None:
+    """
+    Remove the checkpoints of a run that has its record.
+
+    :param folder: folder of the run
+    """
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _clocks() -> np.ndarray:

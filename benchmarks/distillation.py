@@ -86,6 +86,8 @@ def main() -> None:
     parser.add_argument("--missing", action="store_true", help="print the arguments of the runs still to do and stop")
     parser.add_argument("--summary", action="store_true", help="print the table of the records and stop")
     args = parser.parse_args()
+    if args.missing and args.checkpoint is None:
+        parser.error("--missing needs --checkpoint, which it prints")
     if args.missing:
         runs = [(name, seed) for seed in SEEDS for name in STUDENTS if not record_path(name, seed).exists()]
         print("\n".join(f"{__file__} {name} --seed {seed} --checkpoint {args.checkpoint}" for name, seed in runs))

@@ -17,13 +17,14 @@ All runs of a task (or of all tasks) without a record, two at a time:
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import records
 import torch as th
-from checkpoints import Checkpoints
+from checkpoints import Checkpoints, discard
 from learning_tasks import LABELS, TASKS, Agent, Task, algorithm_class, make_env, make_model
 from provenance import provenance
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback
@@ -58,7 +59,7 @@ def train(task: Task, agent: Agent, seed: int, folder: Path, save: Path | None =
     if task.ranks > 1:
         callback = DataParallelCallback(rank_zero=evaluation)
     else:
-        model = checkpoints.load(algorithm_class(task.algorithm), make_env(task, task.n_envs, seed))
+        model = checkpoints.load(algorithm_class(task.algorithm), partial(make_env, task, task.n_envs, seed))
     if model is None:
         model = make_model(task, agent, seed)
     model.learn(task.steps - model.num_timesteps, callback=callback, reset_num_timesteps=not model.num_timesteps)
@@ -67,7 +68,6 @@ def train(task: Task, agent: Agent, seed: int, folder: Path, save: Path | None =
     if save is not None:
         model.save(save)
     seconds, cpu_seconds = checkpoints.spent
-    checkpoints.discard()
     return {
         "timesteps": evaluation.evaluations_timesteps,
         "returns": np.mean(evaluation.evaluations_results, axis=1).tolist(),
@@ -209,6 +209,7 @@ def main() -> None:
         record = {"task": name, "agent": args.agent, "seed": args.seed, **run}
         path = record_path(name, args.agent, args.seed)
         records.write(path, record)
+        discard(folder)
         print(path, f"last {record['returns'][-1]:.0f}, best {max(record['returns']):.0f}, {record['seconds']} s")
 
 

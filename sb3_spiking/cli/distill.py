@@ -18,6 +18,7 @@ from sb3_spiking.cli.foreign import check_agent
 from sb3_spiking.cli.options import as_options, check_counts
 from sb3_spiking.conversion.saving import is_converted
 from sb3_spiking.distillation.dagger import Lessons, distill
+from sb3_spiking.distillation.dataset import LabelledStates
 from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.files import output_files, replacing
 from sb3_spiking.printable import printable
@@ -26,6 +27,8 @@ from sb3_spiking.reading.inspection import inspect_zip
 from sb3_spiking.reading.spiking_model import read_spaces
 
 OPTIONS = {"path": "output", "overwrite": "force", "max_steps": "max-episode-steps"}
+CONTRIB = ("CrossQ", "MaskablePPO", "QRDQN", "TQC", "TRPO")
+"""Algorithms of sb3-contrib that have spiking policies."""
 BUFFER_SIZE = 1_000_000
 """SB3's default, which the written student has when it is trained further."""
 
@@ -45,7 +48,9 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--output {target} is the teacher; choose another name")
     with as_options(**OPTIONS):
         outputs = output_files(target, (".zip", ".json"), args.force)
-    check_counts(args, "episodes", "max_episode_steps")
+    check_counts(args, "episodes", "max_episode_steps", *(["time_steps"] if args.time_steps is not None else []))
+    if any(size < 1 for size in args.net_arch or []):
+        raise ValueError(f"--net-arch {' '.join(map(str, args.net_arch))}: every size must be at least 1")
     lessons = {field.name: getattr(args, field.name) for field in dataclasses.fields(Lessons)}
     with as_options(**OPTIONS):
         Lessons(**lessons)
@@ -55,6 +60,8 @@ def run(args: argparse.Namespace) -> None:
     # Loading takes seconds: where the spaces can be read as data, a missing environment is reported before it.
     spaces = read_spaces(args.path)
     known = None if spaces is None else environment.known_env_of(args, *spaces)
+    if spaces is not None:
+        LabelledStates(spaces[0], args.steps)  # an error if they would take too much memory
     environment.offer_module(inspect_zip(args.path).policy_class or "")  # may be the user's own
     teacher = load_model(args.path, algorithm)
     recipe = known or environment.known_env_of(args, teacher.observation_space, teacher.action_space)
@@ -89,6 +96,8 @@ def _algorithm(args: argparse.Namespace) -> type[BaseAlgorithm]:
         raise ValueError(f"--algo {args.algo} is unknown; choose one of: {', '.join(NAMED)}")
     if contents.algorithm is None:
         raise ValueError(f"{args.path}: has a policy of its own; say with --algo which algorithm it is for")
+    if contents.algorithm in CONTRIB:
+        raise ValueError(f"{args.path}: is a {contents.algorithm}, which needs sb3-contrib; pip install sb3-contrib")
     raise ValueError(
         f"{args.path}: is a {contents.algorithm}, which has no spiking policies; in Python, sb3_spiking.distill takes "
         "a student of another algorithm"

@@ -5,6 +5,7 @@ Source: Ross, Gordon and Bagnell, A Reduction of Imitation Learning and Structur
 Learning, AISTATS 2011. A student that only saw its teacher's states would not know the way back from its own mistakes.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ N_ENVS = 8
 
 MAX_RECORDED = 256
 """Number of decisions whose operations are counted."""
+
+OTHER_EPISODES = 2**20
+"""Distance of the seeds of the labelled episodes from those of the final ones."""
 
 TEACHING = 0.25
 """Share of the rounds in which the teacher still acts now and then, ever less often."""
@@ -123,13 +127,14 @@ def distill(
         probability of a random action for others, in [0, 1]
     :param episodes: number of episodes of each agent in the end
     :param max_steps: limit of such an episode, in steps
-    :param seed: seed of the environments, of the order of the states and of the first final episode
+    :param seed: seed of the order of the states and of the first final episode; labelled episodes have other seeds
     :param progress: function called after each labelled state and each gradient step, without arguments
     :return: report, with the returns of both on the same seeds
     :raises TypeError: if the teacher is no model, or the student does not spike
     :raises ValueError: if the spaces differ, the environment does not fit, or a value is not allowed
     """
     policy = _student_policy(student)
+    _check_actions(teacher, policy)
     master, learner = _teacher_agent(teacher), TrainedAgent(policy, type(student).__name__)
     lessons = Lessons(steps, gradient_steps, rounds, batch_size, learning_rate, exploration)
     positive_int("episodes", episodes)
@@ -145,8 +150,7 @@ def distill(
         for number in range(rounds):
             labelled, trained = lessons.until(number)
             walk.collect(states, labelled, lessons.teaching(number), progress)
-            if number == 0:
-                _fit_normalization(policy, states)
+            _fit_normalization(policy, states)
             losses.append(_learn(policy, states, optimizer, schedule, trained - taken, batch_size, rng, progress))
             taken = trained
         _update_targets(policy)
@@ -179,10 +183,12 @@ class _Walk:
         self._exploration = exploration
         for agent in (teacher, student):
             agent.enter(env)
+        if teacher.masks_actions and not student.masks_actions:
+            raise ValueError("student: the environment masks actions for the teacher; make it with MaskablePPO too")
         if exploration and student.masks_actions:
             raise InputError(Argument("exploration", exploration), " must be 0 where the environment masks actions")
         end_games(env)
-        env.seed(seed)
+        env.seed(seed + OTHER_EPISODES)
         env.action_space.seed(seed)
         self._observations: Any = env.reset()
         self._state: Any = None
@@ -243,6 +249,8 @@ def _learn(
         schedule.step()
         total += loss.item()
         progress()
+    if not math.isfinite(total):
+        raise ValueError("the loss of the student is not finite; a lower learning_rate= may help")
     return total / steps
 
 
@@ -276,11 +284,13 @@ def _compare(
     space, cut = env.action_space, list[int]()
     sample, pairs = ObservationSample(MAX_RECORDED), list[tuple[np.ndarray, np.ndarray]]()
 
+    # Masks are those of all the environments, and a recurrent teacher remembers what it has met.
+    labels_states = not teacher.masks_actions and not teacher.is_recurrent
+
     def watch(met: Observation, actions: np.ndarray) -> None:
         sample.add(met)
-        labels, memory = teacher.decide(met)
-        if memory is None:  # a recurrent teacher's actions depend on what it met before
-            pairs.append((labels, actions))
+        if labels_states:
+            pairs.append((teacher.decide(met)[0], actions))
 
     teachers = tuple(play(teacher, env, episodes, seed, max_steps=max_steps, cut=cut.append))
     students = tuple(play(student, env, episodes, seed, watch=watch, max_steps=max_steps, cut=cut.append))
@@ -303,6 +313,13 @@ def _student_policy(student: BaseAlgorithm) -> SpikingPolicy:
         named = type(student).__name__ if policy is None else f"{type(student).__name__} with {type(policy).__name__}"
         raise TypeError(f'student={named} does not spike; make it with a spiking policy, as PPO("PopSANPolicy", env)')
     return policy
+
+
+def _check_actions(teacher: object, student: SpikingPolicy) -> None:
+    """Check that actions of both begin at the same number, which the check of spaces leaves out."""
+    own, others = (getattr(getattr(each, "action_space", None), "start", 0) for each in (teacher, student))
+    if np.any(np.not_equal(own, others)):
+        raise ValueError(f"the teacher's actions begin at {own}, the student's at {others}")
 
 
 def _teacher_agent(teacher: BaseAlgorithm | BasePolicy) -> TrainedAgent:

@@ -1,11 +1,13 @@
 """Observations with the teacher's actions, in memory that is allocated once."""
 
+import math
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from sb3_spiking.evaluation.states import check_states
+from sb3_spiking.errors import Argument, InputError
+from sb3_spiking.evaluation.states import MAX_BYTES
 from sb3_spiking.observations import Observation, each_entry, length, rows
 
 
@@ -19,7 +21,13 @@ class LabelledStates:
     """
 
     def __init__(self, space: spaces.Space, size: int) -> None:
-        check_states(space, size)
+        one = _bytes(space)
+        if size * one > MAX_BYTES:
+            raise InputError(
+                Argument("steps", size),
+                f" states of {one} bytes each would take {size * one / 2**30:.3g} GiB of memory; at most "
+                f"{MAX_BYTES // one} of them are kept",
+            )
         self.size = size
         self.filled = 0
         self._observations: Any = None
@@ -55,3 +63,10 @@ class LabelledStates:
 
     def _room(self, batch: np.ndarray) -> np.ndarray:
         return np.empty((self.size, *batch.shape[1:]), batch.dtype)
+
+
+def _bytes(space: spaces.Space) -> int:
+    """Return the memory of one observation, of the type that the environment gives it."""
+    if isinstance(space, spaces.Dict):
+        return sum(map(_bytes, space.spaces.values()))
+    return math.prod(space.shape or ()) * np.dtype(space.dtype).itemsize

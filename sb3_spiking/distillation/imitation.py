@@ -28,20 +28,21 @@ def imitation_loss(action_map: ActionMap, outputs: th.Tensor, actions: th.Tensor
     """
     match action_map.space:
         case spaces.Box() as space:
-            low, high = (th.as_tensor(bound.reshape(-1), dtype=outputs.dtype) for bound in (space.low, space.high))
+            low, high, half = (
+                th.as_tensor(bound.reshape(-1)).to(outputs) for bound in (space.low, space.high, half_range(space))
+            )
             wanted = actions.to(outputs).reshape(outputs.shape)
             if action_map.unscaled:
                 reached = outputs.tanh() if action_map.squashed else outputs
-                return (reached - (2.0 * (wanted - low) / (high - low) - 1.0)).square().mean()
+                return (reached - ((wanted - low) / half - 1.0)).square().mean()
             beyond = ((outputs >= high) & (wanted >= high)) | ((outputs <= low) & (wanted <= low))
-            half = th.as_tensor(half_range(space).reshape(-1), dtype=outputs.dtype)
             return (((outputs - wanted) / half) * ~beyond).square().mean()
         case spaces.Discrete() as space:
             logits = outputs.reshape(len(outputs), -1, int(space.n)).mean(dim=1)
             return functional.cross_entropy(logits, actions.long() - int(space.start))
         case spaces.MultiDiscrete() as space:
             parts = outputs.split(space.nvec.tolist(), dim=1)
-            chosen = (actions.long() - th.as_tensor(space.start)).unbind(dim=1)
+            chosen = (actions.long() - th.as_tensor(space.start).to(actions.device)).unbind(dim=1)
             return th.stack([functional.cross_entropy(*pair) for pair in zip(parts, chosen, strict=True)]).sum()
         case spaces.MultiBinary():
             return functional.binary_cross_entropy_with_logits(outputs, actions.to(outputs).reshape(outputs.shape))

@@ -25,7 +25,7 @@ class Distillation:
     :param losses: mean loss of the gradient steps of each round
     :param teacher_returns: return of each episode of the teacher
     :param student_returns: return of each episode of the student, on the same seeds
-    :param agreement: share of equal actions, in [0, 1]; None for continuous actions and recurrent teachers
+    :param agreement: share of equal actions, in [0, 1]; None for continuous and masked actions, and recurrent teachers
     :param error: root of the mean squared difference of continuous actions, in units of half their range; None for
         others and recurrent teachers
     :param cost: operations of the student, per decision
@@ -68,7 +68,7 @@ class Distillation:
             )
         ]
         if self.cut:
-            rows.append(("episodes that did not end and were cut", "", f"{self.cut}"))
+            rows.append(("episodes of both that did not end and were cut", "", f"{self.cut}"))
         if self.agreement is not None:
             rows.append(("equal actions", "", f"{100 * self.agreement:.1f} %"))
         if self.error is not None:

@@ -74,6 +74,11 @@ class TrainedAgent:
         """Whether the environment masks actions for this policy."""
         return self._env is not None
 
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether the policy remembers earlier observations."""
+        return "RecurrentActorCriticPolicy" in (base.__name__ for base in type(self.policy).__mro__)
+
     def decide(
         self, observation: Observation, state: Any = None, episode_start: np.ndarray | None = None
     ) -> tuple[np.ndarray, Any]:

@@ -22,25 +22,27 @@ class SharesEqual(Protocol):
 
 
 def plot_paired_returns(
-    dqn: Sequence[float],
-    snn: Sequence[float],
+    first: Sequence[float],
+    second: Sequence[float],
     ax: "Axes | None" = None,
     labels: tuple[str, str] = ("DQN", "SNN"),
 ) -> "Axes":
     """
     Draw the returns of a DQN and its spiking network in the same episodes, or of any two agents.
 
-    :param dqn: returns of the DQN, ``[episodes]``
-    :param snn: returns of the spiking network on the same seeds, ``[episodes]``
+    :param first: returns of the DQN, ``[episodes]``
+    :param second: returns of the spiking network on the same seeds, ``[episodes]``
     :param ax: axes to draw on; those of a new figure if None
     :param labels: names of the two agents
     :return: the axes
     :raises ValueError: if the two differ in length, or are empty
     """
-    if len(dqn) != len(snn) or len(dqn) == 0:
-        raise ValueError(f"dqn and snn must be returns of the same episodes; there are {len(dqn)} and {len(snn)}")
+    if len(first) != len(second) or len(first) == 0:
+        raise ValueError(
+            f"first and second must be returns of the same episodes; there are {len(first)} and {len(second)}"
+        )
     ax = ax or new_axes()
-    for position, (label, returns) in enumerate(zip(labels, (dqn, snn), strict=True)):
+    for position, (label, returns) in enumerate(zip(labels, (first, second), strict=True)):
         values = th.as_tensor(returns, dtype=th.float64)
         spread = th.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else th.zeros(1)
         ax.scatter(position + spread, values, s=18, alpha=0.6, color=f"C{position}", linewidths=0)

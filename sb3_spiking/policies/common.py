@@ -169,8 +169,8 @@ class SpikingPolicy(Preset, BasePolicy):
         # By name: sb3-contrib, which has the class, may be missing.
         if self.spiking_options.firing_penalty and "TRPO" in (base.__name__ for base in type(algorithm).__mro__):
             raise ValueError(
-                f"firing_penalty={self.spiking_options.firing_penalty!r} has no effect under TRPO that is meant: its "
-                "step is no gradient of a loss; use PPO"
+                f"firing_penalty={self.spiking_options.firing_penalty!r} is not supported under TRPO, whose step is "
+                "not the gradient of a loss; use PPO"
             )
 
     def _sharing(self, wanted: bool | None) -> bool:

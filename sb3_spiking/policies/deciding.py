@@ -122,7 +122,7 @@ class _Plan:
         return self._snapshot.holds() and all(map(is_, functions, self._functions))
 
     def is_hooked(self) -> bool:
-        """Tell whether forward hooks observe a module."""
+        """Tell whether hooks observe a module."""
         return self._snapshot.is_hooked()
 
     def keeps_graph(self) -> bool:

@@ -141,7 +141,7 @@ class DeterministicEncoder(PopulationEncoder):
     """Membrane before the first step."""
 
     def encode(self, activity: th.Tensor) -> Signal:
-        spikes = _regular_spikes(activity.detach(), self.time_steps, self.initial)
+        spikes = _regular_spikes(activity.detach(), self.time_steps, type(self).initial)
         return Signal(spikes, self.time_steps, activity)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch as th
 
-from sb3_spiking.snn.observers import operations_are_traced
+from sb3_spiking.snn.observers import is_exporting, operations_are_traced
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,15 @@ class FiringPenalty:
 
         :param spikes: spikes of a population, ``[T, N, ...]``
         :return: the spikes; the gradient that passes them backward has that of the penalty added
+        :raises RuntimeError: with gradients inside ``torch.compile`` and ``torch.func``
         """
-        if not th.is_grad_enabled() or operations_are_traced():
+        if not th.is_grad_enabled() or is_exporting():
             return spikes
+        if operations_are_traced():
+            raise RuntimeError(
+                "firing_penalty= adds to gradients what torch.compile and torch.func do not see: train without them or "
+                "with firing_penalty=0, or decide under torch.no_grad()"
+            )
         return _Penalized.apply(spikes, self)
 
 

@@ -3,8 +3,8 @@ Learning: decisions with gradients as one function of autograd, for a whole netw
 
 The forward pass is the kernel of [`acting`][sb3_spiking.snn.acting], which keeps the states of the neurons for the
 backward pass. Layer by layer, a small batch would cost calls more than arithmetic. The modules run themselves where
-acting does not apply, where currents are normalised, where neurons learn a constant or differ from layer to layer, and
-where a backward pass is itself differentiated.
+acting does not apply, where currents are normalised or firing rates penalised, where neurons learn a constant or differ
+from layer to layer, and where a backward pass is itself differentiated.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
+from torch import nn
+from torch.func import functional_call
 
 from sb3_spiking.snn.acting import run
 from sb3_spiking.snn.execution import sparse_products
@@ -22,11 +24,31 @@ from sb3_spiking.snn.execution.kept import Kept
 from sb3_spiking.snn.execution.rounded_products import multiply
 from sb3_spiking.snn.network_plan import UNCHANGED, Arrays, Encoding, Network, Segment, planned
 
-ROOM = 64
-"""Number of values behind the spikes that kernels may read."""
-
 Decode = Callable[[th.Tensor], th.Tensor]
 """The modules up to the decoder, from features ``[N, size]`` to ``[N, out_dim]``."""
+
+
+class _Modules(nn.Module):
+    """
+    A network up to its decoder, whose parameters can be replaced (``functional_call``).
+
+    :param network: spiking network
+    :param decode: its modules up to the decoder
+    """
+
+    def __init__(self, network: Any, decode: Decode) -> None:
+        super().__init__()
+        self.network = network
+        self.decode = decode
+
+    def forward(self, features: th.Tensor) -> th.Tensor:
+        """
+        Run the modules.
+
+        :param features: ``[N, size]``
+        :return: ``[N, out_dim]``
+        """
+        return self.decode(features)
 
 
 class _Call(NamedTuple):
@@ -38,7 +60,9 @@ class _Call(NamedTuple):
     :ivar segments: all the layers as one segment
     :ivar dynamics: neurons of each layer
     :ivar dtypes: type that the factors of each layer's products are rounded to
-    :ivar modules: the modules up to the decoder
+    :ivar network: the network itself
+    :ivar modules: its modules up to the decoder
+    :ivar names: names of the parameters in these modules
     """
 
     arrays: Arrays
@@ -46,7 +70,9 @@ class _Call(NamedTuple):
     segments: tuple[Segment, ...]
     dynamics: tuple[Dynamics, ...]
     dtypes: tuple[th.dtype | None, ...]
+    network: Any
     modules: Decode
+    names: tuple[str, ...]
 
     @property
     def time_steps(self) -> int:
@@ -75,6 +101,8 @@ def decode(network: Network, features: th.Tensor, modules: Decode) -> th.Tensor 
     parameters = [network.encoder.mean, network.encoder.std] if call.encoding.centres.size else []
     for layer in (*(layer.synapses for layer in network.layers), network.decoder):
         parameters += [layer.weight, layer.bias]
+    if not any(tensor.requires_grad for tensor in (features, *parameters)):
+        return None
     return _Decode.apply(call, features, *parameters)
 
 
@@ -117,7 +145,11 @@ def _call(network: Network, features: th.Tensor, modules: Decode) -> _Call | str
         return "its firing rates are penalised"
     dtypes = tuple(layer.product_dtype for layer in network.layers)
     arrays = replace(arrays, readout=arrays.readout._replace(squashed=False))
-    return _Call(arrays, encoding, segments, tuple(dynamics), dtypes, modules)
+    layers = [*(f"layers.{index}.synapses" for index in range(len(dynamics))), "decoder"]
+    names = [f"encoder.{name}" for name in ("mean", "std") if encoding.centres.size]
+    names += [f"{layer}.{name}" for layer in layers for name in ("weight", "bias")]
+    names = [f"network.{name}" for name in names]
+    return _Call(arrays, encoding, segments, tuple(dynamics), dtypes, network, modules, tuple(names))
 
 
 def warm_up(network: Network, modules: Decode) -> None:
@@ -127,6 +159,8 @@ def warm_up(network: Network, modules: Decode) -> None:
     :param network: spiking network
     :param modules: the modules up to the decoder
     """
+    if th.is_inference_mode_enabled():  # such parameters have no gradients
+        return
     with th.enable_grad():
         decoded = decode(network, th.zeros(1, network.size, requires_grad=True), modules)
         if decoded is not None:
@@ -138,10 +172,12 @@ class _Decode(th.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: _Call, features: th.Tensor, *parameters: th.Tensor) -> th.Tensor:
+        from sb3_spiking.snn.execution.lanes import BITS  # the kernels may read so many values behind the spikes
+
         count, layers = len(features), call.arrays.layers.tolist()
         kept = sum(call.time_steps * count * neurons * call.dynamics[0].equations.kept for _, _, neurons, *_ in layers)
         inputs = sum(call.rows(layer, count) * fan_in for layer, (_, _, _, fan_in, *_) in enumerate(layers))
-        sizes = (inputs + ROOM, kept, count * call.encoding.centres.size, count * layers[-1][2])
+        sizes = (inputs + BITS, kept, count * call.encoding.centres.size, count * layers[-1][2])
         memory = tuple(map(features.new_empty, sizes))
         observations = features.detach().contiguous().numpy()
         decoded = run(
@@ -158,18 +194,25 @@ class _Decode(th.autograd.Function):
         features, inputs, traces, activity, sums, *parameters = ctx.saved_tensors
         call: _Call = ctx.call
         if th.is_grad_enabled():
-            gradients = differentiable_gradients(call.modules(features), (features, *parameters), gradient)
-            return (None, *gradients)
+
+            def decoded(features: th.Tensor, *parameters: th.Tensor) -> th.Tensor:
+                modules = _Modules(call.network, call.modules)
+                named = dict(zip(call.names, parameters, strict=True))
+                return functional_call(modules, named, (features,), tie_weights=False)
+
+            return (None, *differentiable_gradients(decoded, (features, *parameters), gradient))
         kept = Kept(*(memory.numpy() for memory in (inputs, traces, activity, sums)))
-        fields, layers = parameters[: -2 * len(call.dynamics) - 2], parameters[-2 * len(call.dynamics) - 2 :]
-        below, of_layers = _backward_layers(call, gradient, kept, layers)
-        of_input = _backward_input(call, below, kept, features, layers[0], fields, ctx.needs_input_grad[1])
+        layers = 2 * len(call.dynamics) + 2  # weight and bias of each, and of the decoder
+        wanted = ctx.needs_input_grad[1:]
+        with th.autocast("cpu", enabled=False):  # the kernels are those of float32
+            below, of_layers = _backward_layers(call, gradient, kept, parameters[-layers:], wanted[-layers:])
+            of_input = _backward_input(call, below, kept, features, parameters, wanted[:-layers])
         return (None, *of_input, *of_layers)
 
 
 def _backward_layers(
-    call: _Call, gradient: th.Tensor, kept: Kept, parameters: Sequence[th.Tensor]
-) -> tuple[th.Tensor, list[th.Tensor]]:
+    call: _Call, gradient: th.Tensor, kept: Kept, parameters: Sequence[th.Tensor], wanted: Sequence[bool]
+) -> tuple[th.Tensor, list[th.Tensor | None]]:
     """
     Backpropagate from the decoder to the first layer.
 
@@ -177,9 +220,11 @@ def _backward_layers(
     :param gradient: gradient of what was decoded, ``[N, out_dim]``
     :param kept: what the forward pass kept
     :param parameters: weight and bias of each layer and of the decoder
+    :param wanted: whether the gradient of each of them is wanted
     :return: sum of the gradients of the first current over the steps, ``[N, neurons]``; gradients of the parameters
     """
     from sb3_spiking.snn.execution import learning_kernels
+    from sb3_spiking.snn.execution.lanes import BITS
     from sb3_spiking.snn.execution.numba_loops import numbers
 
     count, time_steps, readout = len(gradient), call.time_steps, call.arrays.readout
@@ -194,9 +239,9 @@ def _backward_layers(
         grad_weight.numpy(),
         spikes.numpy().reshape(-1),
     )
-    gradients = [gradient.sum(dim=0) * float(readout.step_weights.sum()), grad_weight]
+    gradients: list[th.Tensor | None] = [gradient.sum(dim=0) * float(readout.step_weights.sum()), grad_weight]
     # What was kept of the layers is read from the end.
-    trace_end, inputs_end = kept.traces.size, kept.inputs.size - ROOM
+    trace_end, inputs_end = kept.traces.size, kept.inputs.size - BITS
     for layer in reversed(range(len(call.dynamics))):
         weight, dynamics, dtype = weights[layer], call.dynamics[layer], call.dtypes[layer]
         neurons, fan_in = weight.shape
@@ -217,7 +262,9 @@ def _backward_layers(
         )
         current = total if rows == count else spikes.view(rows, neurons)
         inputs = th.from_numpy(kept.inputs[inputs_start:inputs_end]).view(rows, fan_in)
-        gradients += [total.sum(dim=0), sparse_products.gradient_of_weight(current, inputs, dtype)]
+        learns = wanted[2 * layer]
+        of_weight = sparse_products.gradient_of_weight(current, inputs, dtype) if learns else None
+        gradients += [total.sum(dim=0), of_weight]
         if layer > 0:
             spikes = multiply(current, weight, dtype).view(time_steps, -1)
         trace_end, inputs_end = trace_start, inputs_start
@@ -229,9 +276,8 @@ def _backward_input(
     current: th.Tensor,
     kept: Kept,
     features: th.Tensor,
-    weight: th.Tensor,
-    fields: Sequence[th.Tensor],
-    wanted: bool,
+    parameters: Sequence[th.Tensor],
+    wanted: Sequence[bool],
 ) -> list[th.Tensor | None]:
     """
     Backpropagate through the input stage.
@@ -240,19 +286,19 @@ def _backward_input(
     :param current: sum of the gradients of the first current over the steps, ``[N, neurons]``
     :param kept: what the forward pass kept
     :param features: features, ``[N, size]``
-    :param weight: weights of the first layer
-    :param fields: means and widths of receptive fields, if any
-    :param wanted: whether the gradient of the features is wanted
-    :return: gradients of the features and of the fields
+    :param parameters: means and widths of receptive fields, if any, then the weights of the first layer
+    :param wanted: whether the gradients of the features, and of means and widths, are wanted
+    :return: these gradients
     """
     from sb3_spiking.snn.execution import learning_kernels
 
-    if not fields and not wanted:
-        return [None]
+    if not any(wanted):
+        return [None for _ in wanted]
+    *fields, weight = parameters[: len(wanted)]
     pull = multiply(current, weight, call.dtypes[0])
     if not fields:
         return [pull]
-    observations = features.new_empty(features.shape if wanted else (0, 0))
+    observations = features.new_empty(features.shape if wanted[0] else (0, 0))
     centres, widths = map(th.empty_like, fields)
     learning_kernels.field_gradients(
         pull.numpy(),
@@ -265,4 +311,4 @@ def _backward_input(
         widths.numpy(),
         observations.numpy(),
     )
-    return [observations if wanted else None, centres, widths]
+    return [observations if wanted[0] else None, centres, widths]

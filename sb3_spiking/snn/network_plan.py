@@ -125,7 +125,8 @@ class Arrays:
     Arrays that share the memory of a network's parameters.
 
     :param encoding: input stage; None where its module runs itself
-    :param layers: addresses and sizes of each layer's parameters, or of rounded copies, ``[L, 6]``
+    :param layers: addresses of each layer's weight (or its rounded copy) and bias, sizes, addresses of the
+        normalisation's gain and bias, ``[L, 6]``
     :param readout: decoder
     :param only_spikes: arguments without a decoder
     :param rounded: weights of layers in bfloat16, and the memory of their rounded copies, all flat
@@ -183,8 +184,10 @@ def planned(network: Network, features: th.Tensor) -> tuple[Plan, Arrays, tuple[
     if operations_are_watched():  # first, since a tracer would record the checks below
         return "torch's operations are watched"
     size, time_steps = len(features), network.options.time_steps
+    if size == 0:
+        return "there are no observations"
     if not pays(size * time_steps):
-        return f"there are no observations, or more than {MAX_ROWS} times time steps for several threads"
+        return f"torch has several threads, which share more than {MAX_ROWS} observations times time steps"
     if features.dtype is not th.float32 or features.device.type != "cpu" or type(features) not in PLAIN_TENSORS:
         return "the features are not float32 on the CPU"
     # The kernels check no bounds: shapes that do not fit are left to the modules, which raise.

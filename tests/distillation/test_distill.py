@@ -233,6 +233,87 @@ def test_others_than_models_are_refused():
         distill(Teacher(Walk(spaces.Box(-1.0, 1.0, (3,))), swing), student, env)
 
 
+class Masked(Walk):
+    """A walk in which one of three actions is invalid, and whose episodes end at different times."""
+
+    def __init__(self):
+        super().__init__(spaces.Discrete(3))
+        self.invalid_taken = 0
+
+    def action_masks(self):
+        return np.array([True, self._place[0] > 5.0, self._place[0] <= 5.0])
+
+    def step(self, action):
+        self.invalid_taken += not self.action_masks()[action]
+        observation, reward, _, truncated, info = super().step(action)
+        return observation, reward, bool(self.np_random.random() < 0.1), truncated, info
+
+
+def test_masked_agents_take_valid_actions_alone():
+    maskable = pytest.importorskip("sb3_contrib").MaskablePPO
+    env = make_vec_env(Masked, 4)
+    teacher, student = (maskable(name, env, device="cpu") for name in ("MlpPolicy", "PopSANPolicy"))
+    report = distill(teacher, student, env, **{**BRIEF, "episodes": 6, "exploration": 0.0})
+    assert len(report.student_returns) == 6
+    assert sum(env.get_attr("invalid_taken")) == 0
+    assert report.agreement is None
+    with pytest.raises(ValueError, match=r"exploration=0\.1 must be 0 where the environment masks actions"):
+        distill(teacher, student, env, **{**BRIEF, "exploration": 0.1})
+    with pytest.raises(ValueError, match="make it with MaskablePPO too"):
+        distill(teacher, new(PPO, "PopSANPolicy", env), env, **{**BRIEF, "exploration": 0.0})
+
+
+def test_recurrent_teachers_label_with_their_memory():
+    recurrent = pytest.importorskip("sb3_contrib").RecurrentPPO
+    env = Walk()
+    teacher = recurrent("MlpLstmPolicy", env, n_steps=16, device="cpu")
+    report = distill(teacher, new(PPO, "PopSANPolicy", env), env, **BRIEF)
+    assert report.error is None
+    assert len(report.student_returns) == 2
+
+
+def test_the_final_episodes_are_none_of_the_labelled_ones():
+    env, seeds = Walk(), []
+    reset = env.reset
+    env.reset = lambda **kwargs: seeds.append(kwargs.get("seed")) or reset(**kwargs)
+    distill(Teacher(env, swing), new(TD3, "PopSANPolicy", env), env, **BRIEF)
+    # Labelled episodes, then two of the teacher and two of the student; others follow from these.
+    assert [seed for seed in seeds if seed is not None][-5:] == [2**20, 0, 1, 0, 1]
+
+
+def test_one_state_a_round_still_fits_the_statistics():
+    env = Walk()
+    student = new(TD3, "PopSANPolicy", env)
+    distill(Teacher(env, swing), student, env, **{**BRIEF, "steps": 20, "rounds": 20})
+    assert student.policy.actor.features_extractor.gathered.item() > 1
+
+
+def test_actions_that_begin_elsewhere_are_refused():
+    env, other = Walk(spaces.Discrete(2)), Walk(spaces.Discrete(2, start=3))
+    with pytest.raises(ValueError, match="the teacher's actions begin at 0, the student's at 3"):
+        distill(Teacher(env, side), new(PPO, "SpikingMlpPolicy", other), other, **BRIEF)
+
+
+class Still(Walk):
+    """A walk that actions do not move."""
+
+    def step(self, action):
+        return super().step(np.zeros(2))
+
+
+def test_a_loss_that_is_not_finite_ends_the_distillation():
+    env = Still()
+    teacher = Teacher(env, lambda observations: np.full((len(observations), 2), np.nan, np.float32))
+    with pytest.raises(ValueError, match="the loss of the student is not finite"):
+        distill(teacher, new(TD3, "PopSANPolicy", env), env, **{**BRIEF, "exploration": 0.0})
+
+
+def test_images_count_with_the_bytes_that_they_have():
+    LabelledStates(spaces.Box(0, 255, (4, 84, 84), np.uint8), 50_000)
+    with pytest.raises(ValueError, match="steps=300000 states of 28224 bytes each"):
+        LabelledStates(spaces.Box(0, 255, (4, 84, 84), np.uint8), 300_000)
+
+
 def test_labelled_states_are_kept_in_their_order_and_number():
     states = LabelledStates(spaces.Dict({"a": spaces.Box(0, 1, (2,)), "b": spaces.Discrete(3)}), 5)
     for first in range(0, 8, 4):

@@ -41,6 +41,12 @@ def test_actions_without_bounds_are_compared_as_they_are():
     assert loss.item() == pytest.approx((1 + 4) / 2)
 
 
+def test_an_action_without_choice_costs_a_finite_loss():
+    space = spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 0.0], np.float32))
+    loss = imitation_loss(ActionMap(space, unscaled=True), th.tensor([[0.5, 0.0]]), th.tensor([[0.5, 0.0]]))
+    assert math.isfinite(loss.item())
+
+
 def test_discrete_actions_may_begin_anywhere_and_have_quantiles():
     space = spaces.Discrete(3, start=5)
     outputs = th.tensor([[0.0, 0.0, 0.0, 2.0, 0.0, 0.0]])  # two quantiles of three actions; their mean is 1, 0, 0

@@ -38,7 +38,7 @@ def test_the_penalty_is_saved_with_an_agent(algorithm, tmp_path):
 
 def test_trpo_refuses_it():
     trpo = pytest.importorskip("sb3_contrib").TRPO
-    with pytest.raises(ValueError, match=r"firing_penalty=0\.5 has no effect under TRPO that is meant"):
+    with pytest.raises(ValueError, match=r"firing_penalty=0\.5 is not supported under TRPO"):
         trpo("PopSANPolicy", "Pendulum-v1", policy_kwargs={"firing_penalty": 0.5})
 
 

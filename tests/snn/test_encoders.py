@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spikingjelly.activation_based import encoding, functional
 
-from sb3_spiking.snn import AnalogEncoder, DeterministicEncoder, PoissonEncoder, RoundedEncoder, encoders
+from sb3_spiking.snn import (
+    AnalogEncoder,
+    DeterministicEncoder,
+    PoissonEncoder,
+    RoundedEncoder,
+    SpikingNetwork,
+    SpikingOptions,
+    encoders,
+)
 
 
 def test_activity_by_hand():
@@ -51,6 +59,14 @@ def test_the_number_of_rounded_spikes_is_nearest_to_the_activity(time_steps):
     half = 0.5 / time_steps + 1e-3  # the threshold is 0.999
     assert ((counts[RoundedEncoder] - activity).abs() <= half).all()
     assert (counts[DeterministicEncoder] - activity).abs().max() > 1.8 * half
+
+
+def test_the_start_is_a_constant_of_the_class():
+    network = SpikingNetwork(3, 2, (16,), SpikingOptions(encoder="rounded"))
+    network.encoder.initial = 0.0
+    observations = th.randn(10, 3)
+    with th.no_grad():
+        th.testing.assert_close(network(observations), network._decode(observations))
 
 
 def test_one_step_of_rounded_spikes_fires_where_the_other_encoder_is_silent():

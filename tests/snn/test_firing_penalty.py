@@ -80,6 +80,17 @@ def test_decisions_are_those_without_penalty():
         assert th.equal(penalised(observations), plain(observations))
 
 
+def test_what_does_not_see_the_penalty_says_so():
+    penalised, _ = pair({}, 5, 3, (40, 30))
+    parameters = dict(penalised.named_parameters())
+
+    def loss(parameters):
+        return th.func.functional_call(penalised, parameters, (th.randn(4, 5),)).sum()
+
+    with pytest.raises(RuntimeError, match="firing_penalty= adds to gradients what"):
+        th.func.grad(loss)(parameters)
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

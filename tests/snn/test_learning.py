@@ -143,6 +143,68 @@ def test_a_gradient_is_differentiated_again_through_the_modules():
         th.testing.assert_close(own, expected, rtol=1e-3, atol=1e-4)
 
 
+def relative_errors(gradients, expected):
+    return [((a - b).norm() / b.norm()).item() for a, b in zip(gradients, expected, strict=True)]
+
+
+@pytest.mark.parametrize("encoder", ["direct", "deterministic"])
+def test_features_that_depend_on_the_network_are_differentiated_once(encoder):
+    options = SpikingOptions(encoder=encoder, surrogate="atan")
+    network = SpikingNetwork(3, 3, (64, 64), options)
+    observations = th.randn(30, 3, generator=th.Generator().manual_seed(0))
+
+    def gradients_of(once):
+        loss = network(3.0 * network(observations)).sum()
+        return th.autograd.grad(loss, list(network.parameters()), create_graph=not once)
+
+    assert max(relative_errors(gradients_of(once=False), gradients_of(once=True))) < 1e-3
+
+
+def test_a_weight_of_two_layers_is_differentiated_in_both():
+    network = SpikingNetwork(3, 3, (64, 64, 64), SpikingOptions(encoder="direct", surrogate="atan"))
+    network.layers[2].synapses.weight = network.layers[1].synapses.weight
+    observations = th.randn(30, 3, generator=th.Generator().manual_seed(0))
+    own, expected = (
+        th.autograd.grad(network(observations).sum(), list(network.parameters()), create_graph=create)
+        for create in (True, False)
+    )
+    assert max(relative_errors(own, expected)) < 1e-3
+
+
+def test_a_gradient_is_that_of_the_weights_of_its_forward_pass():
+    network, features = lively(SpikingOptions(surrogate="atan"))
+    decoded = at_once(network, features)
+    weight = network.layers[0].synapses.weight
+    expected = th.autograd.grad(decoded.sum(), weight, retain_graph=True)[0]
+    network.layers[0].synapses.weight = nn.Parameter(th.zeros_like(weight))
+    (own,) = th.autograd.grad(decoded.sum(), weight, create_graph=True)
+    th.testing.assert_close(own, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_autocast_around_the_backward_pass_changes_nothing():
+    network, features = lively(SpikingOptions())
+    given = features.clone().requires_grad_()
+    expected = gradients(at_once(network, given), network, given)
+    with th.autocast("cpu", dtype=th.bfloat16):
+        own = gradients(network._learn(given), network, given)
+    for a, b in zip(own, expected, strict=True):
+        th.testing.assert_close(a, b)
+
+
+def test_networks_are_made_in_inference_mode_too():
+    with th.inference_mode():
+        network = SpikingNetwork(5, 3, (16,), SpikingOptions())
+        assert network(th.randn(2, 5)).shape == (2, 3)
+
+
+def test_a_network_that_is_frozen_keeps_nothing():
+    network, features = lively(SpikingOptions())
+    network.requires_grad_(False)
+    assert learning.decode(network, features, network._decode) is None
+    assert not network(features).requires_grad
+    assert type(network(features.clone().requires_grad_()).grad_fn).__name__ == AT_ONCE
+
+
 def test_two_forward_passes_do_not_share_their_memory():
     network, features = lively(SpikingOptions())
     first, second = features.clone().requires_grad_(), (-features).requires_grad_()

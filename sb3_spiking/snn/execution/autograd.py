@@ -5,7 +5,7 @@ The forward pass keeps a trace of the states before each reset. A backward pass 
 loop of torch operations (``double_backward``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch as th
@@ -17,19 +17,23 @@ from sb3_spiking.snn.execution.rounded_products import multiply
 
 
 def differentiable_gradients(
-    spikes: th.Tensor, inputs: Sequence[th.Tensor | None], grad_spikes: th.Tensor
+    function: Callable[..., th.Tensor], inputs: Sequence[th.Tensor | None], gradient: th.Tensor
 ) -> list[th.Tensor | None]:
     """
     Return differentiable gradients; torch's ``once_differentiable`` would drop their graph silently.
 
-    :param spikes: function of the inputs, with a graph
-    :param inputs: tensors, some of which may need no gradient
-    :param grad_spikes: gradient of the function
+    The function is differentiated with respect to aliases of its inputs, since one input may depend on another: torch
+    would follow that way as well, and again when the gradients are used.
+
+    :param function: function of the inputs
+    :param inputs: tensors, some of which may need no gradient, or None
+    :param gradient: gradient of the function's value
     :return: gradient of each input; None where it needs none
     """
-    learnt = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
-    gradients = iter(th.autograd.grad(spikes, learnt, grad_spikes, create_graph=True))
-    return [next(gradients) if tensor is not None and tensor.requires_grad else None for tensor in inputs]
+    aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+    learnt = [alias for alias in aliases if alias is not None and alias.requires_grad]
+    gradients = iter(th.autograd.grad(function(*aliases), learnt, gradient, create_graph=True))
+    return [next(gradients) if alias is not None and alias.requires_grad else None for alias in aliases]
 
 
 class _Population(th.autograd.Function):
@@ -52,7 +56,11 @@ class _Population(th.autograd.Function):
         trace, current, learnt = ctx.saved_tensors
         dynamics = ctx.dynamics._replace(learnt=learnt)
         if th.is_grad_enabled():
-            spikes = double_backward.run(dynamics, current.expand_as(grad_spikes), dynamics.spike_function())
+
+            def spikes(current: th.Tensor, learnt: th.Tensor | None) -> th.Tensor:
+                own = dynamics._replace(learnt=learnt)
+                return double_backward.run(own, current.expand_as(grad_spikes), own.spike_function())
+
             return (*differentiable_gradients(spikes, (current, learnt), grad_spikes), None, None)
         constant = len(current) < len(grad_spikes)
         gradients = backend_of(trace).backward(dynamics, trace, grad_spikes, constant)
@@ -87,10 +95,20 @@ class _Layer(th.autograd.Function):
         trace, inputs, activity, weight, bias, learnt = ctx.saved_tensors
         dynamics = ctx.dynamics._replace(learnt=learnt)
         if th.is_grad_enabled():
-            # The straight-through gradient: spikes plus an activity that adds 0.
-            given = inputs if activity is None else inputs + (activity - activity.detach())
-            current = sparse_products.differentiable_product(given, weight, ctx.dtype) + bias
-            spikes = double_backward.run(dynamics, current, dynamics.spike_function())
+
+            def spikes(
+                inputs: th.Tensor,
+                activity: th.Tensor | None,
+                weight: th.Tensor,
+                bias: th.Tensor,
+                learnt: th.Tensor | None,
+            ) -> th.Tensor:
+                # The straight-through gradient: spikes plus an activity that adds 0.
+                given = inputs if activity is None else inputs + (activity - activity.detach())
+                current = sparse_products.differentiable_product(given, weight, ctx.dtype) + bias
+                own = dynamics._replace(learnt=learnt)
+                return double_backward.run(own, current, own.spike_function())
+
             learnt_inputs = (inputs, activity, weight, bias, learnt)
             return (*differentiable_gradients(spikes, learnt_inputs, grad_spikes), None, None)
         gradients = backend_of(trace).backward(dynamics, trace, grad_spikes)
