@@ -73,8 +73,8 @@ def summary() -> str:
             cells += [", ".join(f"{value:.0f}" for value in returns), f"{100 * np.mean(returns / teachers):.0f} %"]
             cells += [f"{np.mean([each['error'] for each in runs]):.2f}", f"{100 * np.mean(rates):.0f} %"]
             cells += [f"{1e9 * joules:.0f}"]
-            rows.append([*cells, f"{np.mean([each['seconds'] for each in runs]):.0f}"])
-    heading = ["student", "return", "each seed", "of the teacher's", "error", "firing", "nJ", "seconds"]
+            rows.append(cells)
+    heading = ["student", "return", "each seed", "of the teacher's", "error", "firing", "nJ"]
     return "\n".join(records.table(heading, rows))
 
 

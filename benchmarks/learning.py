@@ -107,9 +107,9 @@ def torchrun(task: Task) -> str:
 
 
 def summary(tasks: Mapping[str, Task]) -> str:
-    """Return Markdown tables of final returns, mean and standard deviation over the seeds: all tasks, then each."""
-    finals = {title(task): _finals(name, task) for name, task in tasks.items() if task.ranks == 1}
-    rows = [[name, *cells] for name, cells in finals.items() if any(cells)]
+    """Return Markdown tables of final returns, mean and deviation over the seeds: of complete tasks, then of each."""
+    complete = {name: task for name, task in tasks.items() if task.ranks == 1 and not missing({name: task})}
+    rows = [[title(task), *_finals(name, task)] for name, task in complete.items()]
     lines = records.table(["task", "spiking", "ANN", "ANN, normalised"], rows)
     return "\n".join([*lines, *(line for name, task in tasks.items() for line in _table(name, task))])
 
@@ -117,7 +117,7 @@ def summary(tasks: Mapping[str, Task]) -> str:
 def title(task: Task) -> str:
     """Return the title of a task in tables and figures."""
     game = task.env.removeprefix("minatar-")
-    env = task.env if game == task.env else f"MinAtar {game.capitalize()}"
+    env = task.env if game == task.env else f"MinAtar {game.replace('_', ' ').title()}"
     ranks = f", {task.ranks} ranks" if task.ranks > 1 else ""
     return f"{task.algorithm}, {env}, {task.steps:,} steps{ranks}"
 

@@ -219,6 +219,12 @@ TASKS = {
     "dqn-minatar-breakout": Task("DQN", "minatar-breakout", 200_000, IMAGE_VALUES, DQN_MINATAR, eval_episodes=30),
 }
 
+# The hyperparameters of Breakout: no game has its own.
+for game in ("asterix", "space_invaders"):
+    name, env = game.replace("_", "-"), f"minatar-{game}"
+    TASKS[f"ppo-minatar-{name}"] = Task("PPO", env, 1_000_000, IMAGES, PPO_MINATAR, n_envs=8, eval_episodes=30)
+    TASKS[f"dqn-minatar-{name}"] = Task("DQN", env, 200_000, IMAGE_VALUES, DQN_MINATAR, eval_episodes=30)
+
 MUJOCO = {"halfcheetah": "HalfCheetah-v5", "hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "ant": "Ant-v5"}
 
 TASKS |= {

@@ -116,7 +116,7 @@ def test_nodes_decide_and_learn_the_same_without_kernels(name, monkeypatch):
     monkeypatch.delattr(autograd, "run_layer")
     monkeypatch.delattr(autograd, "run_population")
     actions = theirs(observations)
-    assert th.equal(actions, wanted)
+    th.testing.assert_close(actions, wanted)  # sums run in another order
     actions.sum().backward()
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         th.testing.assert_close(one.grad, other.grad)

@@ -12,6 +12,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 
 from sb3_spiking.policies.common import SpikingPolicy
 from sb3_spiking.policies.off_policy import SpikingActorPolicy
+from sb3_spiking.policies.td3 import SpikingTD3Policy
 from sb3_spiking.policies.value import SpikingValuePolicy
 from sb3_spiking.snn import SpikingOptions
 from sb3_spiking.snn.neurons import NEURONS
@@ -63,7 +64,7 @@ def rows(page):
 def test_every_argument_is_described_with_its_default():
     described = {row[0].strip("`"): row[1].split("`")[1] for row in rows("arguments.md") if len(row) == 4}
     defaults = {field.name: field.default for field in fields(SpikingOptions)}
-    for policy in (SpikingPolicy, SpikingActorPolicy, SpikingValuePolicy):
+    for policy in (SpikingPolicy, SpikingActorPolicy, SpikingTD3Policy, SpikingValuePolicy):
         parameters = inspect.signature(policy.__init__).parameters.values()
         defaults |= {each.name: each.default for each in parameters if each.default is not each.empty}
     assert {name: eval(text, {"sqrt": math.sqrt}) for name, text in described.items()} == defaults

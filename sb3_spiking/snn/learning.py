@@ -17,11 +17,8 @@ from torch import nn
 from torch.func import functional_call
 
 from sb3_spiking.snn.acting import run
-from sb3_spiking.snn.execution import sparse_products
-from sb3_spiking.snn.execution.autograd import differentiable_gradients
 from sb3_spiking.snn.execution.dynamics import Dynamics, dynamics_of
 from sb3_spiking.snn.execution.kept import Kept
-from sb3_spiking.snn.execution.rounded_products import multiply
 from sb3_spiking.snn.network_plan import UNCHANGED, Arrays, Encoding, Network, Segment, planned
 
 Decode = Callable[[th.Tensor], th.Tensor]
@@ -194,6 +191,7 @@ class _Decode(th.autograd.Function):
         features, inputs, traces, activity, sums, *parameters = ctx.saved_tensors
         call: _Call = ctx.call
         if th.is_grad_enabled():
+            from sb3_spiking.snn.execution.autograd import differentiable_gradients
 
             def decoded(features: th.Tensor, *parameters: th.Tensor) -> th.Tensor:
                 modules = _Modules(call.network, call.modules)
@@ -223,9 +221,10 @@ def _backward_layers(
     :param wanted: whether the gradient of each of them is wanted
     :return: sum of the gradients of the first current over the steps, ``[N, neurons]``; gradients of the parameters
     """
-    from sb3_spiking.snn.execution import learning_kernels
+    from sb3_spiking.snn.execution import learning_kernels, sparse_products
     from sb3_spiking.snn.execution.lanes import BITS
     from sb3_spiking.snn.execution.numba_loops import numbers
+    from sb3_spiking.snn.execution.rounded_products import multiply
 
     count, time_steps, readout = len(gradient), call.time_steps, call.arrays.readout
     weights = parameters[::2]
@@ -291,6 +290,7 @@ def _backward_input(
     :return: these gradients
     """
     from sb3_spiking.snn.execution import learning_kernels
+    from sb3_spiking.snn.execution.rounded_products import multiply
 
     if not any(wanted):
         return [None for _ in wanted]

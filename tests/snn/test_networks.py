@@ -235,7 +235,7 @@ def test_state_dict_holds_parameters_alone_and_loads_with_weights_only():
         ),
         ({"neuron": None}, "neuron=None"),
         ({"surrogate": "relu"}, "surrogate='relu'.*'rect', 'triangle', 'atan', 'sigmoid'"),
-        ({"encoder": "latency"}, "encoder='latency'.*'deterministic', 'poisson', 'analog', 'direct'"),
+        ({"encoder": "latency"}, "encoder='latency'.*'deterministic', 'rounded', 'poisson', 'analog', 'direct'"),
         ({"precision": "float8"}, "precision='float8'.*'float32', 'bfloat16'"),
         ({"neuron_kwargs": {"threshold": 0.0}}, "threshold=0.0"),
         ({"neuron_kwargs": {"threshold": math.nan}}, "threshold=nan"),
