@@ -1,4 +1,6 @@
-"""Printable form of untrusted text, for terminals."""
+"""Printable form of untrusted text, for terminals, and tables of text."""
+
+from collections.abc import Sequence
 
 LENGTH = 600
 """Default length of a text in characters."""
@@ -25,3 +27,15 @@ def one_line(text: str, length: int = LENGTH) -> str:
     :return: one line, with ``...`` where it was cut
     """
     return printable(" ".join(text[: 2 * length].split()), length)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """
+    Align the cells of a table, to be read without a terminal's table.
+
+    :param rows: cells of each row, as many in each
+    :return: one line for each row
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(map(str.rstrip, lines))

@@ -2,7 +2,7 @@
 
 Takes what model.save has written. The teacher is loaded with SB3, which runs code in the file: this needs --trust. The
 student is a new model of the same algorithm with a spiking policy, and is written as SB3 writes it: evaluate and watch
-take it, and SB3 trains it further. DQN and QRDQN can also be converted without a teacher's lesson: sb3-spiking convert.
+take it, and SB3 trains it further. A DQN or QRDQN can be converted instead: sb3-spiking convert.
 """
 
 import argparse
@@ -26,21 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     student.add_argument(
         "--net-arch", type=int, nargs="+", metavar="N", help="sizes of the hidden layers (default: the policy's)"
     )
-    lessons = parser.add_argument_group("distillation")
-    lessons.add_argument(
+    budget = parser.add_argument_group("distillation")
+    budget.add_argument(
         "--steps", type=int, default=50_000, metavar="N", help="states that the teacher labels (default: %(default)s)"
     )
-    lessons.add_argument(
+    budget.add_argument(
         "--gradient-steps", type=int, metavar="N", help="gradient steps (default: a tenth of --steps, at least 2000)"
     )
-    lessons.add_argument("--rounds", type=int, default=20, metavar="N", help="rounds (default: %(default)s)")
-    lessons.add_argument(
+    budget.add_argument("--rounds", type=int, default=20, metavar="N", help="rounds (default: %(default)s)")
+    budget.add_argument(
         "--batch-size", type=int, default=256, metavar="N", help="states of a gradient step (default: %(default)s)"
     )
-    lessons.add_argument(
+    budget.add_argument(
         "--learning-rate", type=float, default=2e-3, metavar="RATE", help="initial learning rate (default: %(default)s)"
     )
-    lessons.add_argument(
+    budget.add_argument(
         "--exploration",
         type=float,
         default=0.05,

@@ -17,7 +17,7 @@ from sb3_spiking.cli.console import out, progress, table, warn
 from sb3_spiking.cli.foreign import check_agent
 from sb3_spiking.cli.options import as_options, check_counts
 from sb3_spiking.conversion.saving import is_converted
-from sb3_spiking.distillation.dagger import Lessons, distill
+from sb3_spiking.distillation.dagger import Budget, distill
 from sb3_spiking.distillation.dataset import LabelledStates
 from sb3_spiking.environments.recipe import EnvRecipe
 from sb3_spiking.files import output_files, replacing
@@ -51,9 +51,8 @@ def run(args: argparse.Namespace) -> None:
     check_counts(args, "episodes", "max_episode_steps", *(["time_steps"] if args.time_steps is not None else []))
     if any(size < 1 for size in args.net_arch or []):
         raise ValueError(f"--net-arch {' '.join(map(str, args.net_arch))}: every size must be at least 1")
-    lessons = {field.name: getattr(args, field.name) for field in dataclasses.fields(Lessons)}
     with as_options(**OPTIONS):
-        Lessons(**lessons)
+        budget = Budget(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Budget)})
     algorithm = _algorithm(args)
     if not args.trust:
         raise CheckpointError(f"{args.path}: is a {algorithm.__name__} model of SB3; ", *TRUST)
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     teacher = load_model(args.path, algorithm)
     recipe = known or environment.known_env_of(args, teacher.observation_space, teacher.action_space)
     student = _student(args, algorithm, recipe)
-    with progress("teaching", None) as advance, as_options(**OPTIONS):
+    with progress("teaching", budget.steps + budget.all_gradient_steps) as advance, as_options(**OPTIONS):
         report = distill(
             teacher,
             student,
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
             max_steps=args.max_episode_steps,
             seed=args.seed,
             progress=advance,
-            **lessons,
+            **dataclasses.asdict(budget),
         )
     if report.cut:
         warn(environment.cut_text(report.cut, args.max_episode_steps))

@@ -17,6 +17,7 @@ from sb3_spiking.evaluation.rollout import MAX_STEPS, play
 from sb3_spiking.evaluation.states import ObservationSample
 from sb3_spiking.observations import Observation
 from sb3_spiking.plotting import plot_paired_returns
+from sb3_spiking.printable import aligned
 from sb3_spiking.snn.operations import HOROWITZ_45NM, CostModel, DecisionCost, nanojoules
 
 if TYPE_CHECKING:
@@ -130,9 +131,7 @@ class Report:
         ]
 
     def __str__(self) -> str:
-        rows = [("", "DQN", f"SNN ({self.coding})"), *self.rows()]
-        widths = [max(len(row[column]) for row in rows) for column in range(2)]
-        return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows)
+        return aligned([("", "DQN", f"SNN ({self.coding})"), *self.rows()])
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """

@@ -45,9 +45,9 @@ TEACHING = 0.25
 
 
 @dataclass(frozen=True)
-class Lessons:
+class Budget:
     """
-    Amounts of a distillation; see `distill`.
+    Budget of a distillation; see `distill`.
 
     :param steps: number of labelled states
     :param gradient_steps: number of gradient steps; None for the default
@@ -135,27 +135,27 @@ def distill(
     """
     policy = _student_policy(student)
     _check_actions(teacher, policy)
-    master, learner = _teacher_agent(teacher), TrainedAgent(policy, type(student).__name__)
-    lessons = Lessons(steps, gradient_steps, rounds, batch_size, learning_rate, exploration)
+    expert, learner = _teacher_agent(teacher), TrainedAgent(policy, type(student).__name__)
+    budget = Budget(steps, gradient_steps, rounds, batch_size, learning_rate, exploration)
     positive_int("episodes", episodes)
     positive_int("max_steps", max_steps)
     states, rng = LabelledStates(policy.observation_space, steps), np.random.default_rng(seed)
     optimizer = th.optim.Adam(policy.spiking_network.parameters(), learning_rate)
-    schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, lessons.all_gradient_steps)
+    schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, budget.all_gradient_steps)
     losses, taken = [], 0
     started = time.perf_counter()
     with environments(env, policy.observation_space, policy.action_space, N_ENVS, seed) as venv:
-        check_spaces(venv, master.observation_space, master.action_space)
-        walk = _Walk(master, learner, venv, rng, exploration, seed)
+        check_spaces(venv, expert.observation_space, expert.action_space)
+        walk = _Walk(expert, learner, venv, rng, exploration, seed)
         for number in range(rounds):
-            labelled, trained = lessons.until(number)
-            walk.collect(states, labelled, lessons.teaching(number), progress)
+            labelled, trained = budget.until(number)
+            walk.collect(states, labelled, budget.teaching(number), progress)
             _fit_normalization(policy, states)
             losses.append(_learn(policy, states, optimizer, schedule, trained - taken, batch_size, rng, progress))
             taken = trained
         _update_targets(policy)
         seconds = time.perf_counter() - started
-        return _compare(master, learner, venv, states, losses, seconds, episodes, max_steps, seed)
+        return _compare(expert, learner, venv, states, losses, seconds, episodes, max_steps, seed)
 
 
 class _Walk:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sb3_spiking.plotting import plot_paired_returns
+from sb3_spiking.printable import aligned
 from sb3_spiking.snn.operations import HOROWITZ_45NM, DecisionCost, nanojoules
 
 if TYPE_CHECKING:
@@ -87,9 +88,7 @@ class Distillation:
         ]
 
     def __str__(self) -> str:
-        rows = [("", "teacher", "student"), *self.rows()]
-        widths = [max(len(row[column]) for row in rows) for column in range(2)]
-        return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows)
+        return aligned([("", "teacher", "student"), *self.rows()])
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """

@@ -30,6 +30,7 @@ SPIKE, TRANSPOSED = 1.5, 9.0
 """Time to add a weight because of a spike, and to transpose a weight, in times of one product of a dense block."""
 
 EPSILON = np.float32(current_norm.EPSILON)
+"""Number that is added to the variance of currents."""
 
 TILE = 80
 """Largest number of rows (observations times time steps) that go through all the layers together."""
